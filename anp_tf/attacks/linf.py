@@ -1,0 +1,20 @@
+"""The geometry of the L-infinity ball."""
+
+import tensorflow as tf
+
+
+class Linf:
+    """Random starts, steepest ascent and projection for max_i |x'_i - x_i| <= epsilon."""
+
+    def random_start(self, x, epsilon, seed):
+        """A uniform draw from the ball around `x`; `seed` is a stateless seed, int [2]."""
+        noise = tf.random.stateless_uniform(tf.shape(x), seed, minval=-1.0, maxval=1.0)
+        return x + epsilon * tf.cast(noise, x.dtype)
+
+    def direction(self, gradient):
+        """The step of unit length that increases a linear function most."""
+        return tf.sign(gradient)
+
+    def project(self, candidate, x, epsilon):
+        """The nearest point to `candidate` in the ball around `x`."""
+        return tf.clip_by_value(candidate, x - epsilon, x + epsilon)

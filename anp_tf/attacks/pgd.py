@@ -1,0 +1,148 @@
+"""Projected gradient ascent, and the fast gradient sign method as its one-step case."""
+
+import tensorflow as tf
+
+from anp_tf.attacks.linf import Linf
+from anp_tf.losses import cross_entropy
+
+
+class PGD:
+    """Projected gradient descent attack (Madry et al. 2018): ascent on a loss within a ball.
+
+    Called as `attack(network, x, y)`, eagerly, in a `tf.function` or under a strategy; the loop is
+    one `tf.while_loop`, and no gradient of a weight is ever computed. The network runs in inference
+    mode. The result is the final iterate, as in the paper, not the best on the way.
+
+    Args:
+        epsilon: Float in [0, 1], radius of the ball in pixel units.
+        step_size: Float, positive; length of a step, in pixel units.
+        steps: Integer, at least 1.
+        random_start: Boolean; start at a random point of the ball, or at `x`.
+        restarts: Integer, at least 1. Of several runs, each example keeps the one with the highest
+            loss.
+        loss: Function `(logits, y) -> losses [batch]`, maximised.
+        norm: The geometry of the ball.
+    """
+
+    def __init__(
+        self,
+        *,
+        epsilon,
+        step_size,
+        steps,
+        random_start=True,
+        restarts=1,
+        loss=cross_entropy,
+        norm=None,
+    ):
+        _check("epsilon", epsilon, 0 <= epsilon <= 1, "a number in [0, 1], in pixel units")
+        _check("step_size", step_size, step_size > 0, "a number above 0, in pixel units")
+        _check("steps", steps, steps == int(steps) and steps >= 1, "an integer of at least 1")
+        _check("restarts", restarts, restarts == int(restarts) and restarts >= 1, "an integer >= 1")
+        self.epsilon = float(epsilon)
+        self.step_size = float(step_size)
+        self.steps = int(steps)
+        self.random_start = random_start
+        self.restarts = int(restarts)
+        self.loss = loss
+        self.norm = Linf() if norm is None else norm
+
+    def __call__(self, network, x, y, *, seed=None, scale=1.0):
+        """Adversarial copies of a batch.
+
+        Args:
+            network: Keras model, or any function `(pixels, training) -> logits`.
+            x: Float tensor [batch, ...], pixels in [0, 1].
+            y: Labels [batch], or whatever `loss` takes.
+            seed: Integer tensor [2], a stateless seed; by default a fresh one at each call.
+            scale: Scalar in [0, 1] that multiplies epsilon and the step size, for warm-ups.
+
+        Returns:
+            Tensor like `x`, in the ball around it and in [0, 1].
+
+        Raises:
+            tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], or if the loss has
+                a gradient that is not finite.
+        """
+        x = tf.convert_to_tensor(x)
+        inside = tf.reduce_all((x >= 0) & (x <= 1))
+        tf.debugging.assert_equal(
+            inside, True, "The attack needs finite pixels in [0, 1]. Received: NaN or other values"
+        )
+        if seed is None:
+            seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
+        x = tf.stop_gradient(x)
+        best = self._run(network, x, y, tf.random.fold_in(seed, 0), scale)
+        if self.restarts == 1:
+            return best
+
+        def restart(index, best, best_loss):
+            candidate = self._run(network, x, y, tf.random.fold_in(seed, index), scale)
+            loss = self.loss(network(candidate, training=False), y)
+            better = loss > best_loss
+            keep = tf.reshape(better, [-1] + [1] * (x.shape.rank - 1))
+            return (
+                index + 1,
+                tf.where(keep, candidate, best),
+                tf.where(better, loss, best_loss),
+            )
+
+        best_loss = self.loss(network(best, training=False), y)
+        _, best, _ = tf.while_loop(
+            lambda index, *_: index < self.restarts,
+            restart,
+            (1, best, best_loss),
+            maximum_iterations=self.restarts - 1,
+        )
+        return tf.stop_gradient(best)
+
+    def _run(self, network, x, y, seed, scale):
+        epsilon = tf.cast(scale * self.epsilon, x.dtype)
+        step_size = tf.cast(scale * self.step_size, x.dtype)
+
+        def project(candidate):
+            return tf.clip_by_value(self.norm.project(candidate, x, epsilon), 0, 1)
+
+        def step(index, adversarial):
+            gradient = input_gradient(network, adversarial, y, self.loss)
+            moved = adversarial + step_size * self.norm.direction(gradient)
+            return index + 1, project(moved)
+
+        start = project(self.norm.random_start(x, epsilon, seed)) if self.random_start else x
+        _, adversarial = tf.while_loop(
+            lambda index, _: index < self.steps,
+            step,
+            (0, start),
+            maximum_iterations=self.steps,
+            shape_invariants=(tf.TensorShape([]), x.shape),
+        )
+        return tf.stop_gradient(adversarial)
+
+
+class FGSM(PGD):
+    """Fast gradient sign method (Goodfellow et al. 2015): one step of length epsilon from `x`.
+
+    Args:
+        epsilon: Float in (0, 1], radius of the ball in pixel units.
+        loss: Function `(logits, y) -> losses [batch]`, maximised.
+    """
+
+    def __init__(self, *, epsilon, loss=cross_entropy):
+        super().__init__(epsilon=epsilon, step_size=epsilon, steps=1, random_start=False, loss=loss)
+
+
+def input_gradient(network, x, y, loss=cross_entropy):
+    """Gradient of each example's loss in its own pixels, like `x`; an error if not finite."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(loss(network(x, training=False), y))
+    gradient = tf.convert_to_tensor(tape.gradient(total, x))
+    return tf.debugging.check_numerics(gradient, "The attack's loss has no finite gradient")
+
+
+def _check(name, value, valid, expected):
+    if not valid:
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected {expected}. "
+            f"Received: {name}={value}"
+        )

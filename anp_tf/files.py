@@ -1,0 +1,62 @@
+"""Files and folders that are written whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+
+
+@contextlib.contextmanager
+def atomic_directory(path):
+    """Yields a temporary folder that becomes `path` when the block ends without an error.
+
+    The files are flushed to disk first, so that after a crash or a power cut `path` either is not
+    there or is complete. After an error the temporary folder is removed.
+
+    Args:
+        path: The folder to make. It must not exist; its parents are made.
+
+    Raises:
+        FileExistsError: if `path` exists.
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        raise FileExistsError(f"{path} exists already and is not overwritten")
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for folder, _, files in os.walk(temporary):
+            for name in files:
+                _flush(os.path.join(folder, name))
+            _flush(folder)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_file(path):
+    """Yields a temporary path whose file replaces `path` when the block ends without an error.
+
+    The temporary name ends like `path`, since writers choose a format by the ending.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

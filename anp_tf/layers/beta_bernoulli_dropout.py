@@ -1,0 +1,131 @@
+"""Beta-Bernoulli dropout, the mask of Adversarial Neural Pruning."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from anp_tf.distributions import RelaxedBernoulli, beta_logits, kumaraswamy_logits
+from anp_tf.layers.mask import BayesianMask
+
+tfd = tfp.distributions
+
+POSTERIORS = ("kumaraswamy", "beta")
+
+
+@keras.saving.register_keras_serializable(package="anp_tf")
+class BetaBernoulliDropout(BayesianMask):
+    """Dropout whose keep probabilities are learned, and which prunes units that are not needed.
+
+    Unit k has the prior pi_k ~ Beta(alpha, 1), z_k ~ Bernoulli(pi_k), and a posterior q(pi_k) with
+    parameters a_k and b_k. In training, pi is drawn once per call and unit, then z once per example
+    from RelaxedBernoulli(temperature, pi). In inference z_k = E[pi_k], and exactly 0 where
+    E[pi_k] <= threshold: the unit is pruned.
+
+    The variables are unconstrained, a = softplus(max(a_u, -10)), b = softplus(clip(b_u, -10, 50)).
+
+    Args:
+        alpha: Float, positive; the prior's parameter (alpha/K in the paper).
+        temperature: Float, positive; of the relaxed Bernoulli.
+        threshold: Float in [0, 1); a unit whose E[pi] is not above it is pruned.
+        posterior: `"kumaraswamy"` or `"beta"` (implicit reparameterisation gradients).
+        initial_a: Float, where a_u starts: -1 keeps a unit 24 % of the time, +2 keeps it 68 %.
+        initial_b: Float, where b_u starts; 0.5413 is b = 1.
+        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
+        seed: Optional integer, for reproducible draws.
+
+    Call arguments:
+        inputs: Tensor [batch, ..., units].
+        training: Boolean; draw a mask per example, or multiply by the expected mask.
+
+    Reference:
+        - Lee et al. 2018, "Adaptive Network Sparsification with Dependent Variational
+          Beta-Bernoulli Dropout", https://arxiv.org/abs/1805.10896
+        - Madaan et al. 2020, "Adversarial Neural Pruning with Latent Vulnerability Suppression",
+          https://arxiv.org/abs/1908.04355
+    """
+
+    def __init__(
+        self,
+        alpha=1e-4,
+        temperature=0.1,
+        threshold=1e-3,
+        posterior="kumaraswamy",
+        initial_a=-1.0,
+        initial_b=0.5413,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        for name, value in (("alpha", alpha), ("temperature", temperature)):
+            if not value > 0:
+                raise ValueError(
+                    f"Invalid value received for argument `{name}`. Expected a number above 0. "
+                    f"Received: {name}={value}"
+                )
+        if not 0 <= threshold < 1:
+            raise ValueError(
+                "Invalid value received for argument `threshold`. Expected a number in [0, 1). "
+                f"Received: threshold={threshold}"
+            )
+        if posterior not in POSTERIORS:
+            raise ValueError(
+                "Invalid value received for argument `posterior`. Expected one of "
+                f"{POSTERIORS}. Received: posterior={posterior!r}"
+            )
+        self.alpha = alpha
+        self.temperature = temperature
+        self.threshold = threshold
+        self.posterior_name = posterior
+        self.initial_a = initial_a
+        self.initial_b = initial_b
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        for name in ("a", "b"):
+            start = keras.initializers.Constant(getattr(self, f"initial_{name}"))
+            variable = self.add_weight(
+                name=f"{name}_u", shape=(self.units,), initializer=start, dtype="float32"
+            )
+            setattr(self, f"{name}_u", variable)
+
+    def concentrations(self):
+        """The posterior's parameters (a, b), two positive tensors [units]."""
+        a = tf.math.softplus(tf.maximum(tf.convert_to_tensor(self.a_u), -10.0))
+        b = tf.math.softplus(tf.clip_by_value(tf.convert_to_tensor(self.b_u), -10.0, 50.0))
+        return a, b
+
+    def posterior(self):
+        """q(pi), a `tfd.Kumaraswamy` or `tfd.Beta` with batch shape [units]."""
+        kind = tfd.Kumaraswamy if self.posterior_name == "kumaraswamy" else tfd.Beta
+        return kind(*self.concentrations())
+
+    def keep_probabilities(self):
+        """E[pi] of each unit under the posterior, float32 [units] in [0, 1], not thresholded."""
+        return self.posterior().mean()
+
+    def sample(self, batch_size, seed):
+        seed_pi, seed_z = tf.unstack(tfp.random.split_seed(seed, n=2))
+        a, b = self.concentrations()
+        if self.posterior_name == "kumaraswamy":
+            logits = kumaraswamy_logits(tf.random.stateless_uniform([self.units], seed_pi), a, b)
+        else:
+            logits = beta_logits(a, b, seed_pi)
+        return RelaxedBernoulli(self.temperature, logits=logits).sample(batch_size, seed_z)
+
+    def expected(self):
+        keep = self.keep_probabilities()
+        return tf.where(keep > self.threshold, keep, 0.0)
+
+    def kl(self):
+        prior = tfd.Beta(self.alpha, 1.0)
+        return tf.reduce_sum(tfd.kl_divergence(self.posterior(), prior))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            "posterior": self.posterior_name,
+            "initial_a": self.initial_a,
+            "initial_b": self.initial_b,
+        }

@@ -1,0 +1,154 @@
+"""What every Bayesian mask is: a random factor per unit in training, a fixed one in inference."""
+
+import contextlib
+import threading
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def given_masks(masks):
+    """Within the block, mask layers use these masks in place of their own.
+
+    That is how several forward passes share one draw, how a draw is repeated for the clean and the
+    adversarial half of a batch, and how an attack loop gets by without computing the expected masks
+    anew at each step. In a `tf.function` it acts while the function is traced.
+
+    Args:
+        masks: Dict from mask layer to its mask, a tensor of shape [units] or [batch, units].
+    """
+    outer = getattr(_local, "masks", {})
+    _local.masks = {**outer, **masks}
+    try:
+        yield
+    finally:
+        _local.masks = outer
+
+
+class BayesianMask(keras.layers.Layer):
+    """Base class of masks that are learned as distributions, one factor per unit.
+
+    A unit is one index of the last axis: a channel of a convolution, an input of a dense layer. A
+    subclass creates its variables in `build` (after `super().build(input_shape)`) and implements
+
+    - `sample(batch_size, seed)`: masks for training, float32 [batch_size, units];
+    - `expected()`: the mask for inference, float32 [units], exactly 0 where a unit is pruned;
+    - `kl()`: the divergence of the posterior from the prior, a scalar, summed over the units.
+
+    The mask is float32 whatever the layer's dtype policy, and is cast where it multiplies.
+
+    Args:
+        kl_weight: Float, at least 0. In training, `kl_weight * kl()` is added to the model's loss;
+            1/N for N training examples is the evidence lower bound. With 0, nothing is added: the
+            training model of `anp_tf.methods` weighs the divergence itself.
+        seed: Optional integer, for reproducible draws.
+
+    Call arguments:
+        inputs: Tensor [batch, ..., units].
+        training: Boolean; draw a mask per example, or multiply by the expected mask.
+    """
+
+    def __init__(self, kl_weight=0.0, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not kl_weight >= 0:
+            raise ValueError(
+                "Invalid value received for argument `kl_weight`. Expected a number of at least "
+                f"0. Received: kl_weight={kl_weight}"
+            )
+        self.kl_weight = kl_weight
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        units = input_shape[-1]
+        if units is None:
+            raise ValueError(
+                f"Layer `{self.name}` has a mask value per unit, so the last axis of its input "
+                f"must be known. Received: input_shape={input_shape}"
+            )
+        self.units = units
+        self.kept = self.add_weight(
+            name="kept",
+            shape=(units,),
+            initializer="ones",
+            trainable=False,
+            dtype="float32",
+        )
+
+    def sample(self, batch_size, seed):
+        """Training-time masks [batch_size, units]; `seed` is a stateless seed, int32 [2]."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `sample`.")
+
+    def expected(self):
+        """The inference mask [units] before `prune`, exactly 0 where a unit is pruned."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `expected`.")
+
+    def kl(self):
+        """Divergence of the posterior from the prior, a float32 scalar in nats."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `kl`.")
+
+    def training_mask(self, batch_size, seed):
+        """`sample`, without the units that were cut by `prune`: float32 [batch_size, units]."""
+        return self.sample(batch_size, seed) * self.kept
+
+    def inference_mask(self):
+        """`expected`, without the units that were cut by `prune`: float32 [units]."""
+        return self.expected() * self.kept
+
+    def active_units(self):
+        """Boolean tensor [units]: which units are not pruned."""
+        return tf.not_equal(self.inference_mask(), 0.0)
+
+    def prune(self, units):
+        """Cuts units for good, besides those the posterior prunes.
+
+        Args:
+            units: Integer, or sequence of integers in [0, units), the units to cut.
+
+        Raises:
+            ValueError: if a unit does not exist.
+        """
+        cut = np.atleast_1d(np.asarray(units, dtype=np.int64))
+        if cut.size and (cut.min() < 0 or cut.max() >= self.units):
+            raise ValueError(
+                f"Invalid value received for argument `units`. Layer `{self.name}` has units 0 to "
+                f"{self.units - 1}. Received: units={units}"
+            )
+        kept = np.array(self.kept)
+        kept[cut] = 0.0
+        self.kept.assign(kept)
+
+    def call(self, inputs, training=False):
+        if training and self.kl_weight > 0:
+            self.add_loss(self.kl_weight * self.kl())
+        mask = getattr(_local, "masks", {}).get(self)
+        if mask is None:
+            if training:
+                seed = tf.cast(self.seed_generator.next(), tf.int32)
+                mask = self.training_mask(tf.shape(inputs)[0], seed)
+            else:
+                mask = self.inference_mask()
+        if mask.shape.rank == 2:
+            shape = [-1] + [1] * (inputs.shape.rank - 2) + [self.units]
+            mask = tf.reshape(mask, shape)
+        return inputs * tf.cast(mask, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "kl_weight": self.kl_weight, "seed": self.seed}
+
+
+def mask_layers(model):
+    """The Bayesian masks of a model, nested models included, in the order of its layers."""
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, BayesianMask)
+    ]

@@ -1,0 +1,43 @@
+"""A table of what the masks of a model keep."""
+
+import io
+
+import numpy as np
+import rich.box
+import rich.console
+import rich.table
+
+from anp_tf.layers.mask import mask_layers
+
+
+def mask_summary(model, print_fn=print):
+    """Prints a row per mask: units, kept units, and the spread of the inference mask.
+
+    Args:
+        model: A built Keras model.
+        print_fn: Called once with the table as a string.
+
+    Raises:
+        ValueError: if the model has no masks.
+    """
+    masks = mask_layers(model)
+    if not masks:
+        raise ValueError(f"Model `{model.name}` has no mask layers to summarise.")
+    table = rich.table.Table(box=rich.box.SIMPLE, title=f'Masks of "{model.name}"')
+    for column in ("mask", "units", "kept", "pruned %", "min E\\[z]", "mean", "max"):
+        table.add_column(column, justify="left" if column == "mask" else "right")
+    values = [np.asarray(mask.inference_mask()) for mask in masks]
+    rows = [*zip([m.name for m in masks], values, strict=True), ("all", np.concatenate(values))]
+    for name, value in rows:
+        kept = np.count_nonzero(value)
+        shares = (value.min(), value.mean(), value.max())
+        table.add_row(
+            name,
+            str(value.size),
+            str(kept),
+            f"{100 * (1 - kept / value.size):.1f}",
+            *(f"{share:.3f}" for share in shares),
+        )
+    text = io.StringIO()
+    rich.console.Console(file=text, width=100).print(table)
+    print_fn(text.getvalue().rstrip())

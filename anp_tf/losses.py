@@ -1,0 +1,50 @@
+"""Losses: pure functions of tensors."""
+
+import tensorflow as tf
+
+
+def cross_entropy(logits, labels):
+    """Cross-entropy of each example, computed in float32 at least.
+
+    Args:
+        logits: Tensor [batch, classes].
+        labels: Integer tensor [batch].
+
+    Returns:
+        Tensor [batch], in nats.
+    """
+    logits = tf.cast(logits, tf.float64 if logits.dtype == tf.float64 else tf.float32)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def layer_vulnerability(clean, adversarial):
+    """Mean |z_l(x) - z_l(x')| of one layer over batch and features (paper, eq. 3).
+
+    Args:
+        clean: Tensor [batch, ...], latent features of the clean images.
+        adversarial: Tensor of the same shape, those of the adversarial images.
+
+    Returns:
+        Scalar, at least 0.
+    """
+    return tf.reduce_mean(tf.abs(clean - adversarial))
+
+
+def vulnerability(clean, adversarial):
+    """Vulnerability of a network: the mean over its hidden layers (paper, eq. 4).
+
+    Args:
+        clean: List of tensors [batch, ...], the latent features of each layer.
+        adversarial: List of tensors of the same shapes.
+
+    Returns:
+        Scalar, at least 0.
+    """
+    return tf.add_n(
+        [layer_vulnerability(c, a) for c, a in zip(clean, adversarial, strict=True)]
+    ) / len(clean)
+
+
+def l2_decay(variables):
+    """Sum over all entries of the variables of half their square."""
+    return tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(variable)) for variable in variables])

@@ -22,7 +22,7 @@ def kl_kumaraswamy_beta(q, p, name=None):
 
     With q = Kumaraswamy(a, b), p = Beta(alpha, 1), Euler's constant g and the digamma function
     psi, KL = (1 - alpha/a) (-g - psi(b) - 1/b) + log(a b / alpha) - (b - 1)/b
-    (Nalisnick & Smyth 2017, eq. 12; with one term, since the series vanishes at beta = 1).
+    (Nalisnick & Smyth 2017; their series vanishes at concentration0 = 1).
     psi(b) + 1/b is computed as psi(b + 1), which has no cancellation at small b.
 
     Args:
@@ -101,7 +101,7 @@ def beta_logits(a, b, seed):
     """Logits of Beta(a, b) draws with pathwise gradients.
 
     A Beta draw is G_a / (G_a + G_b) with Gamma draws G; on the logit scale it is the difference of
-    their logarithms. log G_a is drawn as log G_(a+1) + log(u) / a (Marsaglia & Tsang 2000, sec. 8):
+    their logarithms. log G_a is drawn as log G_(a+1) + log(u) / a (Marsaglia & Tsang 2000):
     TFP's implicit gradients then act on a shape above 1 only, since they are NaN near 0.
 
     Args:

@@ -18,7 +18,7 @@ def cross_entropy(logits, labels):
 
 
 def layer_vulnerability(clean, adversarial):
-    """Mean |z_l(x) - z_l(x')| of one layer over batch and features (paper, eq. 3).
+    """Mean |z_l(x) - z_l(x')| of one layer over batch and features (Madaan et al. 2020, sec. 3).
 
     Args:
         clean: Tensor [batch, ...], latent features of the clean images.
@@ -31,7 +31,7 @@ def layer_vulnerability(clean, adversarial):
 
 
 def vulnerability(clean, adversarial):
-    """Vulnerability of a network: the mean over its hidden layers (paper, eq. 4).
+    """Vulnerability of a network: the mean over its hidden layers (Madaan et al. 2020, sec. 3).
 
     Args:
         clean: List of tensors [batch, ...], the latent features of each layer.

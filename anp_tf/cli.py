@@ -1,0 +1,106 @@
+"""What the command lines share: flags from `Settings`, and errors in one line."""
+
+import dataclasses
+import os
+import signal
+import sys
+import typing
+
+from absl import app, flags, logging
+
+from anp_tf.quiet import tensorflow as tf
+from anp_tf.settings import Settings, base_type
+from anp_tf.training.checkpoints import NonFiniteError
+from anp_tf.training.saver import Stopped
+
+EXIT_USAGE = 2  # bad input, bad data, a full disk
+EXIT_NON_FINITE = 3  # the training diverged
+EXIT_STOPPED = 75  # saved and stopped by a signal; the same command goes on
+
+_PARSERS = {
+    str: (flags.ArgumentParser, flags.ArgumentSerializer),
+    int: (flags.IntegerParser, flags.ArgumentSerializer),
+    float: (flags.FloatParser, flags.ArgumentSerializer),
+}
+
+
+def define(name, default, text, kind=str):
+    """Defines a flag of the running command, listed by its `--help`."""
+    module = sys.argv[0]
+    if kind is bool:
+        flags.DEFINE_boolean(name, default, text, module_name=module)
+    elif kind is list:
+        flags.DEFINE_list(name, default, text, module_name=module)
+    else:
+        parser, serializer = _PARSERS[kind]
+        flags.DEFINE(parser(), name, default, text, flags.FLAGS, serializer(), module_name=module)
+
+
+def define_settings(names=None):
+    """Defines the flags of `Settings`, all or those named."""
+    for field in dataclasses.fields(Settings):
+        if names is None or field.name in names:
+            kind = base_type(field.type)
+            default = field.default
+            if typing.get_origin(kind) is tuple:
+                kind, default = list, ",".join(map(str, default))
+            define(field.name, default, field.metadata["help"], kind)
+
+
+def settings_from_flags(**changes):
+    """The `Settings` of the parsed flags, with some changed."""
+    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Settings)}
+    try:
+        values["decay_at"] = tuple(float(share) for share in values["decay_at"])
+    except ValueError as error:
+        raise ValueError(f"--decay_at: expected numbers, received {values['decay_at']}") from error
+    return Settings(**{**values, **changes})
+
+
+def run(main, define_flags):
+    """Runs a command: every expected error is one line on stderr and an exit code.
+
+    Args:
+        main: Function without arguments.
+        define_flags: Function that defines the flags.
+    """
+    define_flags()
+    signal.signal(signal.SIGTERM, _stop)
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def _guarded(main, argv):
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+        tf.get_logger().setLevel("WARNING")
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"unexpected argument {argv[1]!r}; flags start with --")
+        main()
+    except Stopped as stopped:
+        _exit(str(stopped), EXIT_STOPPED)
+    except NonFiniteError as error:
+        _exit(str(error), EXIT_NON_FINITE)
+    except (ValueError, OSError) as error:
+        _exit(str(error), EXIT_USAGE)
+    except tf.errors.OpError as error:
+        _exit(error.message, EXIT_USAGE)
+    except KeyboardInterrupt:
+        _exit("interrupted", EXIT_STOPPED)
+
+
+def _parse(argv):
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _exit(str(error), EXIT_USAGE)
+
+
+def _stop(signum, frame):
+    raise Stopped("stopped; the same command goes on from there")
+
+
+def _exit(message, code):
+    line = " ".join(message.split())
+    print(f"{os.path.basename(sys.argv[0])}: {line}", file=sys.stderr)
+    sys.exit(code)

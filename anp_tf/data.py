@@ -1,0 +1,378 @@
+"""Image classification data: read through TFDS, split, and served in batches.
+
+Images are kept as bytes and leave this module as float32 pixels in [0, 1]. Any TFDS image
+classification set can be read by its name. MNIST comes with the package, so it needs no network:
+its 70,000 images are by Yann LeCun and Corinna Cortes, licensed CC BY-SA 3.0.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import hashlib
+import importlib.resources
+import io
+import os
+import re
+import types
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from absl import logging
+
+_MNIST = "mnist/3.0.1"
+_MNIST_SHA256 = "c8ca71ad62d22263ab46d0b5a815db8a64618c94fa6e7bc9f48a2c68964b1f12"
+_SPLITS = ("train", "test")
+_SPLITTING = -1  # takes an epoch's place in the seed of `split_validation`
+
+
+class DataError(ValueError):
+    """A data set, or what was asked of it, is not as it has to be; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled images, all of one size, in memory.
+
+    Args:
+        images: uint8 array `[n, height, width, channels]`.
+        labels: int32 array `[n]`, each in 0 to `num_classes - 1`.
+        num_classes: number of classes.
+
+    Raises:
+        DataError: an array has another type or shape, or a label is out of range.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    num_classes: int
+
+    def __post_init__(self):
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise DataError(
+                "images must be uint8 [n, height, width, channels], "
+                f"got {images.dtype} {list(images.shape)}"
+            )
+        if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
+            raise DataError(
+                f"labels must be int32 [{len(images)}], got {labels.dtype} {list(labels.shape)}"
+            )
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            raise DataError(
+                f"labels must be in 0 to {self.num_classes - 1}, "
+                f"got {labels.min()} to {labels.max()}"
+            )
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def image_shape(self):
+        """Shape of one image, `(height, width, channels)`."""
+        return self.images.shape[1:]
+
+    def take(self, n):
+        """Returns the first `n` examples, or all of them where there are fewer.
+
+        Raises:
+            DataError: `n` is less than 1.
+        """
+        _at_least("n", n, 1)
+        return self._select(slice(n))
+
+    def _select(self, which):
+        return dataclasses.replace(self, images=self.images[which], labels=self.labels[which])
+
+
+def load(name, split, data_dir=None):
+    """Reads a TFDS image classification set into memory, in TFDS's order.
+
+    A set that is not in the data directory yet is put there first. MNIST is made from the copy
+    in this package, without a network, in a few seconds; plain `tfds.load("mnist")` can read it
+    afterwards. Any other set is downloaded by TFDS. Several processes may do this at once, and one
+    that is killed half-way does no harm. A set that is already there is read without a network.
+
+    Args:
+        name: TFDS name: `"mnist"`, `"cifar10"`, `"cifar100"`, `"cifar10_corrupted/fog_3"`...
+            Images must be uint8 and all of one size.
+        split: `"train"` or `"test"`.
+        data_dir: directory that holds TFDS data sets, as in `tfds.load`. It is created when a set
+            has to be put there, but only if its parent exists. Defaults to the environment
+            variable `TFDS_DATA_DIR`, or else to `~/tensorflow_datasets`.
+
+    Returns:
+        `Examples`, the whole split.
+
+    Raises:
+        DataError: the directory cannot be used, the name is unknown, the set is damaged, cannot be
+            downloaded, has no such split, or does not classify images of one size.
+    """
+    if split not in _SPLITS:
+        raise DataError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
+    with _less_logging():
+        root = _data_root(data_dir)
+        builder = _builder(name, root)
+        num_classes = _check_features(builder)
+        if not builder.is_prepared():
+            _prepare(builder)
+            builder = _builder(name, root)
+        return _read(builder, split, num_classes)
+
+
+def split_validation(examples, count, seed):
+    """Sets examples drawn at random aside for validation.
+
+    Args:
+        examples: `Examples`.
+        count: number of validation examples, in 1 to `len(examples) - 1`.
+        seed: integer of at most 64 bits; the same seed gives the same split.
+
+    Returns:
+        `(train, validation)`: two `Examples`, disjoint and together the whole, each in the order
+        of `examples`.
+
+    Raises:
+        DataError: `count` is out of range.
+    """
+    if not 1 <= count < len(examples):
+        raise DataError(
+            f"the number of validation examples must be in 1 to {len(examples) - 1} "
+            f"(there are {len(examples)} examples), got {count}"
+        )
+    chosen = np.zeros(len(examples), bool)
+    with tf.device("CPU:0"):
+        chosen[_permutation(len(examples), seed, _SPLITTING)[:count].numpy()] = True
+    return examples._select(~chosen), examples._select(chosen)
+
+
+def training_batches(examples, batch_size, seed, start_step=0):
+    """Returns an endless stream of shuffled batches.
+
+    An epoch has `len(examples) // batch_size` steps, each example is in at most one of them, and
+    the order depends on the seed and the epoch's number only. A stream with a `start_step` is
+    exactly what a stream from step 0 gives from that step on: training resumes bit for bit.
+
+    Args:
+        examples: `Examples`.
+        batch_size: examples in a batch, in 1 to `len(examples)`.
+        seed: integer of at most 64 bits.
+        start_step: number of batches to leave out at the start, of any number of epochs.
+
+    Returns:
+        Infinite `tf.data.Dataset` of `(pixels, labels)`: float32
+        `[batch_size, height, width, channels]` in [0, 1], and int32 `[batch_size]`.
+
+    Raises:
+        DataError: `batch_size` or `start_step` is out of range.
+    """
+    _at_least("batch_size", batch_size, 1)
+    _at_least("start_step", start_step, 0)
+    if batch_size > len(examples):
+        raise DataError(
+            f"batch_size must be at most the number of examples, {len(examples)}, got {batch_size}"
+        )
+    steps = len(examples) // batch_size
+
+    def index_batches(epoch):
+        order = _permutation(len(examples), seed, epoch)[: steps * batch_size]
+        return tf.data.Dataset.from_tensor_slices(tf.reshape(order, [steps, batch_size]))
+
+    first_epoch, skipped = divmod(start_step, steps)
+    return (
+        tf.data.Dataset.range(first_epoch, tf.int64.max)
+        .flat_map(index_batches)
+        .skip(skipped)
+        .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        .map(_gather_from(examples))
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def batches(examples, batch_size):
+    """Returns all examples once, in order, the last batch being as small as it turns out.
+
+    Args:
+        examples: `Examples`.
+        batch_size: examples in a batch, at least 1.
+
+    Returns:
+        Finite `tf.data.Dataset` of `(pixels, labels)`: float32
+        `[batch, height, width, channels]` in [0, 1], and int32 `[batch]`.
+
+    Raises:
+        DataError: `batch_size` is less than 1.
+    """
+    _at_least("batch_size", batch_size, 1)
+    indices = tf.data.Dataset.range(len(examples)).batch(batch_size)
+    return indices.map(_gather_from(examples)).prefetch(tf.data.AUTOTUNE)
+
+
+def _at_least(name, value, least):
+    if value < least:
+        raise DataError(f"{name} must be at least {least}, got {value}")
+
+
+def _permutation(n, seed, epoch):
+    """Returns 0 to n - 1 shuffled, int64 `[n]`, a function of the seed and the epoch alone."""
+    return tf.random.experimental.stateless_shuffle(
+        tf.range(n, dtype=tf.int64),
+        seed=tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)]),
+        alg="philox",
+    )
+
+
+def _gather_from(examples):
+    """Returns a function from indices `[batch]` to a batch of pixels and labels."""
+    with tf.device("CPU:0"):  # the whole set does not belong in a GPU's memory
+        images, labels = tf.constant(examples.images), tf.constant(examples.labels)
+
+    def gather(indices):
+        pixels = tf.cast(tf.gather(images, indices), tf.float32) / 255.0
+        return pixels, tf.gather(labels, indices)
+
+    return gather
+
+
+@contextlib.contextmanager
+def _less_logging():
+    """Keeps TFDS's notes on each file it opens out of the log; warnings stay."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(min(verbosity, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _data_root(data_dir):
+    given = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    root = tfds.core.Path(given).expanduser()
+    if root.exists() and not root.is_dir():
+        raise DataError(f"the data directory must be a directory, got a file: {root}")
+    if not root.exists() and not root.parent.is_dir():
+        raise DataError(
+            f"the data directory {root} does not exist, nor does {root.parent} to create it in"
+        )
+    return root
+
+
+def _builder(name, root):
+    try:
+        return tfds.builder(name, data_dir=root)
+    except tfds.core.DatasetNotFoundError as error:
+        known = tfds.list_builders(with_community_datasets=False)
+        near = difflib.get_close_matches(name.lower(), known)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise DataError(
+            f"unknown data set {name!r}: expected a TFDS name such as mnist, cifar10, "
+            f"cifar100{hint}"
+        ) from error
+    except Exception as error:  # what a data set's own code, or a damaged directory, may raise
+        base = re.split("[/:]", str(name).lower())[0]
+        hint = f"; if {root / base} is damaged, delete it and run again"
+        raise DataError(
+            f"data set {name!r} in {root} cannot be opened: {_in_short(error)}"
+            + (hint if base and (root / base).exists() else "")
+        ) from error
+
+
+def _check_features(builder):
+    """Returns the number of classes of a set of labelled uint8 images of one size."""
+    info = builder.info
+    keys = info.supervised_keys or ()
+    found = [info.features[key] for key in keys if isinstance(key, str)]
+    kinds = tfds.features.Image, tfds.features.ClassLabel
+    if len(keys) != 2 or len(found) != 2 or not all(map(isinstance, found, kinds)):
+        raise DataError(
+            f"data set {info.full_name} is not an image classification set: "
+            f"expected an image and a class label as supervised keys, got {keys or 'none'}"
+        )
+    image, label = found
+    if None in image.shape or image.np_dtype != np.uint8 or not label.num_classes:
+        raise DataError(
+            f"data set {info.full_name} must have uint8 images of one size and a number of "
+            f"classes, got {np.dtype(image.np_dtype)} {image.shape}, {label.num_classes} classes"
+        )
+    return label.num_classes
+
+
+def _prepare(builder):
+    name, directory = builder.info.full_name, builder.data_path
+    if directory.exists() and not builder.is_prepared():
+        raise _damaged(builder, "dataset_info.json is missing")
+    mnist = _packaged_mnist() if name == _MNIST else None
+    try:
+        if mnist:
+            _prepare_mnist(builder, mnist)
+        else:
+            builder.download_and_prepare()
+    except Exception as error:  # anything a data set's own code, the network or the disk may raise
+        if builder.is_prepared():  # another process was quicker
+            return
+        hint = "" if mnist else "; with no network, copy a prepared one there"
+        raise DataError(
+            f"data set {name} could not be prepared in {directory}: {_in_short(error)}{hint}"
+        ) from error
+
+
+def _packaged_mnist():
+    """Returns MNIST's four arrays in their original order, after a check of their checksum."""
+    try:
+        packed = importlib.resources.files(__package__).joinpath("mnist.npz").read_bytes()
+    except OSError as error:
+        raise DataError(f"the package's copy of MNIST is missing: {_in_short(error)}") from error
+    checksum = hashlib.sha256(packed).hexdigest()
+    if checksum != _MNIST_SHA256:
+        raise DataError(
+            f"the package's copy of MNIST is damaged: expected sha256 {_MNIST_SHA256}, "
+            f"got {checksum}; install the package again"
+        )
+    return dict(np.load(io.BytesIO(packed)))
+
+
+def _prepare_mnist(builder, arrays):
+    """Lets TFDS's own builder write the set, from arrays in place of a download."""
+
+    def numbered_examples(split):
+        files = tf.io.encode_png(arrays[f"{split}_images"][..., None]).numpy()
+        for number, label in enumerate(arrays[f"{split}_labels"]):
+            yield number, {"image": io.BytesIO(files[number]), "label": label}
+
+    builder._split_generators = lambda _: {split: numbered_examples(split) for split in _SPLITS}
+    builder._make_download_manager = lambda **_: types.SimpleNamespace(downloaded_size=0)
+    quiet = io.StringIO()  # TFDS would announce a download
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+        builder.download_and_prepare()
+
+
+def _read(builder, split, num_classes):
+    if split not in builder.info.splits:
+        raise DataError(
+            f"data set {builder.info.full_name} has no split {split!r}, "
+            f"got {', '.join(builder.info.splits) or 'none'}"
+        )
+    try:
+        dataset = builder.as_dataset(
+            split=split,
+            batch_size=1000,
+            as_supervised=True,
+            read_config=tfds.ReadConfig(try_autocache=False),
+        )
+        images, labels = zip(*tfds.as_numpy(dataset), strict=True)
+    except (tf.errors.OpError, OSError, ValueError, LookupError, AssertionError) as error:
+        raise _damaged(builder, _in_short(error)) from error
+    return Examples(np.concatenate(images), np.concatenate(labels).astype(np.int32), num_classes)
+
+
+def _damaged(builder, why):
+    return DataError(
+        f"data set {builder.info.full_name} in {builder.data_dir} is damaged: {why}; "
+        "delete that directory and run again"
+    )
+
+
+def _in_short(error):
+    """Returns an exception's type and message as one line of at most some 250 characters."""
+    message = re.sub(r'\{\{.*?\}\}|\[Op:.*|Failed to construct .*?\}": ', "", str(error))
+    return f"{type(error).__name__}: {' '.join(message.split())[:220]}"

@@ -1,0 +1,47 @@
+"""`python -m anp_tf.evaluate`: the results row of a trained network."""
+
+import dataclasses
+
+from absl import flags
+
+from anp_tf import cli, data
+from anp_tf.evaluation import markdown_row, results_row
+from anp_tf.training.progress import counting
+from anp_tf.workdir import Workdir, load_network
+
+CHANGEABLE = (
+    "data_dir",
+    "limit_test_examples",
+    "epsilon",
+    "eval_attack_steps",
+    "eval_attack_step_size",
+)
+
+
+def define_flags():
+    cli.define("workdir", None, "folder of the run whose network is evaluated")
+    cli.define("source", None, "workdir or .keras file the black-box attack is made on")
+    cli.define("output", None, "where the row is written; by default results.json in the workdir")
+    cli.define_settings(CHANGEABLE)
+
+
+def main():
+    given = flags.FLAGS
+    if not given.workdir:
+        raise ValueError("--workdir: expected the folder of a run, received none")
+    workdir = Workdir(given.workdir)
+    changes = {name: given[name].value for name in CHANGEABLE if given[name].present}
+    settings = dataclasses.replace(workdir.settings(), **changes)
+    network = workdir.load_network()
+    source = load_network(given.source) if given.source else None
+    examples = data.load(settings.dataset, "test", settings.data_dir)
+    if settings.limit_test_examples:
+        examples = examples.take(settings.limit_test_examples)
+    row = results_row(settings, network, examples, source, counting)
+    path = workdir.save_results(row, given.output)
+    print(markdown_row(row))
+    print(path)
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

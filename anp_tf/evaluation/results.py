@@ -1,0 +1,144 @@
+"""The results row of a network, and tables of rows."""
+
+import io
+
+import rich.box
+import rich.console
+import rich.table
+
+from anp_tf import data
+from anp_tf.attacks import PGD
+from anp_tf.evaluation.latency import median_latency
+from anp_tf.evaluation.robustness import evaluate_robustness
+from anp_tf.layers import mask_layers
+from anp_tf.models import NETWORKS
+from anp_tf.pruning import cost, slim, unit_sparsity
+
+PAPER_COLUMNS = (
+    "clean_accuracy",
+    "white_box_accuracy",
+    "black_box_accuracy",
+    "white_box_vulnerability",
+    "black_box_vulnerability",
+    "memory_percent",
+    "flops_reduction",
+    "sparsity_percent",
+)
+
+
+def results_row(settings, network, examples, source=None, counter=None):
+    """Everything that is reported of a trained network.
+
+    The white-box attack runs on the slimmed network, which computes the same function; accuracy
+    and vulnerability are measured on the network itself, pruned features included.
+
+    Args:
+        settings: `Settings` of the run, with the attack of the evaluation.
+        network: The trained network, masks included.
+        examples: `anp_tf.data.Examples`, the test set.
+        source: Optional network for the black-box attack.
+        counter: Optional function `(title, total) -> context manager of a progress function`.
+
+    Returns:
+        Dict with the columns of the paper's tables (shares in percent; None where not measured)
+        and what stands behind them.
+    """
+    attack = PGD(
+        epsilon=settings.epsilon,
+        step_size=settings.eval_attack_step_size,
+        steps=settings.eval_attack_steps,
+    )
+    slimmed = slim(network) if mask_layers(network) else network
+
+    def measure(title, attacked):
+        batches = data.batches(examples, 250)
+        arguments = (network, batches, attack, attacked, settings.seed)
+        if counter is None:
+            return evaluate_robustness(*arguments)
+        with counter(title, len(examples)) as progress:
+            return evaluate_robustness(*arguments, progress=progress)
+
+    white = measure(f"{settings.method}  white-box PGD-{attack.steps}", slimmed)
+    black = source and measure(f"{settings.method}  black-box PGD-{attack.steps}", source)
+    dense_cost, slim_cost = cost(network), cost(slimmed)
+    dense = NETWORKS[settings.network](
+        input_shape=examples.image_shape,
+        num_classes=examples.num_classes,
+        width_multiplier=settings.width_multiplier,
+    )
+    latency = {
+        str(size): median_latency({"dense": dense, "slim": slimmed}, size) for size in (1, 256)
+    }
+    return {
+        "dataset": settings.dataset,
+        "architecture": settings.network,
+        "method": settings.method,
+        "clean_accuracy": 100 * white.clean_accuracy,
+        "white_box_accuracy": 100 * white.adversarial_accuracy,
+        "black_box_accuracy": 100 * black.adversarial_accuracy if black else None,
+        "white_box_vulnerability": white.vulnerability,
+        "black_box_vulnerability": black.vulnerability if black else None,
+        "memory_percent": 100 * slim_cost.memory / dense_cost.memory,
+        "flops_reduction": dense_cost.flops / slim_cost.flops,
+        "sparsity_percent": unit_sparsity(network) if mask_layers(network) else 0.0,
+        "weight_sparsity_percent": 100 * (1 - slim_cost.parameters / dense_cost.parameters),
+        "dense_parameter_bytes": dense_cost.parameter_bytes,
+        "slim_parameter_bytes": slim_cost.parameter_bytes,
+        "dense_flops": dense_cost.flops,
+        "slim_flops": slim_cost.flops,
+        "latency_milliseconds": latency,
+        "attack": f"PGD-{attack.steps}",
+        "epsilon": attack.epsilon,
+        "step_size": attack.step_size,
+        "test_examples": white.examples,
+        "seed": settings.seed,
+    }
+
+
+def markdown_row(row):
+    """The paper's columns of a row as two lines of a Markdown table and its head."""
+    head = ["dataset", "architecture", "method", *PAPER_COLUMNS]
+    cells = [_number(row[name]) if name in PAPER_COLUMNS else row[name] for name in head]
+    lines = [head, ["---"] * len(head), cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def comparison(rows):
+    """A table of several rows beside one another, as text; `a → b` is dense and slimmed."""
+    first = rows[0]
+    attack = f"{first['attack']}, ε = {first['epsilon']}"
+    table = rich.table.Table(
+        box=rich.box.SIMPLE, title=f"{first['dataset']}, {first['test_examples']:,} test images"
+    )
+    table.add_column("")
+    for row in rows:
+        table.add_column(row["method"], justify="right")
+    figures = {
+        "clean accuracy, %": lambda row: f"{row['clean_accuracy']:.2f}",
+        f"accuracy under {attack}, %": lambda row: f"{row['white_box_accuracy']:.2f}",
+        "vulnerability": lambda row: f"{row['white_box_vulnerability']:.4f}",
+        "sparsity (units pruned), %": lambda row: f"{row['sparsity_percent']:.1f}",
+        "FLOPs reduction, x": lambda row: f"{row['flops_reduction']:.2f}",
+        "parameter bytes": lambda row: _change(
+            row, "{:,}", row["dense_parameter_bytes"], row["slim_parameter_bytes"]
+        ),
+    }
+    for size in ("1", "256"):
+        figures[f"latency, batch {size}, ms"] = lambda row, size=size: _change(
+            row, "{:.2f}", *(row["latency_milliseconds"][size][kind] for kind in ("dense", "slim"))
+        )
+    for label, figure in figures.items():
+        table.add_row(label, *(figure(row) for row in rows))
+    text = io.StringIO()
+    rich.console.Console(file=text, width=100).print(table)
+    return text.getvalue().rstrip()
+
+
+def _change(row, form, dense, slimmed):
+    if row["sparsity_percent"] == 0:
+        return form.format(dense)
+    return f"{form.format(dense)} → {form.format(slimmed)}"
+
+
+def _number(value):
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,74 @@
+"""Accuracy and vulnerability of a network under an attack, over a whole data set."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from anp_tf.losses import vulnerability
+from anp_tf.models import with_latents
+
+
+@dataclasses.dataclass(frozen=True)
+class Robustness:
+    """Figures over all examples.
+
+    Attributes:
+        examples: Number of examples.
+        clean_accuracy: Share of clean images classified correctly, in [0, 1].
+        adversarial_accuracy: Share of adversarial images classified correctly, in [0, 1].
+        vulnerability: Mean over hidden layers, features and images of |z(x) - z(x')|.
+    """
+
+    examples: int
+    clean_accuracy: float
+    adversarial_accuracy: float
+    vulnerability: float
+
+
+def evaluate_robustness(network, batches, attack, source=None, seed=0, progress=None):
+    """Attacks every example and measures the network.
+
+    Args:
+        network: Functional `keras.Model` from pixels to logits, run in inference mode.
+        batches: `tf.data.Dataset` of (pixels [batch, ...], labels [batch]); a last partial batch
+            counts by its size.
+        attack: An `anp_tf.attacks` object.
+        source: The network the adversarial images are made on. None: the network itself, the
+            white-box attack. Its slimmed form gives the same attack faster; an independently
+            trained network gives the black-box (transfer) attack.
+        seed: Integer, of the attack's random starts.
+        progress: Optional function, called with the number of examples done so far.
+
+    Returns:
+        `Robustness`.
+
+    Raises:
+        ValueError: if there are no examples.
+    """
+    latent_network = with_latents(network)
+    attacked = network if source is None else source
+
+    @tf.function(reduce_retracing=True)
+    def measure(x, y, index):
+        adversarial = attack(attacked, x, y, seed=tf.stack([seed, index]))
+        latents, logits = latent_network(x, training=False)
+        other_latents, other_logits = latent_network(adversarial, training=False)
+        correct = [
+            tf.math.count_nonzero(tf.equal(tf.argmax(output, -1, y.dtype), y), dtype=tf.int32)
+            for output in (logits, other_logits)
+        ]
+        return *correct, vulnerability(latents, other_latents)
+
+    examples = clean = adversarial = 0
+    distortion = 0.0
+    for index, (x, y) in enumerate(batches):
+        batch_clean, batch_adversarial, batch_distortion = measure(x, y, tf.constant(index))
+        examples += len(x)
+        clean += int(batch_clean)
+        adversarial += int(batch_adversarial)
+        distortion += float(batch_distortion) * len(x)
+        if progress:
+            progress(examples)
+    if not examples:
+        raise ValueError("There are no examples to evaluate on.")
+    return Robustness(examples, clean / examples, adversarial / examples, distortion / examples)

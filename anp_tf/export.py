@@ -1,0 +1,30 @@
+"""`python -m anp_tf.export`: a slimmed network as a SavedModel for TensorFlow Serving."""
+
+from absl import flags
+
+from anp_tf import cli
+from anp_tf.pruning import slim
+from anp_tf.serving import export_saved_model
+from anp_tf.workdir import Workdir
+
+
+def define_flags():
+    cli.define("workdir", None, "folder of the run whose network is exported")
+    cli.define("output", None, "folder of the versions; by default saved_model in the workdir")
+    cli.define("version", None, "an integer; by default the next one", int)
+
+
+def main():
+    given = flags.FLAGS
+    if not given.workdir:
+        raise ValueError("--workdir: expected the folder of a run, received none")
+    workdir = Workdir(given.workdir)
+    network = workdir.load_network()
+    path = export_saved_model(
+        slim(network), given.output or workdir.path / "saved_model", given.version
+    )
+    print(f"the slimmed network is in {path}; load it by tf.saved_model.load({str(path)!r})")
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

@@ -1,0 +1,13 @@
+"""Bayesian pruning, the row `bp`."""
+
+from anp_tf.methods.training_model import TrainingModel
+
+
+class BayesianPruning(TrainingModel):
+    """CE(x) + beta KL/N + decay for weights and masks, on clean images (Lee et al. 2018)."""
+
+    uses_masks = True
+
+    def objective(self, terms):
+        loss = terms.clean_loss + terms.kl + terms.decay
+        return loss, loss

@@ -1,0 +1,10 @@
+"""Standard training, the row `standard`."""
+
+from anp_tf.methods.training_model import TrainingModel
+
+
+class Standard(TrainingModel):
+    """CE(x) + decay, on clean images, without masks."""
+
+    def objective(self, terms):
+        return terms.clean_loss + terms.decay, None

@@ -1,0 +1,261 @@
+"""The model that `fit` trains: a network, an attack, and a method's two losses."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from anp_tf.layers import given_masks, mask_layers
+from anp_tf.losses import cross_entropy, l2_decay, vulnerability
+from anp_tf.models import with_latents
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """What a method's losses are made of; every term is a scalar, a mean over the batch.
+
+    Attributes:
+        clean_loss: Cross-entropy of the clean images.
+        adversarial_loss: Cross-entropy of the adversarial images; None without an attack.
+        vulnerability: Of the latent features; None without an attack.
+        kl: beta KL / N, with its warm-up; 0 without masks.
+        decay: Weight decay.
+    """
+
+    clean_loss: tf.Tensor
+    adversarial_loss: tf.Tensor | None
+    vulnerability: tf.Tensor | None
+    kl: tf.Tensor
+    decay: tf.Tensor
+
+
+class TrainingModel(keras.Model):
+    """Trains a network by a method: `compile` with one or two optimizers, then `fit`.
+
+    A step perturbs the batch against the network in inference mode, runs the clean and the
+    adversarial images through the network with one shared draw of the masks, and applies both
+    gradients, of the weights' loss and of the masks' loss, taken at the same point.
+
+    Subclasses implement `objective` and say by `uses_attack` and `uses_masks` what they need. All
+    randomness is a function of `seed` and the number of steps done.
+
+    Args:
+        network: Functional `keras.Model` from pixels [batch, ...] in [0, 1] to logits.
+        num_examples: Integer, size of the training set: the N of beta KL / N.
+        attack: `anp_tf.attacks` object for training; None for methods without one.
+        validation_attack: The attack of `evaluate` and of `fit`'s validation; None to validate on
+            clean images only.
+        adversarial_weight: Float, w: the adversarial loss counts w times the clean one.
+        beta: Float, at least 0; weight of the masks' divergence.
+        vulnerability_weight: Float, at least 0; lambda, weight of the vulnerability.
+        weight_decay: Float, at least 0; coefficient of half the squared weights.
+        epsilon_warmup_steps: Integer; the attack grows linearly from 0 over so many steps.
+        kl_warmup_steps: Integer; beta grows linearly from 0 over so many steps.
+        seed: Integer.
+
+    Raises:
+        ValueError: if the method needs an attack or masks and has none.
+    """
+
+    uses_attack = False
+    uses_masks = False
+
+    def __init__(
+        self,
+        network,
+        num_examples,
+        attack=None,
+        validation_attack=None,
+        adversarial_weight=2.0,
+        beta=1.0,
+        vulnerability_weight=0.0,
+        weight_decay=1e-4,
+        epsilon_warmup_steps=0,
+        kl_warmup_steps=0,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        method = type(self).__name__
+        self.masks = mask_layers(network)
+        if self.uses_masks and not self.masks:
+            raise ValueError(f"Method {method} trains masks, but `{network.name}` has no masks.")
+        if self.masks and not self.uses_masks:
+            raise ValueError(f"Method {method} trains no masks, but `{network.name}` has masks.")
+        if self.uses_attack and attack is None:
+            raise ValueError(f"Method {method} trains on an attack. Received: attack=None")
+        self.network = network
+        self.latent_network = with_latents(network)
+        self.num_examples = num_examples
+        self.attack = attack if self.uses_attack else None
+        self.validation_attack = validation_attack
+        self.adversarial_weight = adversarial_weight
+        self.beta = beta
+        self.vulnerability_weight = vulnerability_weight
+        self.weight_decay = weight_decay
+        self.epsilon_warmup_steps = epsilon_warmup_steps
+        self.kl_warmup_steps = kl_warmup_steps
+        self.seed = seed
+        # Batch statistics of a mixed batch would be neither the clean nor the adversarial ones.
+        self.one_pass = not any(
+            isinstance(layer, keras.layers.BatchNormalization)
+            for layer in network._flatten_layers(include_self=False)
+        )
+        self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
+        of_masks = {id(variable) for variable in self.mask_variables}
+        self.weight_variables = [v for v in network.trainable_variables if id(v) not in of_masks]
+        names = ["loss", "accuracy"]
+        if self.attack or validation_attack:
+            names += ["adversarial_loss", "adversarial_accuracy", "vulnerability"]
+        if self.masks:
+            names.append("kl")
+        self.means = {name: keras.metrics.Mean(name=name) for name in names}
+        self.mask_optimizer = None
+        self.built = True
+
+    def objective(self, terms):
+        """The losses of the weights and of the masks (None without masks), from `Terms`."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `objective`.")
+
+    def compile(self, optimizer="adam", mask_optimizer=None, **kwargs):
+        """As `keras.Model.compile`, with a second optimizer for the masks.
+
+        Args:
+            optimizer: Keras optimizer of the weights.
+            mask_optimizer: Keras optimizer of the masks' parameters, not the same object; needed
+                by methods with masks.
+            **kwargs: As `keras.Model.compile`. `jit_compile` is off unless asked for.
+
+        Raises:
+            ValueError: if the method has masks and `mask_optimizer` is missing or is `optimizer`.
+        """
+        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+        # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
+        # masks' variables among the others.
+        self.optimizer.build(self.weight_variables)
+        if self.uses_masks:
+            if mask_optimizer is None or mask_optimizer is self.optimizer:
+                raise ValueError(
+                    f"Method {type(self).__name__} needs an optimizer of its own for the masks. "
+                    f"Received: mask_optimizer={mask_optimizer}"
+                )
+            self.mask_optimizer = keras.optimizers.get(mask_optimizer)
+            self.mask_optimizer.build(self.mask_variables)
+
+    def call(self, inputs, training=False):
+        return self.network(inputs, training=training)
+
+    def train_step(self, data):
+        x, y = data
+        step = self.optimizer.iterations
+        attack_seed, mask_seed = self._seeds(step)
+        fixed = {mask: mask.inference_mask() for mask in self.masks}
+        adversarial = None
+        if self.attack is not None:
+            with given_masks(fixed):
+                scale = _warm(step, self.epsilon_warmup_steps)
+                adversarial = self.attack(self.network, x, y, seed=attack_seed, scale=scale)
+        with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
+            terms = self._terms(x, adversarial, y, mask_seed, step)
+            weight_loss, mask_loss = self.objective(terms)
+        pairs = [(self.optimizer, self.weight_variables, weight_tape, weight_loss)]
+        if self.uses_masks:
+            pairs.append((self.mask_optimizer, self.mask_variables, mask_tape, mask_loss))
+        # Gradients are summed over replicas, and every term is a mean over the replica's batch.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        gradients = [
+            [g / replicas for g in tape.gradient(loss, variables)]
+            for _, variables, tape, loss in pairs
+        ]
+        with tf.control_dependencies([_check_finite(gradients, weight_loss)]):
+            for (optimizer, variables, _, _), group in zip(pairs, gradients, strict=True):
+                optimizer.apply(group, variables)
+        return self._logs(fixed)
+
+    def test_step(self, data):
+        x, y = data
+        fixed = {mask: mask.inference_mask() for mask in self.masks}
+        adversarial = None
+        if self.validation_attack is not None:
+            seed, _ = self._seeds(-1)
+            with given_masks(fixed):
+                adversarial = self.validation_attack(self.network, x, y, seed=seed)
+        self._forward(x, adversarial, y, fixed, training=False)
+        return {name: mean.result() for name, mean in self.means.items() if name != "kl"}
+
+    def _terms(self, x, adversarial, y, mask_seed, step):
+        draws = {
+            mask: mask.training_mask(tf.shape(x)[0], tf.random.fold_in(mask_seed, index))
+            for index, mask in enumerate(self.masks)
+        }
+        forward = self._forward(x, adversarial, y, draws, training=True)
+        kl = tf.add_n([mask.kl() for mask in self.masks]) if self.masks else tf.constant(0.0)
+        if self.masks:
+            self.means["kl"].update_state(kl)
+        kl_weight = self.beta / self.num_examples * _warm(step, self.kl_warmup_steps)
+        decay = self.weight_decay * l2_decay(self.weight_variables)
+        return Terms(*forward, kl=kl_weight * kl, decay=decay)
+
+    def _forward(self, x, adversarial, y, masks, training):
+        """Runs the images under the masks, updates the metrics, returns `Terms`' first three."""
+        if adversarial is None:
+            with given_masks(masks):
+                return self._score("", self.network(x, training=training), y), None, None
+        (latents, logits), (other_latents, other_logits) = self._both(
+            x, adversarial, masks, training
+        )
+        distortion = vulnerability(latents, other_latents)
+        self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
+        return (
+            self._score("", logits, y),
+            self._score("adversarial_", other_logits, y),
+            distortion,
+        )
+
+    def _both(self, x, adversarial, masks, training):
+        """(latents, logits) of the clean and of the adversarial images, under the same masks."""
+        if not self.one_pass:
+            with given_masks(masks):
+                return [self.latent_network(half, training=training) for half in (x, adversarial)]
+        # A mask per example is repeated for the second half of the batch.
+        masks = {
+            layer: tf.concat([mask, mask], 0) if mask.shape.rank == 2 else mask
+            for layer, mask in masks.items()
+        }
+        with given_masks(masks):
+            outputs = self.latent_network(tf.concat([x, adversarial], 0), training=training)
+        halves = [tf.split(output, 2) for output in keras.tree.flatten(outputs)]
+        return [
+            keras.tree.pack_sequence_as(outputs, list(half)) for half in zip(*halves, strict=True)
+        ]
+
+    def _score(self, prefix, logits, y):
+        losses = cross_entropy(logits, y)
+        self.means[f"{prefix}loss"].update_state(losses)
+        self.means[f"{prefix}accuracy"].update_state(tf.equal(tf.argmax(logits, -1, y.dtype), y))
+        return tf.reduce_mean(losses)
+
+    def _seeds(self, step):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = tf.random.fold_in(tf.constant([self.seed, 0], tf.int32), step)
+        return tf.unstack(tf.random.split(tf.random.fold_in(seed, replica), 2))
+
+    def _logs(self, fixed):
+        logs = {name: mean.result() for name, mean in self.means.items()}
+        logs["learning_rate"] = tf.convert_to_tensor(self.optimizer.learning_rate)
+        if self.masks:
+            units = tf.concat(list(fixed.values()), 0)
+            logs["sparsity"] = tf.reduce_mean(tf.cast(tf.equal(units, 0.0), tf.float32))
+        if self.mask_optimizer is not None:
+            logs["mask_learning_rate"] = tf.convert_to_tensor(self.mask_optimizer.learning_rate)
+        return logs
+
+
+def _warm(step, warmup_steps):
+    """Grows linearly to 1 over the warm-up."""
+    return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(1.0, warmup_steps))
+
+
+def _check_finite(gradients, loss):
+    norm = tf.add_n([tf.nn.l2_loss(g) for g in keras.tree.flatten(gradients)])
+    return tf.debugging.check_numerics(norm + loss, "The loss or its gradient is not finite")

@@ -1,0 +1,91 @@
+"""The graph of a Keras model as a list of calls, in an order in which they can be computed."""
+
+import dataclasses
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Node:
+    """One call of a layer: `outputs = layer(*args, **kwargs)`.
+
+    Attributes:
+        layer: The `keras.Layer` (or `keras.Operation`) of the model that is called.
+        args: Positional arguments; the tensors in them are outputs of other nodes.
+        kwargs: Keyword arguments, likewise.
+        inputs: List of the symbolic tensors in `args` and `kwargs`.
+        outputs: List of the symbolic tensors that come out.
+    """
+
+    layer: keras.Operation
+    args: tuple
+    kwargs: dict
+    inputs: list
+    outputs: list
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Graph:
+    """A model's nodes, and its input and output tensors.
+
+    Attributes:
+        nodes: List of `Node`, each after those whose outputs it reads. `keras.Input`s are no nodes.
+        input: The model's input tensor, or a nested structure of them.
+        output: The model's output tensor, or a nested structure of them.
+    """
+
+    nodes: list
+    input: object
+    output: object
+
+
+def graph_of(model):
+    """The graph of a functional or Sequential model.
+
+    The tensors are the graph's own, not the model's, and the model is not changed.
+
+    Args:
+        model: Built `keras.Model`, functional or Sequential.
+
+    Returns:
+        `Graph`.
+
+    Raises:
+        ValueError: if the model is neither functional nor Sequential, or has no shapes yet.
+    """
+    if isinstance(model, keras.Sequential) and model.built:
+        functional = keras.Model(model.inputs[0], model.outputs[0])
+    elif isinstance(model, keras.Model) and isinstance(model, keras.Function):
+        functional = keras.Model(model.input, model.output)
+    else:
+        raise ValueError(
+            "Argument `model` must be a functional model, or a Sequential one that is built. "
+            f"Received: model={model!r} of type {type(model).__name__}"
+        )
+    nodes = []
+
+    def record(layer, *args, **kwargs):
+        inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if _is_symbolic(leaf)]
+        outputs = _Recorded(layer)(*args, **kwargs)
+        nodes.append(Node(layer, args, kwargs, inputs, keras.tree.flatten(outputs)))
+        return outputs
+
+    copy = keras.models.clone_model(
+        functional, clone_function=lambda layer: layer, call_function=record
+    )
+    return Graph(nodes, copy.input, copy.output)
+
+
+class _Recorded(keras.Operation):
+    """Stands in for a layer: calling the layer itself would add a call to the user's model."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self._compute_output_spec = layer.compute_output_spec
+
+    def compute_output_spec(self, *args, **kwargs):
+        return self._compute_output_spec(*args, **kwargs)
+
+
+def _is_symbolic(leaf):
+    return isinstance(leaf, keras.KerasTensor)

@@ -1,0 +1,171 @@
+"""Everything that defines a training run, in one record."""
+
+import dataclasses
+import difflib
+import types
+import typing
+
+from anp_tf.methods import METHODS
+from anp_tf.models import NETWORKS
+
+
+def option(default, text):
+    """A field of `Settings` with its help text."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The options of a run, checked; each is a flag of the command lines.
+
+    Raises:
+        ValueError: if a value is not valid; the message names the flag.
+    """
+
+    dataset: str = option("mnist", "TFDS name of an image classification data set")
+    data_dir: str | None = option(None, "TFDS data directory; else TFDS_DATA_DIR, else ~/tensorflow_datasets")  # fmt: skip # noqa: E501
+    limit_train_examples: int | None = option(None, "use only so many training images")
+    limit_test_examples: int | None = option(None, "use only so many test images")
+    validation_examples: int = option(1000, "training images set aside to choose the best epoch (at most a fifth)")  # fmt: skip # noqa: E501
+    network: str = option("lenet5_caffe", f"one of {', '.join(NETWORKS)}")
+    width_multiplier: float = option(1.0, "scales the widths of the network")
+    method: str = option("anp_vs", f"one of {', '.join(METHODS)}")
+    init_from: str | None = option(None, "workdir of a network of the same shape to start from")
+    epochs: int = option(200, "passes over the training images")
+    batch_size: int = option(64, "images a step")
+    learning_rate: float = option(1e-3, "Adam's rate for the weights")
+    mask_learning_rate: float = option(1e-2, "Adam's rate for the masks")
+    schedule: str = option("step", "of both rates: step (the paper's) or one_cycle")
+    decay_at: tuple[float, ...] = option(
+        (0.5, 0.7), "step: shares of the steps at which both rates fall"
+    )
+    decay_factor: float = option(0.1, "step: factor by which they fall")
+    peak_at: float = option(0.4, "one_cycle: share of the steps at which the weights' rate peaks")
+    mask_decay_at: float = option(0.8, "one_cycle: share of the steps from which the masks' rate falls")  # fmt: skip # noqa: E501
+    weight_decay: float = option(1e-4, "coefficient of half the squared weights")
+    adversarial_weight: float = option(2.0, "w, weight of the adversarial against the clean loss")
+    beta: float | None = option(None, "weight of the masks' KL/N; default 4 for anp_vs, 1 for bp")
+    vulnerability_weight: float = option(1e-3, "lambda, weight of the vulnerability")
+    posterior: str = option("kumaraswamy", "of the masks: kumaraswamy or beta")
+    initial_a: float = option(-1.0, "where the masks' a_u starts; -1 keeps 24 % of units, 2 68 %")
+    epsilon: float = option(0.3, "radius of the attack's L-infinity ball, in pixel units")
+    attack_steps: int = option(20, "PGD steps in training")
+    attack_step_size: float = option(0.01, "length of a PGD step in training, in pixel units")
+    epsilon_warmup_epochs: float = option(0.0, "epochs over which the attack grows from 0")
+    kl_warmup_epochs: float = option(0.0, "epochs over which beta grows from 0")
+    validation_attack_steps: int = option(10, "PGD steps on the validation images, each of 2.5 epsilon / steps")  # fmt: skip # noqa: E501
+    eval_attack_steps: int = option(40, "PGD steps in the evaluation")
+    eval_attack_step_size: float = option(0.01, "length of a PGD step in the evaluation")
+    select: str = option("best", "the network kept: best (robust validation accuracy) or last")
+    select_min_sparsity: float = option(0.0, "share of pruned units, 0 to 1, an epoch needs to be chosen as best")  # fmt: skip # noqa: E501
+    seed: int = option(0, "of all randomness")
+    deterministic: bool = option(False, "bit for bit reproducible, at some cost in speed")
+    checkpoint_seconds: float = option(60.0, "time between checkpoints within an epoch")
+    keep_checkpoints: int = option(3, "number of checkpoints kept")
+
+    def __post_init__(self):
+        one_of("dataset", self.dataset, None)
+        one_of("network", self.network, NETWORKS)
+        one_of("method", self.method, METHODS)
+        one_of("posterior", self.posterior, ("kumaraswamy", "beta"))
+        one_of("schedule", self.schedule, ("step", "one_cycle"))
+        one_of("select", self.select, ("best", "last"))
+        for name in ("epsilon", "attack_step_size", "eval_attack_step_size"):
+            _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1], in pixel units")
+        for name in ("batch_size", "attack_steps", "eval_attack_steps", "validation_attack_steps"):
+            _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
+        for name in ("limit_train_examples", "limit_test_examples"):
+            _in(name, getattr(self, name), lambda v: v is None or v >= 1, "at least 1")
+        for name in ("epochs", "keep_checkpoints"):
+            _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
+        for name in ("learning_rate", "mask_learning_rate", "decay_factor", "width_multiplier"):
+            _in(name, getattr(self, name), lambda v: v > 0, "above 0")
+        for name in (
+            "validation_examples",
+            "weight_decay",
+            "adversarial_weight",
+            "vulnerability_weight",
+            "epsilon_warmup_epochs",
+            "kl_warmup_epochs",
+            "checkpoint_seconds",
+            "seed",
+        ):
+            _in(name, getattr(self, name), lambda v: v >= 0, "at least 0")
+        for name in ("peak_at", "mask_decay_at"):
+            _in(name, getattr(self, name), lambda v: 0 < v < 1, "in (0, 1)")
+        _in("beta", self.beta, lambda v: v is None or v >= 0, "at least 0")
+        _in("select_min_sparsity", self.select_min_sparsity, lambda v: 0 <= v < 1, "in [0, 1)")
+        _in(
+            "decay_at",
+            self.decay_at,
+            lambda v: all(0 < share < 1 for share in v) and list(v) == sorted(v),
+            "increasing shares in (0, 1)",
+        )
+
+    def flag_lines(self):
+        """The record as the lines of a flagfile; options that are None are left out."""
+        lines = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is bool:
+                lines.append(f"--{field.name}" if value else f"--no{field.name}")
+            elif isinstance(value, tuple):
+                lines.append(f"--{field.name}={','.join(map(str, value))}")
+            elif value is not None:
+                lines.append(f"--{field.name}={value}")
+        return lines
+
+    @classmethod
+    def from_flag_lines(cls, lines):
+        """The record that `flag_lines` wrote.
+
+        Raises:
+            ValueError: if a line is not a known flag with a value of its type.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        values = {}
+        for line in map(str.strip, lines):
+            if not line or line.startswith("#"):
+                continue
+            name, equals, text = line.removeprefix("--").partition("=")
+            if not equals and name in fields:
+                values[name] = True
+            elif not equals and name.removeprefix("no") in fields:
+                values[name.removeprefix("no")] = False
+            elif name in fields:
+                values[name] = parse(fields[name].type, text)
+            else:
+                raise ValueError(f"unknown flag in the line {line!r}")
+        return cls(**values)
+
+
+def base_type(annotation):
+    """The type behind `X | None`."""
+    if isinstance(annotation, types.UnionType):
+        return next(kind for kind in typing.get_args(annotation) if kind is not types.NoneType)
+    return annotation
+
+
+def parse(annotation, text):
+    """The value of an option from its text; a ValueError if it is not of the option's type."""
+    kind = base_type(annotation)
+    if typing.get_origin(kind) is tuple:
+        return tuple(float(part) for part in text.split(",") if part)
+    return kind(text)
+
+
+def one_of(name, value, known):
+    """A ValueError with near matches unless `value` is one of `known` (any string if None)."""
+    if known is None:
+        if not value:
+            raise ValueError(f"--{name}: expected a name, received {value!r}")
+        return
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"--{name}: expected one of {', '.join(known)}, received {value!r}{hint}")
+
+
+def _in(name, value, valid, expected):
+    if not valid(value):
+        raise ValueError(f"--{name}: expected a value {expected}, received {value}")

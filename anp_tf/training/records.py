@@ -1,0 +1,55 @@
+"""What a run writes down of itself: `metrics.jsonl` and TensorBoard's files."""
+
+import time
+
+import keras
+import tensorflow as tf
+
+from anp_tf.layers import given_masks
+
+
+class Records(keras.callbacks.Callback):
+    """Writes a line an epoch to `metrics.jsonl`; scalars, masks and images to TensorBoard.
+
+    Args:
+        workdir: `anp_tf.workdir.Workdir` of the run.
+        images: Float tensor [n, height, width, channels], pixels that are shown under attack.
+        labels: Integer tensor [n].
+    """
+
+    def __init__(self, workdir, images, labels):
+        super().__init__()
+        self.workdir = workdir
+        self.images = images
+        self.labels = labels
+        self.writer = None
+        self.start = None
+
+    def on_train_begin(self, logs=None):
+        self.writer = tf.summary.create_file_writer(str(self.workdir.tensorboard))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = int(self.model.optimizer.iterations)
+        values = {name: float(value) for name, value in logs.items()}
+        seconds = round(time.perf_counter() - self.start, 2)
+        self.workdir.log_epoch({"epoch": epoch + 1, "step": step, **values, "seconds": seconds})
+        with self.writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+            for mask in self.model.masks:
+                tf.summary.histogram(f"expected_mask/{mask.name}", mask.inference_mask())
+            if self.model.validation_attack is not None:
+                tf.summary.image("adversarial", self._adversarial(), max_outputs=len(self.images))
+        self.writer.flush()
+
+    def on_train_end(self, logs=None):
+        self.writer.close()
+
+    def _adversarial(self):
+        model = self.model
+        with given_masks({mask: mask.inference_mask() for mask in model.masks}):
+            seed = tf.constant([model.seed, 0])
+            return model.validation_attack(model.network, self.images, self.labels, seed=seed)

@@ -1,0 +1,197 @@
+"""A training run, from settings to a trained network in its workdir."""
+
+import keras
+import tensorflow as tf
+
+from anp_tf import data
+from anp_tf.attacks import PGD
+from anp_tf.layers import BayesianMask, BetaBernoulliDropout
+from anp_tf.methods import METHODS
+from anp_tf.models import NETWORKS
+from anp_tf.training.best import BestEpoch
+from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
+from anp_tf.training.progress import Progress
+from anp_tf.training.records import Records
+from anp_tf.training.saver import Saver
+from anp_tf.training.schedules import schedules
+from anp_tf.workdir import WorkdirError, load_network
+
+DEFAULT_BETA = {"anp_vs": 4.0, "bp": 1.0}
+
+
+def train(settings, workdir):
+    """Trains as the settings say; goes on where an earlier start of the same run was stopped.
+
+    Args:
+        settings: `Settings`.
+        workdir: `Workdir`.
+
+    Returns:
+        The trained network, which is in the workdir too.
+
+    Raises:
+        DataError, WorkdirError, CheckpointError: as their names say.
+        NonFiniteError: if a loss or gradient is NaN or infinite.
+        Stopped: if a signal asked the run to stop.
+    """
+    workdir.open(settings)
+    if workdir.network.exists():
+        return workdir.load_network()
+    keras.utils.set_random_seed(settings.seed)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    examples = data.load(settings.dataset, "train", settings.data_dir)
+    if settings.limit_train_examples:
+        examples = examples.take(settings.limit_train_examples)
+    training, validation = examples, None
+    held_out = min(settings.validation_examples, len(examples) // 5)
+    if held_out:
+        training, validation = data.split_validation(examples, held_out, settings.seed)
+    batch_size = min(settings.batch_size, len(training))
+    steps_per_epoch = len(training) // batch_size
+    total = settings.epochs * steps_per_epoch
+
+    with _strategy().scope():
+        network = build_network(settings, examples)
+        if settings.init_from:
+            copy_weights(load_network(settings.init_from), network)
+        model = build_training_model(settings, network, len(training), steps_per_epoch)
+
+    warm = max(settings.epsilon_warmup_epochs, settings.kl_warmup_epochs)
+    first_epoch = min(settings.epochs, 1 + int(warm)) if model.uses_attack else 1
+    best = BestEpoch(first_epoch, settings.select_min_sparsity if model.masks else 0.0)
+    checkpoints = Checkpoints(workdir.checkpoints, _variables(model), settings.keep_checkpoints)
+    saver = Saver(checkpoints, workdir, best, steps_per_epoch, settings.checkpoint_seconds)
+    step = saver.restore(model)
+    shown = data.batches((validation or training).take(8), 8)
+    records = Records(workdir, *next(iter(shown)))
+    progress = Progress(settings.method, settings.epochs, steps_per_epoch, step)
+    callbacks = keras.callbacks.CallbackList(
+        [best, records, progress, saver], add_history=True, model=model
+    )
+    # An epoch that was stopped in the middle is a shorter one for `fit`.
+    with progress, saver:
+        while step < total:
+            epoch, within = divmod(step, steps_per_epoch)
+            until = epoch + 1 if within else settings.epochs
+            try:
+                model.fit(
+                    data.training_batches(training, batch_size, settings.seed, start_step=step),
+                    initial_epoch=epoch,
+                    epochs=until,
+                    steps_per_epoch=steps_per_epoch - within,
+                    validation_data=validation and data.batches(validation, 250),
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+            except tf.errors.InvalidArgumentError as error:
+                if "finite" not in error.message:
+                    raise
+                raise _non_finite(model, checkpoints) from error
+            step = until * steps_per_epoch
+    if settings.select == "best" and best.choice:
+        for variable, value in zip(network.variables, best.weights, strict=True):
+            variable.assign(value)
+    workdir.save_network(network)
+    return network
+
+
+def build_network(settings, examples):
+    """The untrained network of the settings, for examples of this shape and number of classes."""
+
+    def mask(name):
+        return BetaBernoulliDropout(
+            posterior=settings.posterior, initial_a=settings.initial_a, name=name
+        )
+
+    return NETWORKS[settings.network](
+        mask=mask if METHODS[settings.method].uses_masks else None,
+        input_shape=examples.image_shape,
+        num_classes=examples.num_classes,
+        width_multiplier=settings.width_multiplier,
+    )
+
+
+def build_training_model(settings, network, num_examples, steps_per_epoch):
+    """The compiled training model of the settings."""
+    method = METHODS[settings.method]
+    beta = DEFAULT_BETA.get(settings.method, 0.0) if settings.beta is None else settings.beta
+    attack = PGD(
+        epsilon=settings.epsilon,
+        step_size=settings.attack_step_size,
+        steps=settings.attack_steps,
+    )
+    validation_attack = PGD(
+        epsilon=settings.epsilon,
+        step_size=min(1.0, 2.5 * settings.epsilon / settings.validation_attack_steps),
+        steps=settings.validation_attack_steps,
+    )
+    model = method(
+        network,
+        num_examples,
+        attack=attack,
+        validation_attack=validation_attack if method.uses_attack else None,
+        adversarial_weight=settings.adversarial_weight,
+        beta=beta,
+        vulnerability_weight=settings.vulnerability_weight,
+        weight_decay=settings.weight_decay,
+        epsilon_warmup_steps=round(settings.epsilon_warmup_epochs * steps_per_epoch),
+        kl_warmup_steps=round(settings.kl_warmup_epochs * steps_per_epoch),
+        seed=settings.seed,
+    )
+
+    rates = schedules(settings, settings.epochs * steps_per_epoch)
+    model.compile(*(keras.optimizers.Adam(rate) for rate in rates))
+    return model
+
+
+def copy_weights(source, network):
+    """Copies the weights of the layers of the same name; masks may differ.
+
+    Raises:
+        WorkdirError: if a layer of `network` has no counterpart of the same shape.
+    """
+    layers = {layer.name: layer for layer in source.layers}
+    for layer in network.layers:
+        if isinstance(layer, BayesianMask) or not layer.weights:
+            continue
+        theirs = layers[layer.name].get_weights() if layer.name in layers else []
+        shapes = [weight.shape for weight in theirs]
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        if shapes != expected:
+            raise WorkdirError(
+                f"cannot start from `{source.name}`: layer {layer.name} has weights of shapes "
+                f"{expected} here and {shapes or 'none'} there"
+            )
+        layer.set_weights(theirs)
+
+
+def _strategy():
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _variables(model):
+    groups = {
+        "network": model.network.variables,
+        "optimizer": model.optimizer.variables,
+        "mask_optimizer": model.mask_optimizer.variables if model.mask_optimizer else [],
+        "metrics": model.metrics_variables,
+    }
+    return {
+        f"{group}/{index}/{variable.name}": variable
+        for group, variables in groups.items()
+        for index, variable in enumerate(variables)
+    }
+
+
+def _non_finite(model, checkpoints):
+    step = int(model.optimizer.iterations)
+    saved = checkpoints.paths()
+    good = f"the last good checkpoint is {saved[0]}" if saved else "there is no checkpoint yet"
+    return NonFiniteError(
+        f"the loss or its gradient is not finite at step {step + 1}; {good}; a lower "
+        "--learning_rate or --mask_learning_rate may help"
+    )

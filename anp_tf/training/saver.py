@@ -1,0 +1,100 @@
+"""Saves the state of a run in time, and brings it back."""
+
+import signal
+import time
+
+import keras
+import numpy as np
+
+from anp_tf.training.checkpoints import CheckpointError
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the run was asked to stop, and can go on
+    """A signal asked the run to stop; its state is saved."""
+
+
+class Saver(keras.callbacks.Callback):
+    """Checkpoints after every epoch, every so many seconds, and when a signal asks to stop.
+
+    It must come after the other callbacks, whose state it saves. As a context manager it handles
+    SIGTERM and SIGINT: they end the run by `Stopped`, at the end of the step or, within a
+    validation, of the epoch.
+
+    Args:
+        checkpoints: `Checkpoints` of all variables.
+        workdir: `Workdir`, whose records are cut back to the restored epoch.
+        best: `BestEpoch`, whose choice is part of the state.
+        steps_per_epoch: Integer.
+        seconds: Float, at least 0, between checkpoints within an epoch.
+    """
+
+    def __init__(self, checkpoints, workdir, best, steps_per_epoch, seconds):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.workdir = workdir
+        self.best = best
+        self.steps_per_epoch = steps_per_epoch
+        self.seconds = seconds
+        self.saved_at = time.monotonic()
+        self.stop_requested = False
+        self.running_means = None
+        self.handlers = {}
+
+    def restore(self, model):
+        """Restores the newest checkpoint.
+
+        Returns:
+            Integer, the number of steps done.
+
+        Raises:
+            CheckpointError: if there are checkpoints and none can be used.
+        """
+        restored = self.checkpoints.restore()
+        step, extra, arrays = restored or (0, {"best": None}, [])
+        self.best.choice, self.best.weights = extra["best"], arrays
+        if step % self.steps_per_epoch:
+            # `fit` resets the metrics at the start of what it takes for a whole epoch.
+            self.running_means = [np.array(v) for v in model.metrics_variables]
+        epochs = step // self.steps_per_epoch
+        self.workdir.forget_epochs(epochs)
+        if len(self.workdir.epochs()) < epochs:
+            raise CheckpointError(f"{self.workdir.metrics} has fewer epochs than the checkpoint")
+        return step
+
+    def __enter__(self):
+        def request(signum, frame):
+            self.stop_requested = True
+
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            self.handlers[signum] = signal.signal(signum, request)
+        return self
+
+    def __exit__(self, *error):
+        for signum, handler in self.handlers.items():
+            signal.signal(signum, handler)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.running_means is not None:
+            for variable, value in zip(
+                self.model.metrics_variables, self.running_means, strict=True
+            ):
+                variable.assign(value)
+            self.running_means = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        due = time.monotonic() - self.saved_at >= self.seconds
+        if not (due or self.stop_requested):
+            return
+        # The last step of an epoch is saved with the epoch's records, after the validation.
+        if int(self.model.optimizer.iterations) % self.steps_per_epoch:
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save()
+
+    def _save(self):
+        step = int(self.model.optimizer.iterations)
+        self.checkpoints.save(step, {"best": self.best.choice}, self.best.weights)
+        self.saved_at = time.monotonic()
+        if self.stop_requested:
+            raise Stopped(f"stopped after step {step}; the same command goes on from there")

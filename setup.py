@@ -1,0 +1,38 @@
+"""Packaging of anp_tf."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "anp_tf" / "__init__.py").read_text())[1]
+
+setuptools.setup(
+    name="anp_tf",
+    version=VERSION,
+    description="Adversarial neural pruning: Keras networks robust to attacks, and small",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["anp_tf", "anp_tf.*"]),
+    package_data={"anp_tf": ["mnist.npz"]},
+    install_requires=[
+        "absl-py>=2.5,<3",
+        "jinja2>=3.1,<4",
+        "keras>=3.15,<4",
+        "keras-tuner>=1.4.8,<2",
+        "matplotlib>=3.11,<4",
+        "numpy>=2.4,<3",
+        "rich>=15,<16",
+        "tensorboard>=2.21,<3",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-datasets>=4.9.10,<5",
+        "tensorflow-probability[tf]>=0.25,<0.26",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "test": ["hypothesis>=6.100", "pytest>=8", "ruff==0.17.6", "scipy>=1.14"],
+    },
+)

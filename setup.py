@@ -20,6 +20,7 @@ setuptools.setup(
     package_data={"anp_tf": ["mnist.npz"]},
     install_requires=[
         "absl-py>=2.5,<3",
+        "importlib_resources>=6.4",  # needed by tensorflow-datasets, which does not declare it
         "jinja2>=3.1,<4",
         "keras>=3.15,<4",
         "keras-tuner>=1.4.8,<2",

@@ -183,7 +183,6 @@ def training_batches(examples, batch_size, seed, start_step=0):
         tf.data.Dataset.range(first_epoch, tf.int64.max)
         .flat_map(index_batches)
         .skip(skipped)
-        .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         .map(_gather_from(examples))
         .prefetch(tf.data.AUTOTUNE)
     )

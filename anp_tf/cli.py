@@ -92,7 +92,7 @@ def _guarded(main, argv):
 def _parse(argv):
     try:
         return flags.FLAGS(argv)
-    except flags.Error as error:
+    except (flags.Error, UnicodeDecodeError) as error:
         _exit(str(error), EXIT_USAGE)
 
 

@@ -13,12 +13,13 @@ def cross_entropy(logits, labels):
     Returns:
         Tensor [batch], in nats.
     """
-    logits = tf.cast(logits, tf.float64 if logits.dtype == tf.float64 else tf.float32)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _at_least_float32(logits))
 
 
 def layer_vulnerability(clean, adversarial):
     """Mean |z_l(x) - z_l(x')| of one layer over batch and features (Madaan et al. 2020, sec. 3).
+
+    Computed in float32 at least.
 
     Args:
         clean: Tensor [batch, ...], latent features of the clean images.
@@ -27,7 +28,7 @@ def layer_vulnerability(clean, adversarial):
     Returns:
         Scalar, at least 0.
     """
-    return tf.reduce_mean(tf.abs(clean - adversarial))
+    return tf.reduce_mean(_at_least_float32(tf.abs(clean - adversarial)))
 
 
 def vulnerability(clean, adversarial):
@@ -48,3 +49,7 @@ def vulnerability(clean, adversarial):
 def l2_decay(variables):
     """Sum over all entries of the variables of half their square."""
     return tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(variable)) for variable in variables])
+
+
+def _at_least_float32(x):
+    return tf.cast(x, tf.float64 if x.dtype == tf.float64 else tf.float32)

@@ -73,6 +73,13 @@ def saved_model_bytes(path):
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
+def latest_version(directory):
+    """The folder of the highest version in a directory, or None if there is none."""
+    directory = pathlib.Path(directory)
+    versions = _versions(directory)
+    return directory / str(max(versions)) if versions else None
+
+
 def _versions(directory):
     """The versions in a folder, which need not exist."""
     paths = directory.iterdir() if directory.is_dir() else ()

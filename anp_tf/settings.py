@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 
@@ -88,13 +89,17 @@ class Settings:
             "epsilon_warmup_epochs",
             "kl_warmup_epochs",
             "checkpoint_seconds",
-            "seed",
         ):
             _in(name, getattr(self, name), lambda v: v >= 0, "at least 0")
+        _in("seed", self.seed, lambda v: 0 <= v < 2**31, "in [0, 2**31)")
         for name in ("peak_at", "mask_decay_at"):
             _in(name, getattr(self, name), lambda v: 0 < v < 1, "in (0, 1)")
         _in("beta", self.beta, lambda v: v is None or v >= 0, "at least 0")
         _in("select_min_sparsity", self.select_min_sparsity, lambda v: 0 <= v < 1, "in [0, 1)")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and field.name != "checkpoint_seconds":
+                _in(field.name, value, math.isfinite, "that is finite")
         _in(
             "decay_at",
             self.decay_at,
@@ -123,16 +128,17 @@ class Settings:
             ValueError: if a line is not a known flag with a value of its type.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
+        switches = {name for name, field in fields.items() if field.type is bool}
         values = {}
         for line in map(str.strip, lines):
             if not line or line.startswith("#"):
                 continue
             name, equals, text = line.removeprefix("--").partition("=")
-            if not equals and name in fields:
+            if not equals and name in switches:
                 values[name] = True
-            elif not equals and name.removeprefix("no") in fields:
+            elif not equals and name.removeprefix("no") in switches:
                 values[name.removeprefix("no")] = False
-            elif name in fields:
+            elif equals and name in fields:
                 values[name] = parse(fields[name].type, text)
             else:
                 raise ValueError(f"unknown flag in the line {line!r}")
@@ -151,6 +157,10 @@ def parse(annotation, text):
     kind = base_type(annotation)
     if typing.get_origin(kind) is tuple:
         return tuple(float(part) for part in text.split(",") if part)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"expected true or false, received {text!r}")
+        return text.lower() == "true"
     return kind(text)
 
 

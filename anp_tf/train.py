@@ -1,7 +1,5 @@
 """`python -m anp_tf.train`: trains networks, evaluates them, and compares them on the screen."""
 
-import json
-
 from absl import flags
 
 from anp_tf import cli, data
@@ -55,7 +53,7 @@ def plan():
 def evaluated(settings, workdir, network):
     """The results row, from `results.json` if it is there already."""
     if workdir.results.exists():
-        return json.loads(workdir.results.read_text())
+        return workdir.load_results()
     examples = data.load(settings.dataset, "test", settings.data_dir)
     if settings.limit_test_examples:
         examples = examples.take(settings.limit_test_examples)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 
 import keras
@@ -38,11 +39,13 @@ class Workdir:
         """Makes the folder for a run, or checks that it holds the same run.
 
         Raises:
-            WorkdirError: if the folder is of another configuration.
+            WorkdirError: if the folder holds the checkpoints or the network of another
+                configuration.
             OSError: if it cannot be written.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        if self.config.exists():
+        begun = self.network.exists() or any(self.checkpoints.glob("[0-9]*"))
+        if begun and self.config.exists():
             found = self.settings()
             differing = [
                 f"--{field.name}={getattr(found, field.name)} (now {getattr(settings, field.name)})"
@@ -100,10 +103,23 @@ class Workdir:
             temporary.write_text(json.dumps(results, indent=2) + "\n")
         return path
 
+    def load_results(self):
+        """The results row in `results.json`.
+
+        Raises:
+            WorkdirError: if the file is damaged.
+        """
+        try:
+            return json.loads(self.results.read_text())
+        except ValueError as error:
+            raise WorkdirError(f"{self.results} is damaged; remove it: {error}") from error
+
     def log_epoch(self, record):
         """Appends a line to `metrics.jsonl`."""
         with self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # the checkpoint that follows relies on it
 
     def epochs(self):
         """The records of `metrics.jsonl`; a line cut off by a crash ends them."""

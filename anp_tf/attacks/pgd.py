@@ -97,8 +97,8 @@ class PGD:
         return tf.stop_gradient(best)
 
     def _run(self, network, x, y, seed, scale):
-        epsilon = tf.cast(scale * self.epsilon, x.dtype)
-        step_size = tf.cast(scale * self.step_size, x.dtype)
+        scale = tf.cast(tf.convert_to_tensor(scale, dtype_hint=x.dtype), x.dtype)
+        epsilon, step_size = scale * self.epsilon, scale * self.step_size
 
         def project(candidate):
             return tf.clip_by_value(self.norm.project(candidate, x, epsilon), 0, 1)
@@ -128,6 +128,7 @@ class FGSM(PGD):
     """
 
     def __init__(self, *, epsilon, loss=cross_entropy):
+        _check("epsilon", epsilon, 0 < epsilon <= 1, "a number in (0, 1], in pixel units")
         super().__init__(epsilon=epsilon, step_size=epsilon, steps=1, random_start=False, loss=loss)
 
 

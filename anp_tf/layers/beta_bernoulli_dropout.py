@@ -83,7 +83,11 @@ class BetaBernoulliDropout(BayesianMask):
         for name in ("a", "b"):
             start = keras.initializers.Constant(getattr(self, f"initial_{name}"))
             variable = self.add_weight(
-                name=f"{name}_u", shape=(self.units,), initializer=start, dtype="float32"
+                name=f"{name}_u",
+                shape=(self.units,),
+                initializer=start,
+                dtype="float32",
+                autocast=False,
             )
             setattr(self, f"{name}_u", variable)
 

@@ -33,7 +33,8 @@ class BayesianMask(keras.layers.Layer):
     """Base class of masks that are learned as distributions, one factor per unit.
 
     A unit is one index of the last axis: a channel of a convolution, an input of a dense layer. A
-    subclass creates its variables in `build` (after `super().build(input_shape)`) and implements
+    subclass creates its variables in `build` (after `super().build(input_shape)`; in float32, with
+    `autocast=False`) and implements
 
     - `sample(batch_size, seed)`: masks for training, float32 [batch_size, units];
     - `expected()`: the mask for inference, float32 [units], exactly 0 where a unit is pruned;
@@ -78,6 +79,7 @@ class BayesianMask(keras.layers.Layer):
             initializer="ones",
             trainable=False,
             dtype="float32",
+            autocast=False,
         )
 
     def sample(self, batch_size, seed):
@@ -111,16 +113,16 @@ class BayesianMask(keras.layers.Layer):
             units: Integer, or sequence of integers in [0, units), the units to cut.
 
         Raises:
-            ValueError: if a unit does not exist.
+            ValueError: if a unit is not an integer or does not exist.
         """
-        cut = np.atleast_1d(np.asarray(units, dtype=np.int64))
-        if cut.size and (cut.min() < 0 or cut.max() >= self.units):
+        cut = np.atleast_1d(np.asarray(units))
+        if cut.size and (cut.dtype.kind not in "iu" or cut.min() < 0 or cut.max() >= self.units):
             raise ValueError(
-                f"Invalid value received for argument `units`. Layer `{self.name}` has units 0 to "
-                f"{self.units - 1}. Received: units={units}"
+                f"Invalid value received for argument `units`. Layer `{self.name}` has the units 0 "
+                f"to {self.units - 1}, integers. Received: units={units}"
             )
         kept = np.array(self.kept)
-        kept[cut] = 0.0
+        kept[cut.astype(np.int64)] = 0.0
         self.kept.assign(kept)
 
     def call(self, inputs, training=False):

@@ -6,6 +6,7 @@ import numpy as np
 import rich.box
 import rich.console
 import rich.table
+from rich.markup import escape
 
 from anp_tf.layers.mask import mask_layers
 
@@ -23,7 +24,7 @@ def mask_summary(model, print_fn=print):
     masks = mask_layers(model)
     if not masks:
         raise ValueError(f"Model `{model.name}` has no mask layers to summarise.")
-    table = rich.table.Table(box=rich.box.SIMPLE, title=f'Masks of "{model.name}"')
+    table = rich.table.Table(box=rich.box.SIMPLE, title=f'Masks of "{escape(model.name)}"')
     for column in ("mask", "units", "kept", "pruned %", "min E\\[z]", "mean", "max"):
         table.add_column(column, justify="left" if column == "mask" else "right")
     values = [np.asarray(mask.inference_mask()) for mask in masks]
@@ -32,7 +33,7 @@ def mask_summary(model, print_fn=print):
         kept = np.count_nonzero(value)
         shares = (value.min(), value.mean(), value.max())
         table.add_row(
-            name,
+            escape(name),
             str(value.size),
             str(kept),
             f"{100 * (1 - kept / value.size):.1f}",

@@ -124,12 +124,14 @@ class TrainingModel(keras.Model):
             optimizer: Keras optimizer of the weights.
             mask_optimizer: Keras optimizer of the masks' parameters, not the same object; needed
                 by methods with masks.
-            **kwargs: As `keras.Model.compile`. `jit_compile` is off unless asked for.
+            **kwargs: As `keras.Model.compile`. `jit_compile` and `auto_scale_loss` are off
+                unless asked for.
 
         Raises:
             ValueError: if the method has masks and `mask_optimizer` is missing or is `optimizer`.
         """
-        super().compile(optimizer=optimizer, **{"jit_compile": False, **kwargs})
+        kwargs = {"jit_compile": False, "auto_scale_loss": False, **kwargs}
+        super().compile(optimizer=optimizer, **kwargs)
         # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
         # masks' variables among the others.
         self.optimizer.build(self.weight_variables)

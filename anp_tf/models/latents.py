@@ -10,7 +10,7 @@ def with_latents(network):
     a `ReLU` layer or the activation of another layer, but not the network's own output.
 
     Args:
-        network: Functional `keras.Model` from pixels to logits.
+        network: Functional or Sequential `keras.Model` from pixels to logits.
 
     Returns:
         `keras.Model` with the same layers and weights; its output is the pair of a list of latent
@@ -19,16 +19,17 @@ def with_latents(network):
     Raises:
         ValueError: if the network has no ReLU.
     """
+    (pixels,), (logits,) = network.inputs, network.outputs
     latents = [
         layer.output
         for layer in network.layers
-        if _ends_in_relu(layer) and layer.output is not network.output
+        if _ends_in_relu(layer) and layer.output is not logits
     ]
     if not latents:
         raise ValueError(
             f"Network `{network.name}` has no ReLU layer, so its latent features are undefined."
         )
-    return keras.Model(network.inputs, (latents, network.output), name=f"{network.name}_latents")
+    return keras.Model(pixels, (latents, logits), name=f"{network.name}_latents")
 
 
 def _ends_in_relu(layer):

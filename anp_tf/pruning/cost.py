@@ -157,8 +157,8 @@ def unit_sparsity(model):
 def _calls(model):
     """The calls in a model and, per call, the Conv2D or Dense that its one input goes back to.
 
-    The way back passes masks, activations, poolings and the like; a batch normalisation ends it.
-    Yields (`Node`, layer or None); a nested model's calls take the place of its own.
+    The way back passes masks, normalisations, activations, poolings and the like. Yields (`Node`,
+    layer or None); a nested model's calls take the place of its own.
     """
     origins = {}  # by the tensor's id
     for node in graph_of(model).nodes:
@@ -169,8 +169,6 @@ def _calls(model):
         yield node, origin
         if isinstance(node.layer, keras.layers.Conv2D | keras.layers.Dense):
             origin = node.layer
-        elif isinstance(node.layer, keras.layers.BatchNormalization):
-            origin = None
         origins.update((id(tensor), origin) for tensor in node.outputs)
 
 

@@ -1,7 +1,6 @@
 """The choice of the epoch whose network is kept."""
 
 import keras
-import numpy as np
 
 
 class BestEpoch(keras.callbacks.Callback):
@@ -34,4 +33,4 @@ class BestEpoch(keras.callbacks.Callback):
             return
         if self.choice is None or score >= self.choice["score"]:
             self.choice = {"epoch": epoch + 1, "score": float(score)}
-            self.weights = [np.array(v) for v in self.model.network.variables]
+            self.weights = [v.numpy() for v in self.model.network.variables]

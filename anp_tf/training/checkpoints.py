@@ -48,6 +48,11 @@ class Checkpoints:
         found = [path for path in self.directory.iterdir() if path.name.isdigit()]
         return sorted(found, key=lambda path: int(path.name), reverse=True)
 
+    def last_good(self):
+        """Says in words which checkpoint is the newest."""
+        paths = self.paths()
+        return f"the last good checkpoint is {paths[0]}" if paths else "there is no checkpoint yet"
+
     def save(self, step, extra, arrays=()):
         """Writes a checkpoint and removes the oldest beyond `keep`.
 
@@ -62,7 +67,9 @@ class Checkpoints:
         """
         for name, variable in self.variables.items():
             if not np.all(np.isfinite(np.asarray(variable))):
-                raise NonFiniteError(f"variable {name} is not finite after step {step}")
+                raise NonFiniteError(
+                    f"variable {name} is not finite after step {step}; {self.last_good()}"
+                )
         path = self.directory / f"{step:08d}"
         if path.exists():
             return
@@ -119,7 +126,7 @@ class Checkpoints:
                 f"checkpoint {path} is of another network: "
                 + _difference(meta["layout"], self._layout)
             )
-        with np.load(path / "arrays.npz") as stored:
+        with (path / "arrays.npz").open("rb") as file, np.load(file) as stored:
             arrays = [stored[f"arr_{index}"] for index in range(len(stored.files))]
         self._state.read(str(path / "state")).assert_consumed()
         return meta["step"], meta["extra"], arrays

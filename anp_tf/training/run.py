@@ -189,9 +189,7 @@ def _variables(model):
 
 def _non_finite(model, checkpoints):
     step = int(model.optimizer.iterations)
-    saved = checkpoints.paths()
-    good = f"the last good checkpoint is {saved[0]}" if saved else "there is no checkpoint yet"
     return NonFiniteError(
-        f"the loss or its gradient is not finite at step {step + 1}; {good}; a lower "
-        "--learning_rate or --mask_learning_rate may help"
+        f"the loss or its gradient is not finite at step {step + 1}; {checkpoints.last_good()}; a "
+        "lower --learning_rate or --mask_learning_rate may help"
     )

@@ -4,13 +4,15 @@ import signal
 import time
 
 import keras
-import numpy as np
 
 from anp_tf.training.checkpoints import CheckpointError
 
 
-class Stopped(Exception):  # noqa: N818 - no error: the run was asked to stop, and can go on
-    """A signal asked the run to stop; its state is saved."""
+class Stopped(BaseException):
+    """A signal asked the run to stop; its state is saved.
+
+    No `Exception`: it may be raised anywhere, and is not to be taken for a damaged file.
+    """
 
 
 class Saver(keras.callbacks.Callback):
@@ -54,7 +56,7 @@ class Saver(keras.callbacks.Callback):
         self.best.choice, self.best.weights = extra["best"], arrays
         if step % self.steps_per_epoch:
             # `fit` resets the metrics at the start of what it takes for a whole epoch.
-            self.running_means = [np.array(v) for v in model.metrics_variables]
+            self.running_means = [v.numpy() for v in model.metrics_variables]
         epochs = step // self.steps_per_epoch
         self.workdir.forget_epochs(epochs)
         if len(self.workdir.epochs()) < epochs:

@@ -54,6 +54,8 @@ def schedules(settings, total_steps):
             PiecewiseLinear([0, peak, total_steps], [0, weights, 0]),
             PiecewiseLinear([decay, total_steps], [masks, 0]),
         )
+    if not settings.decay_at:
+        return PiecewiseLinear([0], [weights]), PiecewiseLinear([0], [masks])
     boundaries = [round(share * total_steps) for share in settings.decay_at]
     factors = [settings.decay_factor**k for k in range(len(boundaries) + 1)]
     return tuple(

@@ -1,0 +1,78 @@
+"""Files and folders appear whole or not at all."""
+
+import pathlib
+
+import pytest
+
+from anp_tf.files import atomic_directory, atomic_file
+
+
+class CrashError(Exception):
+    """What the writer raises."""
+
+
+def write_half(path):
+    path.write_text("half")
+    raise CrashError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_directory_appears_when_the_block_ends(tmp_path):
+    target = tmp_path / "parent" / "new"
+    with atomic_directory(target) as temporary:
+        assert not target.exists()
+        (temporary / "sub").mkdir()
+        (temporary / "sub" / "file.txt").write_text("content")
+    assert (target / "sub" / "file.txt").read_text() == "content"
+    assert names(target.parent) == ["new"]
+
+
+def test_directory_is_not_there_after_an_error(tmp_path):
+    target = tmp_path / "new"
+    with pytest.raises(CrashError), atomic_directory(target) as temporary:
+        write_half(temporary / "file.txt")
+    assert names(tmp_path) == []
+
+
+def test_directory_is_never_overwritten(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "file.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="old"), atomic_directory(tmp_path / "old"):
+        pass
+    assert (tmp_path / "old" / "file.txt").read_text() == "precious"
+    assert names(tmp_path) == ["old"]
+
+
+def test_directory_ignores_what_an_earlier_crash_left(tmp_path):
+    with atomic_directory(tmp_path / "new") as temporary:
+        pass
+    (tmp_path / "new").rmdir()
+    temporary.mkdir()
+    (temporary / "stale.txt").write_text("stale")
+    with atomic_directory(tmp_path / "new") as again:
+        (again / "fresh.txt").write_text("fresh")
+    assert names(tmp_path / "new") == ["fresh.txt"]
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_file_replaces_the_old_one(tmp_path, kind):
+    target = tmp_path / "table.json"
+    target.write_text("old")
+    with atomic_file(kind(target)) as temporary:
+        assert temporary.suffix == ".json"
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["table.json"]
+
+
+def test_file_keeps_the_old_one_after_an_error(tmp_path):
+    target = tmp_path / "table.json"
+    target.write_text("old")
+    with pytest.raises(CrashError), atomic_file(target) as temporary:
+        write_half(temporary)
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["table.json"]

@@ -1,0 +1,63 @@
+"""Losses by hand, in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+
+from anp_tf.losses import cross_entropy, l2_decay, layer_vulnerability, vulnerability
+
+LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 100.0], [1.0, 90.0, -90.0]])
+LABELS = np.array([0, 2, 1, 0])
+
+
+@pytest.mark.parametrize("label_dtype", ["int32", "int64"])
+@pytest.mark.parametrize(
+    ("dtype", "result_dtype"),
+    [
+        ("float16", "float32"),
+        ("bfloat16", "float32"),
+        ("float32", "float32"),
+        ("float64", "float64"),
+    ],
+)
+def test_cross_entropy_of_each_example(dtype, result_dtype, label_dtype):
+    expected = -scipy.special.log_softmax(LOGITS, axis=-1)[np.arange(4), LABELS]
+    result = cross_entropy(tf.cast(LOGITS, dtype), LABELS.astype(label_dtype))
+    assert result.dtype == result_dtype
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
+def test_vulnerability_is_the_mean_over_features_then_over_layers():
+    rng = np.random.default_rng(0)
+    clean = [rng.normal(size=shape) for shape in ((4, 5, 5, 2), (4, 3))]
+    moved = [layer + rng.normal(size=layer.shape) for layer in clean]
+    by_layer = [np.mean(np.abs(c - m)) for c, m in zip(clean, moved, strict=True)]
+    for c, m, expected in zip(clean, moved, by_layer, strict=True):
+        np.testing.assert_allclose(layer_vulnerability(tf.constant(c), m), expected, rtol=1e-12)
+    result = vulnerability([tf.constant(layer) for layer in clean], moved)
+    # Not the mean over all features, in which the larger layer would count for more.
+    assert abs(np.mean(by_layer) - np.average(by_layer, weights=[200, 12])) > 0.01
+    np.testing.assert_allclose(result, np.mean(by_layer), rtol=1e-12)
+
+
+def test_vulnerability_of_half_precision_features_is_computed_in_float32():
+    clean = tf.zeros([8, 2000], tf.float16)
+    moved = tf.fill([8, 2000], tf.constant(60000.0, tf.float16))
+    assert layer_vulnerability(clean, moved) == 60000.0
+
+
+def test_vulnerability_needs_the_same_layers():
+    with pytest.raises(ValueError, match="shorter"):
+        vulnerability([tf.zeros([2, 3]), tf.zeros([2, 3])], [tf.zeros([2, 3])])
+
+
+def test_l2_decay_is_half_the_sum_of_squares():
+    values = [np.array([[1.0, -2.0], [3.0, 0.5]]), np.array([4.0])]
+    variables = [keras.Variable(value) for value in values]
+    assert l2_decay(variables) == 0.5 * (1 + 4 + 9 + 0.25 + 16)
+    with tf.GradientTape() as tape:
+        loss = l2_decay(variables)
+    for gradient, value in zip(tape.gradient(loss, variables), values, strict=True):
+        np.testing.assert_array_equal(gradient, value)

@@ -1,0 +1,139 @@
+"""Costs against figures by hand, Keras and TensorFlow's profiler."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from anp_tf.layers import BetaBernoulliDropout, mask_layers
+from anp_tf.models import lenet5_caffe
+from anp_tf.pruning import cost, slim, unit_sparsity
+
+
+def mask(name):
+    return BetaBernoulliDropout(initial_a=5.0, name=name)
+
+
+def profiled_flops(model):
+    """The floating-point operations of convolutions and products, by TensorFlow's profiler."""
+    image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
+    builder = tf.compat.v1.profiler.ProfileOptionBuilder
+    options = builder(builder.float_operation()).with_empty_output().build()
+    node = tf.compat.v1.profiler.profile(function.graph, cmd="op", options=options)
+    flops = {}
+    while node.children:  # each kind of operation is the child of the one before
+        (node,) = node.children
+        flops[node.name] = node.float_ops
+    return flops["Conv2D"] + flops["MatMul"]
+
+
+def conv_network():
+    x = inputs = keras.Input((15, 15, 3))
+    x = layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False, name="conv1")(x)
+    x = mask("mask1")(layers.BatchNormalization(name="bn1")(x))
+    x = layers.Conv2D(7, 3, name="conv2")(layers.ReLU()(x))
+    x = layers.Flatten()(layers.MaxPooling2D(2)(layers.ReLU()(mask("mask2")(x))))
+    x = layers.Dense(9, name="dense")(x)
+    x = layers.ReLU()(layers.BatchNormalization(name="bn2")(x))
+    return keras.Model(inputs, layers.Dense(4, name="logits")(x))
+
+
+def test_lenet_by_hand():
+    result = cost(lenet5_caffe())
+    conv1, conv2, dense1, logits = result.layers
+    assert [layer.name for layer in result.layers] == ["conv1", "conv2", "dense1", "logits"]
+    assert [layer.kind for layer in result.layers] == ["Conv2D", "Conv2D", "Dense", "Dense"]
+    assert conv1.multiply_adds == 24 * 24 * 25 * 20
+    assert conv2.multiply_adds == 8 * 8 * 25 * 20 * 50
+    assert dense1.multiply_adds == 800 * 500
+    assert logits.multiply_adds == 500 * 10
+    assert result.multiply_adds == 288_000 + 1_600_000 + 400_000 + 5_000
+    assert result.flops == 2 * result.multiply_adds
+    assert [layer.parameters for layer in result.layers] == [520, 25_050, 400_500, 5_010]
+    assert result.parameters == 431_080
+    assert result.parameter_bytes == 4 * 431_080
+    assert [layer.memory for layer in result.layers] == [
+        25 * 1 * (24 * 24 + 20),
+        25 * 20 * (8 * 8 + 50),
+        800 * 500 + 500,
+        500 * 10 + 10,
+    ]
+    assert result.memory == 14_900 + 57_000 + 400_500 + 5_010
+
+
+def test_batch_normalisation_by_hand():
+    result = cost(conv_network())
+    memory = {layer.name: layer.memory for layer in result.layers}
+    assert memory == {
+        "conv1": 9 * 3 * (8 * 8 + 6) + 2 * 6,
+        "bn1": 0,
+        "conv2": 9 * 6 * (6 * 6 + 7),
+        "dense": 63 * 9 + 9 + 2 * 63,
+        "bn2": 0,
+        "logits": 9 * 4 + 4,
+    }
+    assert result.parameters == 162 + 24 + 385 + 576 + 36 + 40
+
+
+@pytest.mark.parametrize("build", [lenet5_caffe, conv_network])
+def test_flops_are_those_of_the_profiler(build):
+    model = build()
+    assert cost(model).flops == profiled_flops(model) > 0
+
+
+def test_masks_cost_nothing_and_slim_networks_less():
+    model, dense = lenet5_caffe(mask), lenet5_caffe()
+    assert cost(model) == cost(dense)
+    assert cost(dense).parameters == dense.count_params()
+    for layer in mask_layers(model):
+        layer.prune(np.arange(0, layer.units, 2))
+    slimmed = slim(model)
+    result = cost(slimmed)
+    assert result.parameters == slimmed.count_params()
+    assert result.flops == profiled_flops(slimmed)
+    conv1, conv2, dense1, logits = (layer.multiply_adds for layer in result.layers)
+    assert (conv1, conv2) == (24 * 24 * 25 * 10, 8 * 8 * 25 * 10 * 25)
+    assert (dense1, logits) == (400 * 250, 250 * 10)
+
+
+def test_shared_layers_nested_models_and_data_types():
+    inputs = keras.Input((5, 6))
+    dense = layers.Dense(6, dtype="bfloat16")
+    inner = keras.Sequential([keras.Input((5, 6)), layers.Dense(3), mask("inside")], name="inner")
+    model = keras.Model(inputs, inner(dense(dense(inputs))))
+    result = cost(model)
+    assert result.multiply_adds == 2 * (5 * 6 * 6) + 5 * 6 * 3
+    assert result.parameters == 42 + 21
+    assert result.parameter_bytes == 2 * 42 + 4 * 21
+    assert result.memory == 42 + 21
+    inner.get_layer("inside").prune([0])
+    assert unit_sparsity(model) == pytest.approx(100 / 3)
+
+
+def test_unknown_kernels_and_sizes_are_errors():
+    inputs = keras.Input((8, 8, 3))
+    with pytest.raises(ValueError, match=r"`odd` \(DepthwiseConv2D\)"):
+        cost(keras.Model(inputs, layers.DepthwiseConv2D(3, name="odd")(inputs)))
+    inputs = keras.Input((None, None, 3))
+    with pytest.raises(ValueError, match="the output of layer `conv`"):
+        cost(keras.Model(inputs, layers.Conv2D(3, 3, name="conv")(inputs)))
+
+
+def test_unit_sparsity():
+    model = lenet5_caffe(mask)
+    assert unit_sparsity(model) == 0
+    model.get_layer("flatten_mask").prune(range(137))
+    assert unit_sparsity(model) == pytest.approx(100 * 137 / 1370)
+    model.get_layer("conv1_mask").a_u.assign(np.full(20, -20.0))
+    assert unit_sparsity(model) == pytest.approx(100 * 157 / 1370)
+    assert unit_sparsity(lenet5_caffe()) == 0
+
+
+def test_table():
+    rows = cost(lenet5_caffe()).table().splitlines()
+    assert rows[0].split() == ["layer", "kind", "flops", "parameters", "parameter_bytes", "memory"]
+    dense1 = ["dense1", "Dense", "800,000", "400,500", "1,602,000", "400,500"]
+    assert dense1 in [row.split() for row in rows]
+    assert rows[-1].split() == ["all", "4,586,000", "431,080", "1,724,320", "477,410"]

@@ -1,0 +1,354 @@
+"""A slim network computes what the masked one does, with fewer weights."""
+
+import subprocess
+import sys
+
+import hypothesis
+import hypothesis.strategies as st
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from anp_tf.layers import BayesianMask, BetaBernoulliDropout, mask_layers
+from anp_tf.models import lenet5_caffe
+from anp_tf.pruning import slim
+
+
+def mask(name):
+    return BetaBernoulliDropout(name=name)
+
+
+class FixedMask(BayesianMask):
+    """A mask whose factors are given."""
+
+    def __init__(self, factors, **kwargs):
+        super().__init__(**kwargs)
+        self.factors = factors
+
+    def expected(self):
+        return tf.constant(self.factors)
+
+
+def randomise(model, seed=0):
+    """Random weights, biases, moving statistics and factors (from 0.2 to 1); all units are kept."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, BetaBernoulliDropout):
+            layer.a_u.assign(rng.uniform(-1, 5, layer.units))
+        elif not isinstance(layer, BayesianMask | layers.Normalization):
+            weights = [rng.normal(0, 0.3, weight.shape) for weight in layer.get_weights()]
+            if isinstance(layer, layers.BatchNormalization):
+                weights[-1] = np.square(weights[-1]) + 0.1
+            layer.set_weights(weights)
+    return model
+
+
+def keep(layer, kept):
+    layer.prune(np.setdiff1d(np.arange(layer.units), kept))
+
+
+def lenet(**kwargs):
+    return randomise(lenet5_caffe(mask, **kwargs))
+
+
+def assert_same_outputs(model, slimmed, images=7):
+    x = np.random.default_rng(1).random((images, *model.input_shape[1:]), np.float32)
+    expected, actual = model(x, training=False), slimmed(x, training=False)
+    for a, b in zip(keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True):
+        assert np.abs(a).max() > 0.01
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * np.abs(a).max())
+
+
+def operations(model):
+    return [type(operation).__name__ for operation in model.operations]
+
+
+@pytest.mark.parametrize("pruned", [0.0, 0.3, 0.9, 0.99])
+def test_lenet_with_random_masks(pruned):
+    model = lenet()
+    rng = np.random.default_rng(2)
+    for layer in mask_layers(model):
+        layer.prune(np.flatnonzero(rng.random(layer.units) < pruned))
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    masks = sum(layer.count_params() for layer in mask_layers(model))
+    dense = model.count_params() - masks
+    assert slimmed.count_params() < dense if pruned else slimmed.count_params() == dense
+
+
+def test_lenet_with_one_unit_of_each_mask():
+    model = lenet()
+    for layer, unit in zip(mask_layers(model), (3, 7, 57, 11), strict=True):
+        keep(layer, [unit])  # 57 is channel 7 at the second position
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    assert slimmed.count_params() == (25 + 1) + (25 + 1) + (1 + 1) + (10 + 10)
+
+
+@pytest.mark.parametrize("name", ["conv1_mask", "conv2_mask", "flatten_mask", "dense1_mask"])
+def test_a_mask_that_prunes_everything(name):
+    model = lenet()
+    keep(model.get_layer(name), [])
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    layer = slimmed.get_layer({"flatten_mask": "conv2"}.get(name, name.removesuffix("_mask")))
+    assert layer.kernel.shape[-1] == 1
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return lenet(width_multiplier=0.1, input_shape=(16, 16, 1))
+
+
+@hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
+@hypothesis.given(data=st.data())
+def test_any_masks(toy, data):
+    for layer in mask_layers(toy):
+        kept = data.draw(st.lists(st.booleans(), min_size=layer.units, max_size=layer.units))
+        layer.kept.assign(np.array(kept, np.float32))
+        layer.a_u.assign(np.full(layer.units, data.draw(st.floats(-3, 5))))
+    assert_same_outputs(toy, slim(toy), images=3)
+
+
+def test_parameters_and_names_of_lenet():
+    model = lenet()
+    for layer, kept in zip(mask_layers(model), (5, 7, 800, 11), strict=True):
+        keep(layer, np.arange(kept))
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    expected = (25 * 5 + 5) + (25 * 5 * 7 + 7) + (16 * 7 * 11 + 11) + (11 * 10 + 10)
+    assert slimmed.count_params() == expected
+    names = [layer.name for layer in model.layers if not isinstance(layer, BayesianMask)]
+    assert [layer.name for layer in slimmed.layers] == names
+    assert slimmed.name == model.name
+    assert slimmed.input_shape == model.input_shape
+
+
+def test_channels_that_nothing_reads_go_too():
+    model = lenet()
+    positions = np.arange(16) * 50
+    model.get_layer("flatten_mask").prune(np.concatenate([positions + c for c in range(2, 50)]))
+    keep(model.get_layer("dense1_mask"), [0, 1, 2])
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    assert slimmed.get_layer("conv2").filters == 2
+    assert slimmed.get_layer("dense1").kernel.shape == (32, 3)
+
+
+def test_only_an_uneven_flatten_has_a_gather():
+    model = lenet()
+    model.get_layer("conv2_mask").prune([0, 1])
+    model.get_layer("flatten_mask").prune(np.arange(16) * 50 + 2)  # all positions of channel 2
+    assert "Take" not in operations(slim(model))
+    model.get_layer("flatten_mask").prune([3])  # one position of channel 3
+    slimmed = slim(model)
+    assert operations(slimmed).count("Take") == 1
+    assert slimmed.get_layer("dense1").kernel.shape[0] == 16 * 47 - 1
+    assert_same_outputs(model, slimmed)
+
+
+def conv_bn_block(x, filters, name, **kwargs):
+    x = layers.Conv2D(filters, 3, use_bias=False, name=f"{name}_conv", **kwargs)(x)
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    return mask(f"{name}_mask")(x)
+
+
+def test_batch_normalisation_strides_padding_dilation_and_average_pooling():
+    x = inputs = keras.Input((18, 18, 3))
+    x = layers.ReLU()(conv_bn_block(x, 6, "a", strides=2, padding="same"))
+    x = layers.AveragePooling2D(2, strides=1, padding="same")(x)
+    x = layers.LeakyReLU(0.2)(conv_bn_block(x, 8, "b", dilation_rate=2))
+    x = layers.Dropout(0.5)(layers.SpatialDropout2D(0.5)(x))
+    x = layers.Activation("tanh")(conv_bn_block(x, 5, "c"))
+    x = layers.GlobalAveragePooling2D()(x)
+    model = randomise(keras.Model(inputs, layers.Dense(4)(x)))
+    kept = {"a": [0, 4], "b": [1, 2, 3], "c": [4]}
+    for name, units in kept.items():
+        keep(model.get_layer(f"{name}_mask"), units)
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    for name, units in kept.items():
+        assert slimmed.get_layer(f"{name}_conv").filters == len(units)
+        assert slimmed.get_layer(f"{name}_bn").gamma.shape == (len(units),)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid", "softmax"])
+def test_masks_after_activations_are_folded_forwards(activation):
+    model = keras.Sequential(
+        [
+            keras.Input((9, 9, 2)),
+            layers.Rescaling(2.0, offset=-1.0),
+            layers.Conv2D(6, 3, activation=activation, name="conv"),
+            mask("conv_mask"),
+            layers.MaxPooling2D(2),
+            layers.ReLU(),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(5, activation=activation, name="dense"),
+            mask("dense_mask"),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    randomise(model)
+    model.get_layer("conv_mask").prune([0, 2])
+    model.get_layer("dense_mask").prune([1])
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    cut = activation != "softmax"  # which mixes the units
+    assert slimmed.get_layer("conv").filters == (4 if cut else 6)
+    assert slimmed.get_layer("logits").kernel.shape[0] == (4 if cut else 5)
+
+
+def test_factors_pass_a_flatten():
+    x = inputs = keras.Input((8, 8, 2))
+    x = mask("channels")(layers.Conv2D(5, 3, activation="relu")(x))
+    x = mask("positions")(layers.Flatten()(layers.AveragePooling2D(2)(x)))
+    model = randomise(keras.Model(inputs, layers.Dense(4)(x)))
+    model.get_layer("channels").prune([1])
+    assert_same_outputs(model, slim(model))
+    model.get_layer("positions").prune([0, 8, 13])
+    assert_same_outputs(model, slim(model))
+
+
+def test_a_pruned_channel_before_batch_normalisation_is_a_constant():
+    x = inputs = keras.Input((8, 8, 3))
+    x = mask("mask")(layers.Conv2D(6, 3)(x))
+    x = mask("after")(layers.BatchNormalization(scale=False)(x))
+    x = layers.Conv2D(4, 3, padding="same")(layers.ReLU()(x))
+    model = randomise(keras.Model(inputs, x))
+    model.get_layer("mask").prune([0, 1, 5])
+    model.get_layer("after").prune([1, 2])
+    assert_same_outputs(model, slim(model))
+
+
+def test_what_another_layer_reads_is_not_scaled_or_cut():
+    inputs = keras.Input((8, 8, 3))
+    features = layers.Conv2D(6, 3, name="conv")(inputs)
+    masked = layers.GlobalAveragePooling2D()(mask("mask")(features))
+    plain = layers.GlobalMaxPooling2D()(features)
+    outputs = {"masked": layers.Dense(4)(masked), "plain": layers.Dense(4)(plain)}
+    model = randomise(keras.Model(inputs, outputs))
+    model.get_layer("mask").prune([0, 1])
+    slimmed = slim(model)
+    assert slimmed.get_layer("conv").filters == 6
+    assert sorted(slimmed.output) == ["masked", "plain"]
+    assert_same_outputs(model, slimmed)
+
+
+def test_negative_factors():
+    x = inputs = keras.Input((12, 12, 3))
+    x = FixedMask([1.0, -1.0] * 3, name="before")(layers.Conv2D(6, 3)(x))
+    x = FixedMask([1.0, -1.0] * 3, name="after")(layers.ReLU()(x))
+    x = layers.AveragePooling2D(2)(x)
+    model = randomise(keras.Model(inputs, layers.Conv2D(4, 3)(x)))
+    assert_same_outputs(model, slim(model))
+    model = keras.Model(inputs, layers.Conv2D(4, 1)(layers.MaxPooling2D(2, name="pool")(x)))
+    with pytest.raises(ValueError, match=r"mask `after`.*layer `pool` \(MaxPooling2D\)"):
+        slim(model)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.LayerNormalization(name="odd"),
+        layers.Activation("sigmoid", name="odd"),
+        layers.Conv2D(6, 3, groups=2, name="odd"),
+        layers.ReLU(negative_slope=0.1, threshold=0.5, name="odd"),
+    ],
+)
+@pytest.mark.parametrize("why", ["pruned", "factors"])
+def test_unknown_layers_are_named(layer, why):
+    some_mask = FixedMask([1.0] * 6 if why == "pruned" else [0.5] * 6, name="some_mask")
+    inputs = keras.Input((8, 8, 3))
+    activation = None if why == "pruned" else "relu"
+    x = some_mask(layers.Conv2D(6, 3, activation=activation)(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(layer(layers.Dropout(0.5)(x))))
+    if why == "pruned":
+        some_mask.prune([0, 1])
+    with pytest.raises(ValueError, match=rf"layer `odd` \({type(layer).__name__}\)") as error:
+        slim(model)
+    assert "mask `some_mask`" in str(error.value)
+
+
+def test_unknown_layers_away_from_masks_are_copied():
+    x = inputs = keras.Input((8, 8, 3))
+    normalise = layers.Normalization(name="normalise")
+    normalise.adapt(np.random.default_rng(0).random((50, 8, 8, 3)) * 3)
+    x = layers.DepthwiseConv2D(3)(normalise(x))
+    x = layers.ReLU()(mask("mask")(layers.Conv2D(6, 3)(x)))
+    x = layers.LayerNormalization()(layers.Conv2D(4, 3)(x))
+    x = layers.Flatten()(keras.ops.sigmoid(x) * 2.0)
+    model = randomise(keras.Model(inputs, layers.Softmax()(layers.Dense(3)(x))))
+    model.get_layer("mask").prune([1, 2])
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    assert_same_outputs(model, slim(slimmed))
+
+
+def test_factors_at_the_output_are_an_error():
+    inputs = keras.Input((4,))
+    outputs = mask("last")(layers.Dense(3, activation="relu")(inputs))
+    with pytest.raises(ValueError, match=r"mask `last`.*the output of the model"):
+        slim(keras.Model(inputs, outputs))
+
+
+def test_shared_and_nested_layers_are_errors():
+    inputs = keras.Input((4,))
+    dense = layers.Dense(4, name="twice")
+    with pytest.raises(ValueError, match=r"`twice` \(Dense\) is called 2 times"):
+        slim(keras.Model(inputs, dense(dense(inputs))))
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4), mask("inside")])
+    with pytest.raises(ValueError, match=r"`inside`.*nested"):
+        slim(keras.Model(inputs, inner(inputs)))
+    with pytest.raises(ValueError, match="must be a functional model"):
+        slim(keras.Sequential([layers.Dense(3)]))
+
+
+def test_the_dtype_policy_stays():
+    inputs = keras.Input((6,))
+    dense = layers.Dense(5, dtype="mixed_bfloat16", name="dense")
+    model = randomise(keras.Model(inputs, layers.Dense(3)(mask("mask")(dense(inputs)))))
+    model.get_layer("mask").prune([0])
+    slimmed = slim(model)
+    assert slimmed.get_layer("dense").dtype_policy.name == "mixed_bfloat16"
+    x = np.ones((2, 6), np.float32)
+    np.testing.assert_allclose(slimmed(x), model(x), rtol=0.05, atol=0.05)
+
+
+def test_the_masked_network_is_not_changed():
+    model = lenet(width_multiplier=0.2)
+    keep(mask_layers(model)[1], [1, 3])
+    weights = model.get_weights()
+    config = model.to_json()
+    slimmed = slim(model)
+    for layer in slimmed.layers:
+        layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+    assert model.to_json() == config
+    assert all(len(layer._inbound_nodes) == 1 for layer in model.layers)  # none is called again
+
+
+LOAD = """
+import sys
+sys.modules["anp_tf"] = None  # an import raises ImportError
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[1])
+images = np.load(sys.argv[2])
+np.save(sys.argv[3], model(images))
+assert not [name for name in sys.modules if name.startswith("anp_tf.")]
+"""
+
+
+def test_loads_in_a_process_without_anp_tf(tmp_path):
+    model = lenet(width_multiplier=0.2)
+    for layer in mask_layers(model):
+        keep(layer, np.arange(0, layer.units, 3))
+    slimmed = slim(model)
+    assert "Take" in operations(slimmed)
+    x = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    files = [str(tmp_path / name) for name in ("slim.keras", "x.npy", "logits.npy")]
+    slimmed.save(files[0])
+    np.save(files[1], x)
+    subprocess.run([sys.executable, "-I", "-c", LOAD, *files], cwd=tmp_path, check=True)
+    np.testing.assert_allclose(np.load(files[2]), model(x), rtol=0, atol=1e-5)

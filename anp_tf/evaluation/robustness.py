@@ -43,8 +43,13 @@ def evaluate_robustness(network, batches, attack, source=None, seed=0, progress=
         `Robustness`.
 
     Raises:
-        ValueError: if there are no examples.
+        ValueError: if there are no examples, or if the source has other inputs or outputs.
     """
+    if source is not None and _shapes(source) != _shapes(network):
+        raise ValueError(
+            "the source of the attack must take the same images and know the same classes as the "
+            f"network; it has inputs and outputs {_shapes(source)}, the network {_shapes(network)}"
+        )
     latent_network = with_latents(network)
     attacked = network if source is None else source
 
@@ -72,3 +77,7 @@ def evaluate_robustness(network, batches, attack, source=None, seed=0, progress=
     if not examples:
         raise ValueError("There are no examples to evaluate on.")
     return Robustness(examples, clean / examples, adversarial / examples, distortion / examples)
+
+
+def _shapes(network):
+    return network.input_shape[1:], network.output_shape[1:]

@@ -20,7 +20,7 @@ class Saver(keras.callbacks.Callback):
 
     It must come after the other callbacks, whose state it saves. As a context manager it handles
     SIGTERM and SIGINT: they end the run by `Stopped`, at the end of the step or, within a
-    validation, of the epoch.
+    validation, of the epoch; a second one ends it at once, without saving.
 
     Args:
         checkpoints: `Checkpoints` of all variables.
@@ -65,6 +65,8 @@ class Saver(keras.callbacks.Callback):
 
     def __enter__(self):
         def request(signum, frame):
+            if self.stop_requested:
+                raise Stopped("stopped at once; the same command goes on from the last checkpoint")
             self.stop_requested = True
 
         for signum in (signal.SIGTERM, signal.SIGINT):

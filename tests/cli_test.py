@@ -1,0 +1,297 @@
+"""Bad input to the commands: one line on stderr that says what is wrong, and exit code 2."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from anp_tf.models import lenet5_caffe
+
+ROOT = pathlib.Path(__file__).parents[1]
+QUICK = ("--width_multiplier=0.1", "--limit_train_examples=64", "--epochs=1", "--method=standard")
+
+
+def message(outcome, command, code=2):
+    """The one line of a command that failed."""
+    assert "Traceback" not in outcome.err, outcome.err
+    assert len(outcome.err.splitlines()) == 1, outcome.err
+    assert outcome.err.startswith(f"{command}.py: ")
+    assert len(outcome.err) < 500
+    assert outcome.code == code
+    assert outcome.out == ""
+    return outcome.err
+
+
+def cases(*table):
+    return [pytest.param(flags, expected, id=name) for name, flags, expected in table]
+
+
+# ------------------------------------------------------------------------------ values of flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    cases(
+        ("method", "--method=anpvs", "--method: expected one of standard, .*did you mean anp_vs"),
+        ("one of two methods", "--method=standard,at_all", "--method: .* received 'at_all'"),
+        ("no method", "--method=", "--method: expected one of"),
+        ("network", "--network=lenet", "--network: expected one of lenet5_caffe, received 'lenet'"),
+        ("flag", "--epsilom=0.3", r"Unknown command line flag 'epsilom'\. Did you mean: epsilon"),
+        ("int", "--epochs=many", "flag --epochs=many: invalid literal for int"),
+        ("int as float", "--epochs=1.5", "flag --epochs=1.5: invalid literal for int"),
+        ("float", "--epsilon=big", "flag --epsilon=big: could not convert string to float"),
+        ("bool", "--deterministic=perhaps", "flag --deterministic=perhaps: .*Non-boolean argument"),
+        ("list", "--decay_at=half", r"--decay_at: expected numbers, received \['half'\]"),
+        ("value missing", "--epochs", "Missing value for flag --epochs"),
+        ("epsilon 0", "--epsilon=0", r"--epsilon: expected a value in \(0, 1\].*received 0.0"),
+        ("epsilon -1", "--epsilon=-1", r"--epsilon: expected a value in \(0, 1\].*received -1.0"),
+        ("epsilon 1.5", "--epsilon=1.5", r"--epsilon: expected a value in \(0, 1\].*received 1.5"),
+        ("epsilon nan", "--epsilon=nan", r"--epsilon: expected a value in \(0, 1\].*received nan"),
+        ("rate", "--learning_rate=-1e-3", "--learning_rate: expected a value above 0, received"),
+        ("mask rate", "--mask_learning_rate=-1", "--mask_learning_rate: expected a value above 0"),
+        ("infinite", "--kl_warmup_epochs=inf", "--kl_warmup_epochs: expected a value that is fin"),
+        ("seed", "--seed=99999999999", r"--seed: expected a value in \[0, 2\*\*31\)"),
+        ("limit", "--limit_test_examples=0", "--limit_test_examples: expected a value at least 1"),
+        ("standard epochs", "--standard_epochs=x", "flag --standard_epochs=x: invalid literal"),
+    ),
+)
+def test_train_with_a_bad_value(commands, tmp_path, flags, expected):
+    outcome = commands.run("train", f"--workdir={tmp_path / 'run'}", flags)
+
+    assert re.search(expected, message(outcome, "train"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "expected"),
+    [
+        ("train", [], "--workdir: expected a folder for the run, received none"),
+        ("train", ["--workdir="], "--workdir: expected a folder for the run, received none"),
+        ("evaluate", [], "--workdir: expected the folder of a run, received none"),
+        ("export", [], "--workdir: expected the folder of a run, received none"),
+        ("train", ["--workdir=run", "mnist"], "unexpected argument 'mnist'; flags start with --"),
+        ("evaluate", ["--workdir=run", "x"], "unexpected argument 'x'"),
+        ("export", ["run"], "unexpected argument 'run'"),
+        ("train", ["--flagfile=missing.cfg"], "missing.cfg"),
+        ("train", ["--flagfile=."], "Is a directory"),
+        ("evaluate", ["--epochs=3"], "Unknown command line flag 'epochs'"),
+        ("evaluate", ["--workdir=nothing"], "nothing is not the workdir of a run"),
+        ("export", ["--workdir=nothing"], "nothing has no network.keras: train it first"),
+        ("export", ["--workdir=nothing", "--version=one"], "flag --version=one: invalid literal"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_flags_that_are_missing_or_too_many(commands, tmp_path, command, flags, expected):
+    outcome = commands.run(command, *flags, cwd=tmp_path)
+    assert expected in message(outcome, command)
+    assert not list(tmp_path.iterdir())
+
+
+def test_flagfile_that_is_no_text(commands, tmp_path):
+    (tmp_path / "config.cfg").write_bytes(b"--epochs=3\n\xff\xfe\x00")
+    outcome = commands.run("train", f"--flagfile={tmp_path / 'config.cfg'}")
+    assert "decode" in message(outcome, "train")
+
+
+def test_unknown_flag_in_a_flagfile(commands, tmp_path):
+    (tmp_path / "config.cfg").write_text("--epochs=3\n--momentum=0.9\n")
+    outcome = commands.run("train", f"--flagfile={tmp_path / 'config.cfg'}")
+    assert "'momentum'" in message(outcome, "train")
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("train", ("workdir", "epsilon", "standard_epochs", "export_dir", "decay_at")),
+        ("evaluate", ("workdir", "source", "epsilon")),
+        ("export", ("workdir", "output", "version")),
+    ],
+)
+def test_help_lists_the_flags(commands, command, flags):
+    outcome = commands.run(command, "--help")
+    assert outcome.err == ""
+    for flag in flags:
+        assert f"--{flag}:" in outcome.out or f"--[no]{flag}:" in outcome.out
+
+
+# -------------------------------------------------------------------------------------- places
+
+
+AS_NOBODY = "import os\nif os.geteuid() == 0: os.seteuid(65534)"
+
+
+def test_workdir_that_is_a_file(commands, tmp_path):
+    (tmp_path / "run").write_text("notes")
+    outcome = commands.run("train", "--workdir=run", *QUICK, cwd=tmp_path)
+    assert "File exists: 'run'" in message(outcome, "train")
+    assert (tmp_path / "run").read_text() == "notes"
+
+
+def test_workdir_in_a_file(commands, tmp_path):
+    (tmp_path / "file").touch()
+    outcome = commands.run("train", "--workdir=file/run", *QUICK, cwd=tmp_path)
+    assert "Not a directory: 'file/run'" in message(outcome, "train")
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["exists", "to be made"])
+def test_workdir_that_is_not_writable(commands, exists):
+    # Under /tmp itself: another user must be able to look into the folder.
+    folder = pathlib.Path("/tmp") / f"anp_tf_read_only_{os.getpid()}"
+    folder.mkdir()
+    try:
+        folder.chmod(0o555)
+        workdir = folder if exists else folder / "run"
+        outcome = commands.run("train", f"--workdir={workdir}", *QUICK, before=AS_NOBODY)
+        assert "Permission denied" in message(outcome, "train")
+        assert not list(folder.iterdir())
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_workdir_of_another_configuration(finished, commands):
+    workdir = finished.path / "standard"
+    outcome = commands.run("train", f"--workdir={workdir}", *QUICK)
+    assert "is of another configuration: " in message(outcome, "train")
+    assert "give another --workdir" in outcome.err
+
+
+# ---------------------------------------------------------------------------------------- data
+
+
+def test_unknown_dataset_then_the_right_one(commands, tmp_path):
+    flags = [f"--workdir={tmp_path / 'run'}", *QUICK, "--eval_attack_steps=1"]
+    outcome = commands.run("train", *flags, "--dataset=mnits")
+    assert "unknown data set 'mnits'" in message(outcome, "train")
+    assert "did you mean mnist" in outcome.err
+    # The folder is not taken for one of another configuration now.
+    outcome = commands.run("train", *flags, "--limit_test_examples=10")
+    assert outcome.code == 0, outcome.err
+
+
+def test_data_dir_whose_parent_is_missing(commands, tmp_path):
+    flags = ["--workdir=run", *QUICK, "--data_dir=no/such/place"]
+    outcome = commands.run("train", *flags, cwd=tmp_path)
+    expected = "the data directory no/such/place does not exist, nor does no/such"
+    assert expected in message(outcome, "train")
+
+
+@pytest.mark.parametrize("damage", ["shard", "info"])
+def test_damaged_data_directory(commands, small_data_dir, tmp_path, damage):
+    directory = shutil.copytree(small_data_dir, tmp_path / "data")
+    (version,) = directory.glob("mnist/*")
+    if damage == "info":
+        (version / "dataset_info.json").write_text("{")
+    else:
+        (shard,) = version.glob("*-train.tfrecord-*")
+        shard.write_bytes(shard.read_bytes()[:-100])
+    outcome = commands.run("train", "--workdir=run", *QUICK, "--data_dir=data", cwd=tmp_path)
+    assert str(pathlib.Path("data", "mnist")) in message(outcome, "train")
+    assert "delete" in outcome.err
+
+
+# ------------------------------------------------------------------------------------- networks
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """A folder with networks of other shapes, and one that is damaged."""
+    folder = tmp_path_factory.mktemp("networks")
+    lenet5_caffe(width_multiplier=0.2).save(folder / "wide.keras")
+    lenet5_caffe(width_multiplier=0.1, input_shape=(32, 32, 3)).save(folder / "colour.keras")
+    lenet5_caffe(width_multiplier=0.1, num_classes=7).save(folder / "seven.keras")
+    content = (folder / "wide.keras").read_bytes()
+    (folder / "damaged.keras").write_bytes(content[: len(content) // 2])
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("missing", "missing has no network.keras: train it first"),
+        ("missing.keras", "there is no network at"),
+        ("empty", "empty has no network.keras: train it first"),
+        ("damaged.keras", "cannot load a network from"),
+        ("wide.keras", "cannot start from `lenet5_caffe`: layer conv1 has weights of shapes"),
+        ("colour.keras", "cannot start from `lenet5_caffe`: layer conv1 has weights of shapes"),
+        ("seven.keras", "cannot start from `lenet5_caffe`: layer logits has weights of shapes"),
+    ],
+)
+def test_init_from(commands, networks, tmp_path, source, expected):
+    flags = [f"--workdir={tmp_path / 'run'}", *QUICK, f"--init_from={networks / source}"]
+    assert expected in message(commands.run("train", *flags), "train")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("missing", "missing has no network.keras: train it first"),
+        ("damaged.keras", "cannot load a network from"),
+        ("colour.keras", "it has inputs and outputs ((32, 32, 3), (10,)), the network ((28"),
+        ("seven.keras", "it has inputs and outputs ((28, 28, 1), (7,)), the network ((28"),
+    ],
+)
+def test_source(commands, networks, finished, tmp_path, source, expected):
+    flags = [f"--workdir={finished.path / 'standard'}", f"--output={tmp_path / 'row.json'}"]
+    outcome = commands.run("evaluate", *flags, f"--source={networks / source}")
+    assert expected in message(outcome, "evaluate")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_workdir_whose_training_has_not_finished(commands, finished, tmp_path, command):
+    workdir = shutil.copytree(finished.path / "standard", tmp_path / "run")
+    (workdir / "network.keras").unlink()
+    outcome = commands.run(command, f"--workdir={workdir}")
+    assert "run has no network.keras: train it first" in message(outcome, command)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
+def test_damaged_network(commands, finished, tmp_path, command):
+    workdir = shutil.copytree(finished.path / "standard", tmp_path / "run")
+    network = workdir / "network.keras"
+    network.write_bytes(network.read_bytes()[:5000])
+    flags = [f"--workdir={workdir}"]
+    if command == "train":
+        flags = [f"--flagfile={workdir / 'config.cfg'}", *flags]
+    outcome = commands.run(command, *flags)
+    assert f"cannot load a network from {network}" in message(outcome, command)
+
+
+# ------------------------------------------------------------------------------- as from a shell
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["anp_tf.train", "--workdir=run", "--epsilon=2"], "train.py: --epsilon: expected a value"),
+        (["anp_tf.evaluate", "--workdir=run"], "evaluate.py: run is not the workdir of a run"),
+        (["anp_tf.export", "--speed=2"], "export.py: Unknown command line flag 'speed'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_nothing_else_is_printed(tmp_path, arguments, expected):
+    """The whole process, imports included."""
+    process = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert process.stderr.startswith(expected)
+    assert len(process.stderr.splitlines()) == 1
+
+
+def test_interrupt_from_the_keyboard(commands, tmp_path):
+    before = "import os, signal; from anp_tf import data\n"
+    before += "data.load = lambda *_: os.kill(os.getpid(), signal.SIGINT)"
+    outcome = commands.run("train", f"--workdir={tmp_path / 'run'}", *QUICK, before=before)
+    assert "interrupted" in message(outcome, "train", code=75)

@@ -1,0 +1,179 @@
+"""What all tests share: data sets on disk, commands as processes, a finished training run."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from anp_tf import data
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A TFDS directory with MNIST in it, which is the default one from here on."""
+    directory = tmp_path_factory.mktemp("tfds")
+    data.load("mnist", "test", directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", str(directory))
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def small_data_dir(tmp_path_factory):
+    """A TFDS directory whose MNIST is the first 400 training and 100 test images."""
+    directory = tmp_path_factory.mktemp("small_tfds")
+    sizes = {"train": 400, "test": 100}
+    arrays = {name: a[: sizes[name.split("_")[0]]] for name, a in data._packaged_mnist().items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "_packaged_mnist", lambda: arrays)
+        data.load("mnist", "test", directory)
+    return directory
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a command ended: exit code (below 0: the signal that killed it), stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Process:
+    """A command that runs."""
+
+    def __init__(self, commands, pid, out, err):
+        self.commands, self.pid, self.out, self.err = commands, pid, out, err
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self):
+        code = self.commands.ask(wait=self.pid)
+        return Outcome(code, self.out.read_text(), self.err.read_text())
+
+
+class Commands:
+    """Runs `python -m MODULE FLAGS` as processes, each forked from one that imported TensorFlow.
+
+    The import is most of what a command does in its first seconds; all else is as from a shell.
+    """
+
+    LAUNCHER = """
+import json, os, runpy, sys
+import anp_tf.cli, anp_tf.evaluation, anp_tf.serving, anp_tf.training.run
+for line in sys.stdin:
+    request = json.loads(line)
+    if "wait" in request:
+        print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
+        continue
+    pid = os.fork()
+    if not pid:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(request["out"], os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(os.open(request["err"], os.O_WRONLY | os.O_CREAT), 2)
+        os.chdir(request["cwd"])
+        os.environ.update(request["env"])
+        sys.argv = ["", *request["flags"]]
+        exec(request["before"])
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+        sys.exit()
+    print(pid, flush=True)
+"""
+
+    def __init__(self, directory, env):
+        self.directory, self.env, self.count = directory, env, 0
+        self.launcher = subprocess.Popen(
+            [sys.executable, "-c", self.LAUNCHER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+        )
+
+    def ask(self, **request):
+        print(json.dumps(request), file=self.launcher.stdin, flush=True)
+        return int(self.launcher.stdout.readline())
+
+    def start(self, module, *flags, cwd=None, before=""):
+        """Starts a command; `before` is Python code that its process runs first."""
+        self.count += 1
+        out, err = (self.directory / f"{self.count}.{name}" for name in ("out", "err"))
+        pid = self.ask(
+            module=f"anp_tf.{module}",
+            flags=[str(flag) for flag in flags],
+            cwd=str(cwd or self.directory),
+            env=self.env,
+            out=str(out),
+            err=str(err),
+            before=before,
+        )
+        return Process(self, pid, out, err)
+
+    def run(self, module, *flags, **kwargs):
+        return self.start(module, *flags, **kwargs).wait()
+
+    def stop(self):
+        self.launcher.stdin.close()
+        self.launcher.wait()
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory, small_data_dir):
+    """`commands.run("train", *flags)`, on the small MNIST."""
+    environment = {"TFDS_DATA_DIR": str(small_data_dir)}
+    commands = Commands(tmp_path_factory.mktemp("commands"), environment)
+    yield commands
+    commands.stop()
+
+
+@dataclasses.dataclass
+class Finished:
+    """A finished training run of two methods: its folder, its flags, and how the command ended."""
+
+    path: pathlib.Path
+    flags: list
+    outcome: Outcome
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, small_data_dir):
+    """A run of `standard` and `anp_vs`, 3 epochs of 4 steps, by the command as a user starts it.
+
+    Its folder has a space in its name. Tests read it only, or copy it.
+    """
+    directory = tmp_path_factory.mktemp("finished run")
+    flags = [
+        "--method=standard,anp_vs",
+        f"--workdir={directory / 'runs'}",
+        f"--export_dir={directory / 'saved_model'}",
+        "--deterministic",
+        "--width_multiplier=0.1",
+        "--epochs=3",
+        "--standard_epochs=2",
+        "--learning_rate=1e-2",
+        "--mask_learning_rate=2",
+        "--beta=0.02",
+        "--attack_steps=1",
+        "--validation_attack_steps=1",
+        "--eval_attack_steps=2",
+        "--limit_train_examples=320",
+        "--limit_test_examples=50",
+    ]
+    process = subprocess.run(
+        [sys.executable, "-m", "anp_tf.train", *flags],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(small_data_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    outcome = Outcome(process.returncode, process.stdout, process.stderr)
+    return Finished(directory / "runs", flags, outcome)

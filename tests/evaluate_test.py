@@ -1,0 +1,67 @@
+"""The command `python -m anp_tf.evaluate`, as processes."""
+
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished.path / "anp_vs", tmp_path / "run")
+
+
+def row(path):
+    result = json.loads(path.read_text())
+    del result["latency_milliseconds"]
+    return result
+
+
+def test_measures_what_the_training_measured(finished, commands, copy):
+    (copy / "results.json").unlink()
+    outcome = commands.run("evaluate", f"--workdir={copy}")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert row(copy / "results.json") == row(finished.path / "anp_vs" / "results.json")
+    *table, last = outcome.out.splitlines()
+    assert last == str(copy / "results.json")
+    head, rule, cells = ([c.strip() for c in line.strip("|").split("|")] for line in table)
+    assert len(head) == len(rule) == len(cells) == 11
+    shown = dict(zip(head, cells, strict=True))
+    assert shown["method"] == "anp_vs"
+    assert shown["black_box_accuracy"] == "-"
+    expected = row(copy / "results.json")["white_box_accuracy"]
+    assert float(shown["white_box_accuracy"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_source_gives_black_box_figures_and_flags_change_the_attack(finished, commands, copy):
+    before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
+    output = copy.parent / "row.json"
+    outcome = commands.run(
+        "evaluate",
+        f"--workdir={copy}",
+        f"--source={finished.path / 'standard'}",
+        f"--output={output}",
+        "--limit_test_examples=20",
+        "--epsilon=0.1",
+        "--eval_attack_steps=3",
+        "--eval_attack_step_size=0.05",
+    )
+    assert outcome.code == 0, outcome.err
+    result = row(output)
+    assert result["test_examples"] == 20
+    assert (result["attack"], result["epsilon"], result["step_size"]) == ("PGD-3", 0.1, 0.05)
+    assert 0 <= result["black_box_accuracy"] <= 100
+    assert result["black_box_vulnerability"] > 0
+    assert result["black_box_vulnerability"] != result["white_box_vulnerability"]
+    assert "| - |" not in outcome.out
+    # With --output, nothing in the workdir changes.
+    assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
+
+
+def test_killed_while_writing_leaves_the_old_results(commands, copy):
+    before = (copy / "results.json").read_bytes()
+    kill = "import os, signal\n"
+    kill += "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
+    flags = [f"--workdir={copy}", "--limit_test_examples=10"]
+    assert commands.run("evaluate", *flags, before=kill).code == -9
+    assert (copy / "results.json").read_bytes() == before

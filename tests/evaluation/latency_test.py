@@ -1,0 +1,27 @@
+"""Latency is measured; no figure is asserted."""
+
+import types
+
+import keras
+import pytest
+
+from anp_tf.evaluation import latency, median_latency
+
+
+def network(units):
+    return keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Flatten(), keras.layers.Dense(units)])  # fmt: skip # noqa: E501
+
+
+@pytest.mark.parametrize("batch_size", [1, 256])
+def test_a_figure_for_each_network(batch_size):
+    measured = median_latency({"large": network(30), "small": network(2)}, batch_size, repeats=3)
+    assert list(measured) == ["large", "small"]
+    assert all(isinstance(value, float) and 0 < value < 60_000 for value in measured.values())
+
+
+def test_is_the_median_in_milliseconds_of_the_calls_that_count(monkeypatch):
+    seconds = [100, 100, 100, 3, 1, 2]  # the first three are not counted
+    clock = iter([moment for length in seconds for moment in (0.0, length)])
+    monkeypatch.setattr(latency, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert median_latency({"one": network(2)}, 1, repeats=3) == {"one": 2000}
+    assert next(clock, None) is None

@@ -1,0 +1,209 @@
+"""The results row and the tables made of it."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+
+from anp_tf import data
+from anp_tf.evaluation import comparison, markdown_row, results_row
+from anp_tf.layers import BetaBernoulliDropout, mask_layers
+from anp_tf.models import lenet5_caffe
+from anp_tf.pruning import cost, slim, unit_sparsity
+from anp_tf.settings import Settings
+
+# The columns of the paper's tables.
+COLUMNS = [
+    "dataset",
+    "architecture",
+    "method",
+    "clean_accuracy",
+    "white_box_accuracy",
+    "black_box_accuracy",
+    "white_box_vulnerability",
+    "black_box_vulnerability",
+    "memory_percent",
+    "flops_reduction",
+    "sparsity_percent",
+]
+WIDTH = 0.2
+
+
+def settings(method):
+    return Settings(
+        method=method,
+        width_multiplier=WIDTH,
+        eval_attack_steps=2,
+        eval_attack_step_size=0.2,
+        seed=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def examples():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 28, 28, 1), np.uint8)
+    return data.Examples(images, rng.integers(0, 10, 30).astype(np.int32), 10)
+
+
+def masked(pruned):
+    """A LeNet with masks that prune about this share of the units."""
+    network = lenet5_caffe(lambda name: BetaBernoulliDropout(name=name), width_multiplier=WIDTH)
+    rng = np.random.default_rng(1)
+    for mask in mask_layers(network):
+        mask.a_u.assign(np.where(rng.random(mask.units) < pruned, -20.0, 3.0))
+    return network
+
+
+@pytest.fixture(scope="module")
+def rows(examples):
+    """The rows of a network without masks, of one with, and of one that is pruned altogether."""
+    dense = lenet5_caffe(width_multiplier=WIDTH)
+    return {
+        "standard": results_row(settings("standard"), dense, examples),
+        "anp_vs": results_row(settings("anp_vs"), masked(0.6), examples, source=dense),
+        "bp": results_row(settings("bp"), masked(1.1), examples),
+    }
+
+
+@pytest.mark.parametrize("method", ["standard", "anp_vs", "bp"])
+def test_row_has_the_papers_columns_and_is_json(rows, method):
+    row = rows[method]
+    assert row.keys() >= set(COLUMNS)
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    assert (row["dataset"], row["architecture"], row["method"]) == ("mnist", "lenet5_caffe", method)
+    assert (row["attack"], row["epsilon"], row["step_size"]) == ("PGD-2", 0.3, 0.2)
+    assert (row["test_examples"], row["seed"]) == (30, 3)
+
+
+def test_shares_are_percentages(rows):
+    row = rows["anp_vs"]
+    for name in COLUMNS[3:6]:
+        assert 0 <= row[name] <= 100
+        assert row[name] * 30 / 100 == pytest.approx(round(row[name] * 30 / 100))
+    assert 50 < row["sparsity_percent"] < 70
+    assert 1 < row["memory_percent"] < 50
+    assert row["sparsity_percent"] < row["weight_sparsity_percent"] < 100
+
+
+def test_clean_accuracy_is_the_networks(examples):
+    network = masked(0.6)
+    row = results_row(settings("anp_vs"), network, examples)
+    correct = np.argmax(network(examples.images / np.float32(255)), -1) == examples.labels
+    assert row["clean_accuracy"] == pytest.approx(100 * np.mean(correct))
+
+
+def test_network_without_masks(rows):
+    row = rows["standard"]
+    assert row["memory_percent"] == 100
+    assert row["flops_reduction"] == 1
+    assert row["sparsity_percent"] == 0
+    assert row["weight_sparsity_percent"] == 0
+    assert row["dense_parameter_bytes"] == row["slim_parameter_bytes"]
+    assert row["black_box_accuracy"] is None
+    assert row["black_box_vulnerability"] is None
+
+
+def test_costs_are_of_the_network_and_its_slimmed_form(rows):
+    network, row = masked(0.6), rows["anp_vs"]
+    dense, small = cost(network), cost(slim(network))
+    assert row["flops_reduction"] == dense.flops / small.flops > 2
+    assert row["memory_percent"] == 100 * small.memory / dense.memory
+    assert row["sparsity_percent"] == unit_sparsity(network)
+    assert row["dense_parameter_bytes"] == 4 * dense.parameters
+    assert row["slim_parameter_bytes"] == 4 * small.parameters
+
+
+def test_network_that_is_pruned_altogether(rows):
+    row = rows["bp"]
+    assert row["sparsity_percent"] == 100
+    assert row["white_box_vulnerability"] == 0
+    assert row["flops_reduction"] > rows["anp_vs"]["flops_reduction"]
+    assert row["clean_accuracy"] == row["white_box_accuracy"]
+
+
+def test_black_box_on_the_network_itself_is_white_box(examples):
+    network = lenet5_caffe(width_multiplier=WIDTH)
+    row = results_row(settings("standard"), network, examples, source=network)
+    assert row["black_box_accuracy"] == row["white_box_accuracy"]
+    assert row["black_box_vulnerability"] == row["white_box_vulnerability"] > 0
+
+
+def test_counter_sees_both_attacks(examples):
+    seen = {}
+
+    @contextlib.contextmanager
+    def counter(title, total):
+        seen[title] = [total]
+        yield seen[title].append
+
+    network = lenet5_caffe(width_multiplier=WIDTH)
+    results_row(settings("standard"), network, examples, network, counter)
+    title = "standard  {}-box PGD-2"
+    assert seen == {title.format("white"): [30, 30], title.format("black"): [30, 30]}
+
+
+# --------------------------------------------------------------------------------------- tables
+
+
+def test_markdown_row_is_a_table(rows):
+    for row in rows.values():
+        head, rule, cells = (
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in markdown_row(row).splitlines()
+        )
+        assert head == COLUMNS
+        assert set(rule) == {"---"}
+        for name, cell in zip(head, cells, strict=True):
+            if isinstance(row[name], str):
+                assert cell == row[name]
+            elif row[name] is None:
+                assert cell == "-"
+            else:
+                assert float(cell) == pytest.approx(row[name], rel=1e-3)
+
+
+def test_comparison_shows_every_figure(rows):
+    rows = list(rows.values())
+    text = comparison(rows)
+    assert "mnist, 30 test images" in text
+    lines = [line.strip() for line in text.splitlines()]
+    assert ["standard", "anp_vs", "bp"] in [line.split() for line in lines]
+
+    def shown(label):
+        (line,) = (line for line in lines if line.startswith(label))
+        return line.removeprefix(label).replace(" → ", "→").split()
+
+    def change(row, form, dense, small):
+        if row["method"] == "standard":
+            return form.format(dense)
+        return f"{form.format(dense)}→{form.format(small)}"
+
+    for label, form, name in [
+        ("clean accuracy, %", "{:.2f}", "clean_accuracy"),
+        ("accuracy under PGD-2, ε = 0.3, %", "{:.2f}", "white_box_accuracy"),
+        ("vulnerability", "{:.4f}", "white_box_vulnerability"),
+        ("sparsity (units pruned), %", "{:.1f}", "sparsity_percent"),
+        ("FLOPs reduction, x", "{:.2f}", "flops_reduction"),
+    ]:
+        assert shown(label) == [form.format(row[name]) for row in rows], label
+    assert shown("parameter bytes") == [
+        change(row, "{:,}", row["dense_parameter_bytes"], row["slim_parameter_bytes"])
+        for row in rows
+    ]
+    for size in ("1", "256"):
+        assert shown(f"latency, batch {size}, ms") == [
+            change(row, "{:.2f}", *row["latency_milliseconds"][size].values()) for row in rows
+        ]
+    assert "…" not in text
+
+
+def test_comparison_of_one(rows):
+    assert "anp_vs" in comparison([rows["anp_vs"]])
+
+
+def test_no_column_is_cut_off_with_full_size_networks(rows):
+    large = rows["anp_vs"] | {"dense_parameter_bytes": 1_724_320, "slim_parameter_bytes": 345_678}
+    text = comparison([rows["standard"] | large, large, large])
+    assert text.count("1,724,320 → 345,678") == 3

@@ -1,0 +1,58 @@
+"""The command `python -m anp_tf.export`, as processes."""
+
+import re
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from anp_tf import layers  # noqa: F401 - registers the mask layers for loading
+
+
+@pytest.fixture(scope="module")
+def workdir(finished, tmp_path_factory):
+    return shutil.copytree(finished.path / "anp_vs", tmp_path_factory.mktemp("export") / "a run")
+
+
+def test_versions(commands, workdir):
+    outcome = commands.run("export", f"--workdir={workdir}", "--version=3")
+    assert (outcome.code, outcome.err) == (0, "")
+    path = workdir / "saved_model" / "3"
+    assert outcome.out == (
+        f"the slimmed network is in {path}; load it by tf.saved_model.load({str(path)!r})\n"
+    )
+    pixels = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
+    signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+    network = keras.saving.load_model(workdir / "network.keras", compile=False)
+    logits = signature(pixels=tf.constant(pixels))["logits"]
+    np.testing.assert_allclose(logits, network(pixels), atol=1e-5)
+
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    outcome = commands.run("export", f"--workdir={workdir}", "--version=3")
+    assert outcome.code == 2
+    assert outcome.err == f"export.py: {path} exists already and is not overwritten\n"
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+
+    outcome = commands.run("export", f"--workdir={workdir}")
+    assert outcome.code == 0, outcome.err
+    assert {p.name for p in (workdir / "saved_model").iterdir()} == {"3", "4"}
+
+
+@pytest.mark.parametrize("version", [0, -1])
+def test_bad_version(commands, workdir, tmp_path, version):
+    flags = [f"--workdir={workdir}", f"--output={tmp_path / 'out'}", f"--version={version}"]
+    outcome = commands.run("export", *flags)
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+    assert re.search(rf"version.* must be an integer of at least 1.*{version}$", outcome.err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_is_a_file(commands, workdir, tmp_path):
+    (tmp_path / "out").touch()
+    outcome = commands.run("export", f"--workdir={workdir}", f"--output={tmp_path / 'out'}")
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+    assert "Not a directory" in outcome.err

@@ -1,0 +1,533 @@
+"""A training step against NumPy, and what surrounds it."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+
+from anp_tf.attacks import PGD
+from anp_tf.layers import BayesianMask, BetaBernoulliDropout
+from anp_tf.methods import METHODS, AdversarialNeuralPruning, BayesianPruning, Standard
+from anp_tf.models import lenet5_caffe
+
+FEATURES, HIDDEN, CLASSES = 6, 5, 3
+NOISE = np.random.default_rng(7).normal(size=(10, HIDDEN)).astype(np.float32)
+
+
+class KnownMask(BayesianMask):
+    """A mask whose draws are known: sigmoid(s + NOISE); it expects sigmoid(s)."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.s = self.add_weight(name="s", shape=(self.units,), initializer="ones")
+
+    def sample(self, batch_size, seed):
+        return tf.sigmoid(self.s + tf.constant(NOISE)[:batch_size])
+
+    def expected(self):
+        return tf.sigmoid(tf.convert_to_tensor(self.s))
+
+    def kl(self):
+        return tf.reduce_sum(tf.square(self.s))
+
+
+class KnownAttack:
+    """Moves every pixel by 0.1 * scale, upwards or downwards in turns, and notes the scales."""
+
+    def __init__(self):
+        self.scales = []
+
+    def __call__(self, network, x, y, seed=None, scale=1.0):
+        self.scales.append(scale)
+        return x + 0.1 * tf.cast(scale, x.dtype) * SIGNS
+
+
+SIGNS = np.where(np.arange(FEATURES) % 2, -1, 1).astype(np.float32)
+
+
+def unchanged(network, x, y, seed=None, scale=1.0):
+    return x
+
+
+def data(n=10, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.random((n, FEATURES)).astype(np.float32)
+    return x, rng.integers(0, CLASSES, n)
+
+
+def network(mask=None, norm=False):
+    keras.utils.set_random_seed(3)
+    parts = [keras.layers.Dense(HIDDEN, name="hidden", bias_initializer="normal")]
+    parts += [keras.layers.BatchNormalization()] if norm else []
+    parts += [] if mask is None else [mask]
+    parts += [keras.layers.ReLU(), keras.layers.Dense(CLASSES, name="logits")]
+    x = pixels = keras.Input((FEATURES,))
+    for part in parts:
+        x = part(x)
+    return keras.Model(pixels, x, name="toy")
+
+
+def compiled(model, rate=1.0, run_eagerly=True):
+    optimizers = [keras.optimizers.SGD(rate) for _ in range(2)]
+    model.compile(*(optimizers if model.uses_masks else optimizers[:1]), run_eagerly=run_eagerly)
+    return model
+
+
+def anp(mask=None, attack=None, **kwargs):
+    attack = KnownAttack() if attack is None else attack
+    keywords = {"num_examples": 20, "beta": 3.0, "vulnerability_weight": 0.7, "weight_decay": 0.01}
+    return AdversarialNeuralPruning(
+        network(KnownMask() if mask is None else mask, kwargs.pop("norm", False)),
+        attack=attack,
+        **{**keywords, **kwargs},
+    )
+
+
+def values(variables):
+    return [np.array(variable, np.float64) for variable in variables]
+
+
+# The independent computation, in float64.
+
+
+def forward(x, factor, w1, b1, w2, b2):
+    hidden = np.maximum((x @ w1 + b1) * factor, 0)
+    return hidden, hidden @ w2 + b2
+
+
+def cross_entropy(logits, y):
+    return -scipy.special.log_softmax(logits, axis=-1)[np.arange(len(y)), y].mean()
+
+
+def losses_by_hand(method, x, y, weights, s, w=2.0, beta=3.0, lam=0.7, decay=0.01, n=20):
+    """The losses of the weights and of the masks, from the formulas of the paper."""
+    factor = 1.0 if s is None else scipy.special.expit(s + NOISE[: len(x)])
+    penalty = decay * sum(np.sum(v**2) / 2 for v in weights)
+    clean, logits = forward(x, factor, *weights)
+    if method == "standard":
+        return cross_entropy(logits, y) + penalty, None
+    kl = beta / n * np.sum(s**2)
+    if method == "bp":
+        loss = cross_entropy(logits, y) + kl + penalty
+        return loss, loss
+    moved, moved_logits = forward(x + 0.1 * SIGNS, factor, *weights)
+    mixed = (cross_entropy(logits, y) + w * cross_entropy(moved_logits, y)) / (1 + w)
+    vulnerability = np.mean(np.abs(clean - moved))
+    return mixed + lam * vulnerability + penalty, cross_entropy(moved_logits, y) + kl
+
+
+def numerical_gradient(function, value, h=1e-6):
+    """Central differences, entry by entry."""
+    gradient = np.empty_like(value)
+    for index in np.ndindex(value.shape):
+        step = np.zeros_like(value)
+        step[index] = h
+        gradient[index] = (function(value + step) - function(value - step)) / (2 * h)
+    return gradient
+
+
+def step_by_hand(method, x, y, weights, s):
+    """The variables after a step of gradient descent at rate 1; both gradients at the start."""
+    new_weights = []
+    for k, value in enumerate(weights):
+
+        def weight_loss(v, k=k):
+            return losses_by_hand(method, x, y, [*weights[:k], v, *weights[k + 1 :]], s)[0]
+
+        new_weights.append(value - numerical_gradient(weight_loss, value))
+    if s is None:
+        return new_weights, None
+
+    def mask_loss(v, at=weights):
+        return losses_by_hand(method, x, y, at, v)[1]
+
+    gradient = numerical_gradient(mask_loss, s)
+    late = numerical_gradient(lambda v: mask_loss(v, new_weights), s)
+    assert np.abs(late - gradient).max() > 1e-3  # one step after the other would be seen
+    return new_weights, s - gradient
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_is_that_of_numpy(method, run_eagerly):
+    x, y = data()
+    kind, mask = METHODS[method], KnownMask()
+    model = kind(
+        network(mask if kind.uses_masks else None),
+        num_examples=20,
+        attack=KnownAttack() if kind.uses_attack else None,
+        beta=3.0,
+        vulnerability_weight=0.7,
+        weight_decay=0.01,
+    )
+    compiled(model, run_eagerly=run_eagerly)
+    weights = values(model.weight_variables)
+    assert [w.shape for w in weights] == [(6, 5), (5,), (5, 3), (3,)]
+    s = values([mask.s])[0] if kind.uses_masks else None
+    new_weights, new_s = step_by_hand(method, x.astype(np.float64), y, weights, s)
+    model.fit(x, y, batch_size=10, shuffle=False, verbose=0)
+    for actual, expected in zip(model.weight_variables, new_weights, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=2e-5)
+    if kind.uses_masks:
+        np.testing.assert_allclose(mask.s, new_s, atol=2e-5)
+        assert model.mask_optimizer.iterations == 1
+    assert model.optimizer.iterations == 1
+
+
+@pytest.mark.parametrize("frozen", ["weights", "masks"])
+def test_each_optimizer_moves_only_its_own_variables(frozen):
+    model = compiled(anp())
+    optimizer = model.optimizer if frozen == "weights" else model.mask_optimizer
+    optimizer.learning_rate = 0.0
+    still, moving = model.weight_variables, model.mask_variables
+    if frozen == "masks":
+        still, moving = moving, still
+    before, moving_before = values(still), values(moving)
+    model.fit(*data(), batch_size=10, verbose=0)
+    for variable, value in zip(still, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    for variable, value in zip(moving, moving_before, strict=True):
+        assert np.any(np.array(variable) != value)
+
+
+def test_each_variable_is_in_one_group():
+    model = anp(mask=BetaBernoulliDropout(name="mask"))
+    assert [v.name for v in model.mask_variables] == ["a_u", "b_u"]
+    assert len(model.weight_variables) == 4
+    grouped = {id(v) for v in model.mask_variables + model.weight_variables}
+    assert grouped == {id(v) for v in model.network.trainable_variables}
+
+
+# The draws.
+
+
+@pytest.mark.parametrize(
+    ("norm", "one_pass"),
+    [
+        pytest.param(False, True, id="one pass"),
+        pytest.param(False, False, id="two passes"),
+        pytest.param(True, False, id="batch normalisation"),
+    ],
+)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pytest.param(unchanged, id="unchanged"),
+        pytest.param(PGD(epsilon=0.0, step_size=0.1, steps=2), id="PGD"),
+    ],
+)
+def test_both_halves_share_the_draw(attack, norm, one_pass):
+    """Without a perturbation the two halves are the same, in training too."""
+    model = compiled(anp(BetaBernoulliDropout(initial_a=1.0), attack, norm=norm), rate=0.1)
+    model.one_pass = one_pass
+    history = model.fit(*data(), batch_size=5, epochs=2, verbose=0).history
+    assert history["vulnerability"] == [0.0, 0.0]
+    np.testing.assert_allclose(history["adversarial_loss"], history["loss"], rtol=1e-6)
+
+
+def test_one_pass_and_two_passes_are_the_same():
+    results = []
+    for one_pass in (True, False):
+        model = compiled(anp(BetaBernoulliDropout(initial_a=1.0)), rate=0.1)
+        assert model.one_pass
+        model.one_pass = one_pass
+        history = model.fit(*data(), batch_size=5, epochs=2, verbose=0, shuffle=False).history
+        results.append((history, values(model.network.trainable_variables)))
+    (history, variables), (other_history, other_variables) = results
+    assert history.keys() == other_history.keys()
+    for name, value in history.items():
+        np.testing.assert_allclose(other_history[name], value, rtol=1e-4, err_msg=name)
+    for value, expected in zip(other_variables, variables, strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+def test_batch_normalisation_trains_in_two_passes():
+    model = compiled(anp(BetaBernoulliDropout(initial_a=1.0), norm=True), rate=0.1)
+    assert not model.one_pass
+    norm = model.network.layers[2]
+    x, y = data()
+    first = x @ np.array(model.network.layers[1].kernel) + np.array(model.network.layers[1].bias)
+    moved = first + 0.1 * SIGNS @ np.array(model.network.layers[1].kernel)
+    mean = 0.01 * first.mean(0) * 0.99 + 0.01 * moved.mean(0)  # from 0, momentum 0.99, twice
+    before = values(model.network.trainable_variables)
+    history = model.fit(x, y, batch_size=10, verbose=0).history
+    assert np.all(np.isfinite([value[0] for value in history.values()]))
+    np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4, atol=1e-6)
+    for variable, value in zip(model.network.trainable_variables, before, strict=True):
+        assert np.any(np.array(variable) != value), variable.path
+
+
+def test_the_seed_repeats_a_run():
+    def run(seed):
+        model = compiled(anp(BetaBernoulliDropout(initial_a=1.0), seed=seed), rate=0.1)
+        model.fit(*data(), batch_size=5, epochs=2, verbose=0, shuffle=False)
+        return np.concatenate([v.ravel() for v in values(model.network.trainable_variables)])
+
+    np.testing.assert_array_equal(run(1), run(1))
+    assert np.abs(run(1) - run(2)).max() > 1e-4
+
+
+def test_draws_change_from_step_to_step():
+    model = compiled(anp(BetaBernoulliDropout(initial_a=1.0), unchanged), rate=0.0)
+    history = model.fit(*data(), batch_size=10, epochs=3, shuffle=False, verbose=0).history
+    assert np.unique(history["loss"]).size == 3
+
+
+# Warm-ups.
+
+
+@pytest.mark.parametrize(
+    ("steps", "scales"),
+    [(0, [1, 1, 1, 1, 1]), (1, [1, 1, 1, 1, 1]), (4, [0.25, 0.5, 0.75, 1, 1])],
+)
+def test_warm_up_of_the_attack(steps, scales):
+    attack = KnownAttack()
+    model = compiled(anp(attack=attack, epsilon_warmup_steps=steps), rate=0.0)
+    model.fit(*data(), batch_size=2, verbose=0)
+    np.testing.assert_allclose([float(scale) for scale in attack.scales], scales)
+
+
+@pytest.mark.parametrize(("steps", "weights"), [(0, [1, 1, 1, 1, 1]), (2, [0.5, 1, 1, 1, 1])])
+def test_warm_up_of_the_divergence(steps, weights):
+    seen = []
+
+    class Method(BayesianPruning):
+        def objective(self, terms):
+            seen.append(float(terms.kl))
+            return super().objective(terms)
+
+    model = Method(network(KnownMask()), num_examples=20, beta=3.0, kl_warmup_steps=steps)
+    compiled(model, rate=0.0)
+    model.fit(*data(), batch_size=2, verbose=0)
+    kl = HIDDEN * 1.0  # s starts at 1
+    np.testing.assert_allclose(seen, 3.0 / 20 * kl * np.array(weights), rtol=1e-6)
+
+
+# Metrics.
+
+CLEAN = {"loss", "accuracy"}
+ATTACKED = CLEAN | {"adversarial_loss", "adversarial_accuracy", "vulnerability"}
+RATES = {"learning_rate"}
+OF_MASKS = {"kl", "sparsity", "mask_learning_rate"}
+
+
+@pytest.mark.parametrize("validate", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_names_of_the_metrics(method, validate):
+    """What a training step does not measure is not among its metrics."""
+    kind = METHODS[method]
+    model = kind(
+        network(KnownMask() if kind.uses_masks else None),
+        20,
+        attack=KnownAttack() if kind.uses_attack else None,
+        validation_attack=KnownAttack() if validate else None,
+    )
+    history = compiled(model, rate=0.1).fit(*data(), verbose=0, validation_data=data()).history
+    expected = (ATTACKED if kind.uses_attack else CLEAN) | RATES
+    expected |= OF_MASKS if kind.uses_masks else set()
+    expected |= {f"val_{name}" for name in (ATTACKED if validate else CLEAN)}
+    assert set(history) == expected
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+def test_evaluate_is_over_all_examples(run_eagerly):
+    """Ten examples in batches of four: the last one is half as large, and counts half as much."""
+    x, y = data()
+    mask = KnownMask()
+    model = compiled(anp(mask, validation_attack=KnownAttack()), run_eagerly=run_eagerly)
+    weights, factor = values(model.weight_variables), scipy.special.expit(values([mask.s])[0])
+    clean, logits = forward(x, factor, *weights)
+    moved, moved_logits = forward(x + 0.1 * SIGNS, factor, *weights)
+    expected = {
+        "loss": cross_entropy(logits, y),
+        "accuracy": np.mean(logits.argmax(-1) == y),
+        "adversarial_loss": cross_entropy(moved_logits, y),
+        "adversarial_accuracy": np.mean(moved_logits.argmax(-1) == y),
+        "vulnerability": np.mean(np.abs(clean - moved)),
+    }
+    for _ in range(2):  # nothing is left over from the first time
+        actual = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+        assert {name: actual[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+        assert set(actual) == set(expected)
+    by_batch = [np.mean(np.abs(clean - moved)[rows]) for rows in np.split(np.arange(10), [4, 8])]
+    assert np.mean(by_batch) != pytest.approx(expected["vulnerability"], rel=1e-3)
+
+
+def test_training_metrics_by_hand():
+    x, y = data()
+    mask = KnownMask()
+    model = compiled(anp(mask), rate=0.0)
+    mask.prune([0, 3])
+    weights, kept = values(model.weight_variables), np.array([0, 1, 1, 0, 1])
+    factor = scipy.special.expit(1.0 + NOISE) * kept
+    clean, logits = forward(x, factor, *weights)
+    moved, moved_logits = forward(x + 0.1 * SIGNS, factor, *weights)
+    model.optimizer.learning_rate, model.mask_optimizer.learning_rate = 1e-9, 1e-8
+    history = model.fit(x, y, batch_size=10, shuffle=False, verbose=0).history
+    expected = {
+        "loss": cross_entropy(logits, y),
+        "accuracy": np.mean(logits.argmax(-1) == y),
+        "adversarial_loss": cross_entropy(moved_logits, y),
+        "adversarial_accuracy": np.mean(moved_logits.argmax(-1) == y),
+        "vulnerability": np.mean(np.abs(clean - moved)),
+        "kl": 5.0,
+        "sparsity": 0.4,
+        "learning_rate": 1e-9,
+        "mask_learning_rate": 1e-8,
+    }
+    assert {name: value for name, (value,) in history.items()} == pytest.approx(expected, rel=1e-5)
+
+
+def test_metrics_are_of_one_epoch():
+    model = compiled(Standard(network(), 10), rate=0.5)
+    history = model.fit(*data(), batch_size=10, epochs=3, verbose=0, shuffle=False).history
+    again = compiled(Standard(network(), 10), rate=0.5)
+    for epoch in range(3):
+        one = again.fit(*data(), batch_size=10, verbose=0, shuffle=False).history
+        assert one["loss"][0] == pytest.approx(history["loss"][epoch], rel=1e-6)
+
+
+# Precision.
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("method", METHODS)
+def test_mixed_precision_takes_the_same_step(method, policy):
+    def run(policy):
+        keras.config.set_dtype_policy(policy)
+        try:
+            kind = METHODS[method]
+            mask = BetaBernoulliDropout(initial_a=2.0) if kind.uses_masks else None
+            attack = KnownAttack() if kind.uses_attack else None
+            model = kind(network(mask), 20, attack=attack, vulnerability_weight=0.7)
+            compiled(model).fit(*data(), verbose=0, shuffle=False)
+            return values(model.network.trainable_variables)
+        finally:
+            keras.config.set_dtype_policy("float32")
+
+    start = values(network(BetaBernoulliDropout(initial_a=2.0)).trainable_variables)
+    for actual, expected in zip(run(policy), run("float32"), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=0.03)
+        assert not any(np.array_equal(actual, value) for value in start)
+
+
+# Errors.
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+@pytest.mark.parametrize(
+    ("make", "pixel"),
+    [
+        pytest.param(lambda: Standard(network(), 10), np.nan, id="standard"),
+        pytest.param(lambda: anp(beta=float("inf")), 0.5, id="only the masks' loss"),
+        pytest.param(lambda: anp(vulnerability_weight=float("inf")), 0.5, id="only the weights'"),
+    ],
+)
+def test_a_loss_that_is_not_finite_changes_nothing(make, pixel, run_eagerly):
+    x, y = data()
+    x[3, 2] = pixel
+    model = compiled(make(), run_eagerly=run_eagerly)
+    before = values(model.network.variables)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not finite"):
+        model.fit(x, y, batch_size=10, verbose=0)
+    for variable, value in zip(model.network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert model.optimizer.iterations == 0
+
+
+@pytest.mark.parametrize("method", [BayesianPruning, AdversarialNeuralPruning])
+def test_method_needs_masks(method):
+    with pytest.raises(ValueError, match=rf"{method.__name__}.*`toy` has no masks"):
+        method(network(), 10, attack=KnownAttack())
+
+
+def test_method_without_masks():
+    with pytest.raises(ValueError, match=r"Standard.*`toy` has masks"):
+        Standard(network(KnownMask()), 10)
+
+
+def test_method_needs_an_attack():
+    with pytest.raises(ValueError, match=r"AdversarialNeuralPruning.*attack=None"):
+        AdversarialNeuralPruning(network(KnownMask()), 10)
+
+
+def test_masks_need_an_optimizer_of_their_own():
+    model = anp()
+    with pytest.raises(ValueError, match="mask_optimizer=None"):
+        model.compile(keras.optimizers.SGD())
+    optimizer = keras.optimizers.SGD()
+    with pytest.raises(ValueError, match="mask_optimizer="):
+        model.compile(optimizer, optimizer)
+
+
+# Layers and uses of Keras.
+
+
+def test_lenet_with_names_of_optimizers():
+    lenet = lenet5_caffe(lambda name: BetaBernoulliDropout(name=name), width_multiplier=0.05)
+    attack = PGD(epsilon=0.1, step_size=0.05, steps=2)
+    model = AdversarialNeuralPruning(lenet, 8, attack=attack, validation_attack=attack)
+    model.compile("adam", "adam")
+    x = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
+    y = np.arange(8, dtype=np.int32)
+    history = model.fit(x, y, batch_size=4, epochs=2, verbose=0, validation_data=(x, y)).history
+    assert np.all(np.isfinite([history[name] for name in history]))
+    np.testing.assert_allclose(model.predict(x, verbose=0), lenet(x), atol=1e-5)
+
+
+def test_two_replicas(tmp_path):
+    """Two replicas with half the batch each take the step of one with all of it."""
+    script = """if True:
+        import sys
+        import numpy as np
+        import keras
+        import tensorflow as tf
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        halves = 2 * [tf.config.LogicalDeviceConfiguration()]
+        tf.config.set_logical_device_configuration(cpu, halves)
+        from anp_tf.attacks import PGD
+        from anp_tf.layers import BetaBernoulliDropout
+        from anp_tf.methods import AdversarialNeuralPruning, Standard
+
+        x = np.random.default_rng(0).random((8, 6), np.float32)
+        y = np.arange(8) % 3
+        attack = PGD(epsilon=0.1, step_size=0.1, steps=2)
+
+        def network(*mask):
+            keras.utils.set_random_seed(3)
+            parts = [keras.layers.Dense(5), *mask, keras.layers.ReLU(), keras.layers.Dense(3)]
+            return keras.Sequential([keras.Input((6,)), *parts])
+
+        def standard():
+            model = Standard(network(), 8, weight_decay=0.1)
+            model.compile(keras.optimizers.SGD(1.0))
+            history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0).history
+            return model, history
+
+        one, history = standard()
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        with strategy.scope():
+            two, other_history = standard()
+        for name, value in history.items():
+            np.testing.assert_allclose(other_history[name], value, rtol=1e-5, err_msg=name)
+        for variable, other in zip(one.network.variables, two.network.variables, strict=True):
+            np.testing.assert_allclose(other.numpy(), variable.numpy(), atol=1e-6)
+
+        with strategy.scope():
+            masked = network(BetaBernoulliDropout())
+            model = AdversarialNeuralPruning(masked, 8, attack=attack, validation_attack=attack)
+            model.compile(keras.optimizers.Adam(), keras.optimizers.Adam())
+        before = [variable.numpy() for variable in masked.trainable_variables]
+        history = model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0).history
+        assert all(np.all(np.isfinite(value)) for value in history.values()), history
+        assert history["sparsity"] == [0.0, 0.0]
+        for variable, value in zip(masked.trainable_variables, before, strict=True):
+            assert np.any(variable.numpy() != value), variable.path
+            first, second = strategy.experimental_local_results(variable.value)
+            np.testing.assert_array_equal(first, second)
+    """
+    subprocess.run([sys.executable, "-c", script], check=True)

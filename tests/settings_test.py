@@ -1,0 +1,172 @@
+"""The record of a run's options: validation, and the way to a flagfile and back."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anp_tf.methods import METHODS
+from anp_tf.models import NETWORKS
+from anp_tf.settings import Settings
+
+FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
+# Paths and names as they may stand on a line of a flagfile.
+TEXT = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1)
+RADIUS = st.floats(0, 1, exclude_min=True)
+COUNT = st.integers(1, 10**9)
+SHARE = st.floats(0, 1, exclude_min=True, exclude_max=True)
+AT_LEAST_0 = st.floats(0, 1e30)
+ABOVE_0 = st.floats(0, 1e30, exclude_min=True)
+VALUES = {
+    "dataset": TEXT,
+    "data_dir": st.none() | TEXT,
+    "limit_train_examples": st.none() | COUNT,
+    "limit_test_examples": st.none() | COUNT,
+    "validation_examples": st.integers(0, 10**9),
+    "network": st.sampled_from(list(NETWORKS)),
+    "width_multiplier": ABOVE_0,
+    "method": st.sampled_from(list(METHODS)),
+    "init_from": st.none() | TEXT,
+    "epochs": COUNT,
+    "batch_size": COUNT,
+    "learning_rate": ABOVE_0,
+    "mask_learning_rate": ABOVE_0,
+    "schedule": st.sampled_from(["step", "one_cycle"]),
+    "decay_at": st.lists(SHARE, max_size=4).map(sorted).map(tuple),
+    "decay_factor": ABOVE_0,
+    "peak_at": SHARE,
+    "mask_decay_at": SHARE,
+    "weight_decay": AT_LEAST_0,
+    "adversarial_weight": AT_LEAST_0,
+    "beta": st.none() | AT_LEAST_0,
+    "vulnerability_weight": AT_LEAST_0,
+    "posterior": st.sampled_from(["kumaraswamy", "beta"]),
+    "initial_a": st.floats(-1e30, 1e30),
+    "epsilon": RADIUS,
+    "attack_steps": COUNT,
+    "attack_step_size": RADIUS,
+    "epsilon_warmup_epochs": AT_LEAST_0,
+    "kl_warmup_epochs": AT_LEAST_0,
+    "validation_attack_steps": COUNT,
+    "eval_attack_steps": COUNT,
+    "eval_attack_step_size": RADIUS,
+    "select": st.sampled_from(["best", "last"]),
+    "select_min_sparsity": st.floats(0, 1, exclude_max=True),
+    "seed": st.integers(0, 2**31 - 1),
+    "deterministic": st.booleans(),
+    "checkpoint_seconds": AT_LEAST_0 | st.just(math.inf),
+    "keep_checkpoints": COUNT,
+}
+
+
+def test_every_field_has_help():
+    for field in FIELDS.values():
+        text = field.metadata["help"]
+        assert 3 < len(text) < 100, field.name
+        assert text.strip() == text, field.name
+
+
+def test_a_strategy_for_every_field():
+    assert VALUES.keys() == FIELDS.keys()
+
+
+@given(st.fixed_dictionaries({}, optional=VALUES))
+def test_flag_lines_round_trip(values):
+    settings = Settings(**values)
+    lines = settings.flag_lines()
+    assert all(line.startswith("--") and len(line.splitlines()) == 1 for line in lines)
+    assert Settings.from_flag_lines(lines) == settings
+
+
+def test_flag_lines_leave_out_what_is_none():
+    lines = Settings(beta=None).flag_lines()
+    assert not [line for line in lines if line.startswith(("--beta", "--init_from"))]
+    assert "--nodeterministic" in lines
+    assert "--decay_at=0.5,0.7" in lines
+
+
+def test_from_flag_lines_reads_what_a_person_writes():
+    lines = ["# a note", "", "  --epochs=3  ", "--deterministic=false", "--decay_at="]
+    settings = Settings.from_flag_lines(lines)
+    assert (settings.epochs, settings.deterministic, settings.decay_at) == (3, False, ())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--speed=3", "unknown flag in the line '--speed=3'"),
+        ("--epsilon", "unknown flag in the line '--epsilon'"),
+        ("--noepsilon", "unknown flag"),
+        ("epochs", "unknown flag"),
+        ("--epochs=many", "invalid literal for int.*'many'"),
+        ("--epsilon=x", "could not convert string to float: 'x'"),
+        ("--deterministic=perhaps", "expected true or false, received 'perhaps'"),
+        ("--decay_at=0.5;0.7", "could not convert"),
+    ],
+)
+def test_from_flag_lines_errors(line, message):
+    with pytest.raises(ValueError, match=message):
+        Settings.from_flag_lines([line])
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, math.nan, math.inf])
+@pytest.mark.parametrize("name", ["epsilon", "attack_step_size", "eval_attack_step_size"])
+def test_radius_is_in_0_to_1(name, value):
+    with pytest.raises(ValueError, match=f"^--{name}: expected a value in .0, 1., in pixel units"):
+        Settings(**{name: value})
+
+
+BAD_VALUES = [
+    *((name, (-1e-9, math.nan, math.inf)) for name in VALUES if VALUES[name] is AT_LEAST_0),
+    *((name, (0.0, -1.0, math.nan, math.inf)) for name in VALUES if VALUES[name] is ABOVE_0),
+    *((name, (0, -1)) for name in VALUES if VALUES[name] is COUNT),
+    *((name, (0.0, 1.0, -1.0, math.nan)) for name in VALUES if VALUES[name] is SHARE),
+    ("limit_train_examples", (0, -5)),
+    ("limit_test_examples", (0, -5)),
+    ("validation_examples", (-1,)),
+    ("beta", (-1.0, math.nan, math.inf)),
+    ("initial_a", (math.nan, math.inf)),
+    ("checkpoint_seconds", (-1.0, math.nan)),
+    ("select_min_sparsity", (-0.1, 1.0, math.nan)),
+    ("seed", (-1, 2**31)),
+    ("decay_at", ((0.7, 0.5), (0.0,), (1.0,), (math.nan,))),
+    ("dataset", ("",)),
+    ("method", ("anpvs", "")),
+    ("network", ("lenet",)),
+    ("posterior", ("gamma",)),
+    ("schedule", ("steps",)),
+    ("select", ("first",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(name, value, id=f"{name}={value}")
+        for name, values in BAD_VALUES
+        for value in values
+    ],
+)
+def test_value_that_is_not_valid(name, value):
+    with pytest.raises(ValueError, match=rf"^--{name}: expected .*received ") as caught:
+        Settings(**{name: value})
+    assert str(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_bad_values_cover_every_checked_field(name):
+    free = {"data_dir", "init_from", "deterministic"}
+    radii = {"epsilon", "attack_step_size", "eval_attack_step_size"}
+    assert name in free | radii | {name for name, _ in BAD_VALUES}
+
+
+def test_near_match_is_suggested():
+    with pytest.raises(ValueError, match="one of standard, .*; did you mean anp_vs?"):
+        Settings(method="anpvs")
+
+
+def test_settings_do_not_change():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().epsilon = 0.1

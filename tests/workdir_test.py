@@ -1,0 +1,193 @@
+"""The folder of a run."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from anp_tf.layers import BetaBernoulliDropout
+from anp_tf.models import lenet5_caffe
+from anp_tf.settings import Settings
+from anp_tf.workdir import FREE, Workdir, WorkdirError, load_network
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A workdir of the default settings, with a checkpoint."""
+    workdir = Workdir(tmp_path / "run")
+    workdir.open(Settings())
+    (workdir.checkpoints / "00000001").mkdir(parents=True)
+    return workdir
+
+
+def names(path):
+    return sorted(p.name for p in path.iterdir())
+
+
+# ------------------------------------------------------------------------------ configuration
+
+
+def test_open_writes_what_settings_reads(tmp_path):
+    workdir = Workdir(tmp_path / "deep" / "a run")
+    settings = Settings(epsilon=0.1, data_dir="/data sets", decay_at=(), deterministic=True)
+    workdir.open(settings)
+    assert workdir.settings() == settings
+    assert names(workdir.path) == ["config.cfg"]
+    lines = workdir.config.read_text().splitlines()
+    assert f"# python -m anp_tf.train --flagfile={workdir.config}" in lines
+    assert f"--workdir={workdir.path}" in lines
+
+
+def test_open_accepts_the_same_run_and_what_may_change(workdir):
+    workdir.open(Settings())
+    changed = {"data_dir": "/elsewhere", "checkpoint_seconds": 1.0, "keep_checkpoints": 7}
+    assert changed.keys() == set(FREE)
+    workdir.open(Settings(**changed))
+    assert workdir.settings() == Settings(**changed)
+
+
+def test_open_names_every_difference(workdir):
+    before = workdir.config.read_text()
+    with pytest.raises(WorkdirError) as caught:
+        workdir.open(Settings(epsilon=0.1, seed=4))
+    message = str(caught.value)
+    assert f"workdir {workdir.path} is of another configuration" in message
+    assert "--epsilon=0.3 (now 0.1), --seed=0 (now 4)" in message
+    assert workdir.config.read_text() == before
+
+
+def test_a_configuration_that_never_ran_may_be_corrected(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.open(Settings(dataset="mnits"))
+    workdir.open(Settings(dataset="mnist"))
+    assert workdir.settings().dataset == "mnist"
+
+
+def test_a_trained_network_without_checkpoints_is_of_its_configuration(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.open(Settings())
+    workdir.network.touch()
+    with pytest.raises(WorkdirError, match="another configuration"):
+        workdir.open(Settings(seed=1))
+
+
+def test_settings_of_no_workdir(tmp_path):
+    with pytest.raises(WorkdirError, match="is not the workdir of a run: cannot read config.cfg"):
+        Workdir(tmp_path / "nothing").settings()
+
+
+@pytest.mark.parametrize("text", [b"--epsilon=a lot\n", b"--speed=1\n", b"\xff\xfe\x00"])
+def test_settings_of_a_damaged_configuration(workdir, text):
+    workdir.config.write_bytes(text)
+    with pytest.raises(WorkdirError, match="cannot read config.cfg: "):
+        workdir.settings()
+
+
+# ------------------------------------------------------------------------------------ metrics
+
+
+def test_epochs_of_a_new_run(workdir):
+    assert workdir.epochs() == []
+
+
+def test_log_epoch_appends(workdir):
+    records = [{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1e-300}]
+    for record in records:
+        workdir.log_epoch(record)
+    assert workdir.epochs() == records
+
+
+def test_forget_epochs_cuts_what_no_checkpoint_covers(workdir):
+    for epoch in (1, 2, 3):
+        workdir.log_epoch({"epoch": epoch})
+    with workdir.metrics.open("a") as file:
+        file.write('{"epoch": 4, "lo')  # killed while it wrote
+    assert [record["epoch"] for record in workdir.epochs()] == [1, 2, 3]
+    workdir.forget_epochs(2)
+    assert workdir.metrics.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    assert names(workdir.path) == ["checkpoints", "config.cfg", "metrics.jsonl"]
+
+
+# ------------------------------------------------------------------------------------ results
+
+
+def test_results_round_trip(workdir):
+    row = {"method": "bp", "clean_accuracy": 99.5, "black_box_accuracy": None}
+    assert workdir.save_results(row) == workdir.results
+    assert workdir.load_results() == row
+
+
+def test_results_elsewhere(workdir, tmp_path):
+    path = workdir.save_results({"seed": 1}, str(tmp_path / "row.json"))
+    assert json.loads(path.read_text()) == {"seed": 1}
+    assert not workdir.results.exists()
+
+
+def test_results_that_cannot_be_written_leave_the_old_ones(workdir):
+    workdir.save_results({"seed": 1})
+    with pytest.raises(TypeError):
+        workdir.save_results({"seed": object()})
+    assert workdir.load_results() == {"seed": 1}
+    assert names(workdir.path) == ["checkpoints", "config.cfg", "results.json"]
+
+
+def test_damaged_results_are_named(workdir):
+    workdir.results.write_text('{"seed": ')
+    with pytest.raises(WorkdirError, match=f"{workdir.results} is damaged"):
+        workdir.load_results()
+
+
+# ------------------------------------------------------------------------------------ network
+
+
+def masked():
+    return lenet5_caffe(lambda name: BetaBernoulliDropout(name=name), width_multiplier=0.1)
+
+
+def test_network_round_trip(workdir):
+    network = masked()
+    network.get_layer("conv1_mask").prune(1)
+    workdir.save_network(network)
+    pixels = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    for loaded in (workdir.load_network(), load_network(workdir.path), load_network(workdir.network)):  # fmt: skip # noqa: E501
+        np.testing.assert_array_equal(loaded(pixels), network(pixels))
+    assert names(workdir.path) == ["checkpoints", "config.cfg", "network.keras"]
+
+
+def test_network_that_cannot_be_written_leaves_the_old_one(workdir, monkeypatch):
+    network = masked()
+    workdir.save_network(network)
+    before = workdir.network.read_bytes()
+
+    def full(path):
+        path.write_bytes(b"half a network")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(network, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        workdir.save_network(network)
+    assert workdir.network.read_bytes() == before
+    assert names(workdir.path) == ["checkpoints", "config.cfg", "network.keras"]
+
+
+def test_no_network_yet(workdir):
+    with pytest.raises(WorkdirError, match="has no network.keras: train it first"):
+        workdir.load_network()
+
+
+def test_no_network_at_a_path(tmp_path):
+    with pytest.raises(WorkdirError, match="there is no network at .*network.keras"):
+        load_network(tmp_path / "network.keras")
+
+
+@pytest.mark.parametrize("size", [0, 100, 0.5, 0.99])
+def test_damaged_network(workdir, size):
+    workdir.save_network(masked())
+    content = workdir.network.read_bytes()
+    workdir.network.write_bytes(
+        content[: math.floor(size * len(content)) if size < 1 else int(size)]
+    )
+    with pytest.raises(WorkdirError, match="cannot load a network from .*network.keras: .+") as e:
+        workdir.load_network()
+    assert len(str(e.value).splitlines()) == 1

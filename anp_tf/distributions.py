@@ -79,7 +79,7 @@ def kumaraswamy_logits(uniform, a, b):
     log_pi = log1mexp(log_complement) / a
     # Where pi rounds to 1 the logit is the bound itself; the inner minimum keeps log1mexp's
     # argument, and so its gradient, away from 0.
-    logits = log_pi - log1mexp(tf.minimum(log_pi, -np.float32(1e-13)))
+    logits = log_pi - log1mexp(tf.minimum(log_pi, -np.float32(np.exp(-MAX_LOGIT))))
     return tf.clip_by_value(logits, -MAX_LOGIT, MAX_LOGIT)
 
 

@@ -137,7 +137,10 @@ def input_gradient(network, x, y, loss=cross_entropy):
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         total = tf.reduce_sum(loss(network(x, training=False), y))
-    gradient = tf.convert_to_tensor(tape.gradient(total, x))
+    gradient = tape.gradient(total, x)
+    if gradient is None:
+        raise ValueError("The attack's loss does not depend on the pixels, so it has no gradient.")
+    gradient = tf.convert_to_tensor(gradient)
     return tf.debugging.check_numerics(gradient, "The attack's loss has no finite gradient")
 
 

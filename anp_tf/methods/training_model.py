@@ -9,17 +9,20 @@ from anp_tf.layers import given_masks, mask_layers
 from anp_tf.losses import cross_entropy, l2_decay, vulnerability
 from anp_tf.models import with_latents
 
+CLEAN = ("loss", "accuracy")
+ATTACKED = ("adversarial_loss", "adversarial_accuracy", "vulnerability")
+
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
     """What a method's losses are made of; every term is a scalar, a mean over the batch.
 
     Attributes:
-        clean_loss: Cross-entropy of the clean images.
+        clean_loss: Float32, like all; cross-entropy of the clean images.
         adversarial_loss: Cross-entropy of the adversarial images; None without an attack.
         vulnerability: Of the latent features; None without an attack.
         kl: beta KL / N, with its warm-up; 0 without masks.
-        decay: Weight decay.
+        decay: Weight decay, and the weights' own regularizers.
     """
 
     clean_loss: tf.Tensor
@@ -54,7 +57,8 @@ class TrainingModel(keras.Model):
         seed: Integer.
 
     Raises:
-        ValueError: if the method needs an attack or masks and has none.
+        ValueError: if the method needs an attack or masks and has none, if it has masks and needs
+            none, or if a mask adds its divergence to the loss by itself.
     """
 
     uses_attack = False
@@ -82,6 +86,12 @@ class TrainingModel(keras.Model):
             raise ValueError(f"Method {method} trains masks, but `{network.name}` has no masks.")
         if self.masks and not self.uses_masks:
             raise ValueError(f"Method {method} trains no masks, but `{network.name}` has masks.")
+        for mask in self.masks:
+            if mask.kl_weight > 0:
+                raise ValueError(
+                    f"Method {method} weighs the divergence of the masks by beta / num_examples, "
+                    f"but mask `{mask.name}` has kl_weight={mask.kl_weight}. Expected 0."
+                )
         if self.uses_attack and attack is None:
             raise ValueError(f"Method {method} trains on an attack. Received: attack=None")
         self.network = network
@@ -104,12 +114,7 @@ class TrainingModel(keras.Model):
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
         of_masks = {id(variable) for variable in self.mask_variables}
         self.weight_variables = [v for v in network.trainable_variables if id(v) not in of_masks]
-        names = ["loss", "accuracy"]
-        if self.attack or validation_attack:
-            names += ["adversarial_loss", "adversarial_accuracy", "vulnerability"]
-        if self.masks:
-            names.append("kl")
-        self.means = {name: keras.metrics.Mean(name=name) for name in names}
+        self.means = {name: keras.metrics.Mean(name=name) for name in (*CLEAN, *ATTACKED, "kl")}
         self.mask_optimizer = None
         self.built = True
 
@@ -148,7 +153,7 @@ class TrainingModel(keras.Model):
         return self.network(inputs, training=training)
 
     def train_step(self, data):
-        x, y = data
+        x, y = _unpack(data)
         step = self.optimizer.iterations
         attack_seed, mask_seed = self._seeds(step)
         fixed = {mask: mask.inference_mask() for mask in self.masks}
@@ -175,7 +180,7 @@ class TrainingModel(keras.Model):
         return self._logs(fixed)
 
     def test_step(self, data):
-        x, y = data
+        x, y = _unpack(data)
         fixed = {mask: mask.inference_mask() for mask in self.masks}
         adversarial = None
         if self.validation_attack is not None:
@@ -183,7 +188,8 @@ class TrainingModel(keras.Model):
             with given_masks(fixed):
                 adversarial = self.validation_attack(self.network, x, y, seed=seed)
         self._forward(x, adversarial, y, fixed, training=False)
-        return {name: mean.result() for name, mean in self.means.items() if name != "kl"}
+        names = CLEAN if adversarial is None else CLEAN + ATTACKED
+        return {name: self.means[name].result() for name in names}
 
     def _terms(self, x, adversarial, y, mask_seed, step):
         draws = {
@@ -196,7 +202,11 @@ class TrainingModel(keras.Model):
             self.means["kl"].update_state(kl)
         kl_weight = self.beta / self.num_examples * _warm(step, self.kl_warmup_steps)
         decay = self.weight_decay * l2_decay(self.weight_variables)
-        return Terms(*forward, kl=kl_weight * kl, decay=decay)
+        for variable in self.weight_variables:
+            if variable.regularizer is not None:
+                decay += variable.regularizer(variable)
+        terms = (*forward, kl_weight * kl, decay)
+        return Terms(*(None if term is None else tf.cast(term, tf.float32) for term in terms))
 
     def _forward(self, x, adversarial, y, masks, training):
         """Runs the images under the masks, updates the metrics, returns `Terms`' first three."""
@@ -243,14 +253,23 @@ class TrainingModel(keras.Model):
         return tf.unstack(tf.random.split(tf.random.fold_in(seed, replica), 2))
 
     def _logs(self, fixed):
-        logs = {name: mean.result() for name, mean in self.means.items()}
+        names = CLEAN if self.attack is None else CLEAN + ATTACKED
+        logs = {name: self.means[name].result() for name in names}
         logs["learning_rate"] = tf.convert_to_tensor(self.optimizer.learning_rate)
         if self.masks:
+            logs["kl"] = self.means["kl"].result()
             units = tf.concat(list(fixed.values()), 0)
             logs["sparsity"] = tf.reduce_mean(tf.cast(tf.equal(units, 0.0), tf.float32))
         if self.mask_optimizer is not None:
             logs["mask_learning_rate"] = tf.convert_to_tensor(self.mask_optimizer.learning_rate)
         return logs
+
+
+def _unpack(data):
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        raise ValueError("Argument `sample_weight` is not supported: every example counts alike.")
+    return x, y
 
 
 def _warm(step, warmup_steps):

@@ -531,3 +531,31 @@ def test_two_replicas(tmp_path):
             np.testing.assert_array_equal(first, second)
     """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# What is given to it.
+
+
+def test_sample_weights_are_refused():
+    model = compiled(anp(KnownMask()))
+    x, y = data()
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.fit(x, y, sample_weight=np.ones(len(x)), verbose=0)
+
+
+def test_weights_own_regularizers_count():
+    """With rate 1, no decay and no data gradient, the step is the regularizer's gradient."""
+    x = keras.Input((2,))
+    hidden = keras.layers.Dense(3, activation="relu", kernel_regularizer=keras.regularizers.L2(0.5))
+    model = METHODS["standard"](keras.Model(x, keras.layers.Dense(2)(hidden(x))), 1, weight_decay=0)
+    model.compile(keras.optimizers.SGD(1.0))
+    before = np.array(hidden.kernel)
+    model.train_on_batch(np.zeros((4, 2), np.float32), np.zeros(4, np.int32))
+    np.testing.assert_allclose(hidden.kernel, before - 2 * 0.5 * before, atol=1e-7)
+
+
+def test_masks_that_add_their_own_divergence_are_refused():
+    mask = KnownMask()
+    mask.kl_weight = 0.1
+    with pytest.raises(ValueError, match="kl_weight"):
+        anp(mask)

@@ -5,29 +5,15 @@ classification set can be read by its name. MNIST comes with the package, so it 
 its 70,000 images are by Yann LeCun and Corinna Cortes, licensed CC BY-SA 3.0.
 """
 
-import contextlib
 import dataclasses
-import difflib
-import hashlib
-import importlib.resources
-import io
-import os
-import re
-import types
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
-from absl import logging
 
-_MNIST = "mnist/3.0.1"
-_MNIST_SHA256 = "c8ca71ad62d22263ab46d0b5a815db8a64618c94fa6e7bc9f48a2c68964b1f12"
-_SPLITS = ("train", "test")
+from anp_tf import datasets
+from anp_tf.datasets import DataError
+
 _SPLITTING = -1  # takes an epoch's place in the seed of `split_validation`
-
-
-class DataError(ValueError):
-    """A data set, or what was asked of it, is not as it has to be; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,16 +94,7 @@ def load(name, split, data_dir=None):
         DataError: the directory cannot be used, the name is unknown, the set is damaged, cannot be
             downloaded, has no such split, or does not classify images of one size.
     """
-    if split not in _SPLITS:
-        raise DataError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
-    with _less_logging():
-        root = _data_root(data_dir)
-        builder = _builder(name, root)
-        num_classes = _check_features(builder)
-        if not builder.is_prepared():
-            _prepare(builder)
-            builder = _builder(name, root)
-        return _read(builder, split, num_classes)
+    return Examples(*datasets.read(name, split, data_dir))
 
 
 def split_validation(examples, count, seed):
@@ -231,147 +208,3 @@ def _gather_from(examples):
         return pixels, tf.gather(labels, indices)
 
     return gather
-
-
-@contextlib.contextmanager
-def _less_logging():
-    """Keeps TFDS's notes on each file it opens out of the log; warnings stay."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(min(verbosity, logging.WARNING))
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-def _data_root(data_dir):
-    given = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    root = tfds.core.Path(given).expanduser()
-    if root.exists() and not root.is_dir():
-        raise DataError(f"the data directory must be a directory, got a file: {root}")
-    if not root.exists() and not root.parent.is_dir():
-        raise DataError(
-            f"the data directory {root} does not exist, nor does {root.parent} to create it in"
-        )
-    return root
-
-
-def _builder(name, root):
-    try:
-        return tfds.builder(name, data_dir=root)
-    except tfds.core.DatasetNotFoundError as error:
-        known = tfds.list_builders(with_community_datasets=False)
-        near = difflib.get_close_matches(name.lower(), known)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise DataError(
-            f"unknown data set {name!r}: expected a TFDS name such as mnist, cifar10, "
-            f"cifar100{hint}"
-        ) from error
-    except Exception as error:  # what a data set's own code, or a damaged directory, may raise
-        base = re.split("[/:]", str(name).lower())[0]
-        hint = f"; if {root / base} is damaged, delete it and run again"
-        raise DataError(
-            f"data set {name!r} in {root} cannot be opened: {_in_short(error)}"
-            + (hint if base and (root / base).exists() else "")
-        ) from error
-
-
-def _check_features(builder):
-    """Returns the number of classes of a set of labelled uint8 images of one size."""
-    info = builder.info
-    keys = info.supervised_keys or ()
-    found = [info.features[key] for key in keys if isinstance(key, str)]
-    kinds = tfds.features.Image, tfds.features.ClassLabel
-    if len(keys) != 2 or len(found) != 2 or not all(map(isinstance, found, kinds)):
-        raise DataError(
-            f"data set {info.full_name} is not an image classification set: "
-            f"expected an image and a class label as supervised keys, got {keys or 'none'}"
-        )
-    image, label = found
-    if None in image.shape or image.np_dtype != np.uint8 or not label.num_classes:
-        raise DataError(
-            f"data set {info.full_name} must have uint8 images of one size and a number of "
-            f"classes, got {np.dtype(image.np_dtype)} {image.shape}, {label.num_classes} classes"
-        )
-    return label.num_classes
-
-
-def _prepare(builder):
-    name, directory = builder.info.full_name, builder.data_path
-    if directory.exists() and not builder.is_prepared():
-        raise _damaged(builder, "dataset_info.json is missing")
-    mnist = _packaged_mnist() if name == _MNIST else None
-    try:
-        if mnist:
-            _prepare_mnist(builder, mnist)
-        else:
-            builder.download_and_prepare()
-    except Exception as error:  # anything a data set's own code, the network or the disk may raise
-        if builder.is_prepared():  # another process was quicker
-            return
-        hint = "" if mnist else "; with no network, copy a prepared one there"
-        raise DataError(
-            f"data set {name} could not be prepared in {directory}: {_in_short(error)}{hint}"
-        ) from error
-
-
-def _packaged_mnist():
-    """Returns MNIST's four arrays in their original order, after a check of their checksum."""
-    try:
-        packed = importlib.resources.files(__package__).joinpath("mnist.npz").read_bytes()
-    except OSError as error:
-        raise DataError(f"the package's copy of MNIST is missing: {_in_short(error)}") from error
-    checksum = hashlib.sha256(packed).hexdigest()
-    if checksum != _MNIST_SHA256:
-        raise DataError(
-            f"the package's copy of MNIST is damaged: expected sha256 {_MNIST_SHA256}, "
-            f"got {checksum}; install the package again"
-        )
-    return dict(np.load(io.BytesIO(packed)))
-
-
-def _prepare_mnist(builder, arrays):
-    """Lets TFDS's own builder write the set, from arrays in place of a download."""
-
-    def numbered_examples(split):
-        files = tf.io.encode_png(arrays[f"{split}_images"][..., None]).numpy()
-        for number, label in enumerate(arrays[f"{split}_labels"]):
-            yield number, {"image": io.BytesIO(files[number]), "label": label}
-
-    builder._split_generators = lambda _: {split: numbered_examples(split) for split in _SPLITS}
-    builder._make_download_manager = lambda **_: types.SimpleNamespace(downloaded_size=0)
-    quiet = io.StringIO()  # TFDS would announce a download
-    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-        builder.download_and_prepare()
-
-
-def _read(builder, split, num_classes):
-    if split not in builder.info.splits:
-        raise DataError(
-            f"data set {builder.info.full_name} has no split {split!r}, "
-            f"got {', '.join(builder.info.splits) or 'none'}"
-        )
-    try:
-        dataset = builder.as_dataset(
-            split=split,
-            batch_size=1000,
-            as_supervised=True,
-            read_config=tfds.ReadConfig(try_autocache=False),
-        )
-        images, labels = zip(*tfds.as_numpy(dataset), strict=True)
-    except (tf.errors.OpError, OSError, ValueError, LookupError, AssertionError) as error:
-        raise _damaged(builder, _in_short(error)) from error
-    return Examples(np.concatenate(images), np.concatenate(labels).astype(np.int32), num_classes)
-
-
-def _damaged(builder, why):
-    return DataError(
-        f"data set {builder.info.full_name} in {builder.data_dir} is damaged: {why}; "
-        "delete that directory and run again"
-    )
-
-
-def _in_short(error):
-    """Returns an exception's type and message as one line of at most some 250 characters."""
-    message = re.sub(r'\{\{.*?\}\}|\[Op:.*|Failed to construct .*?\}": ', "", str(error))
-    return f"{type(error).__name__}: {' '.join(message.split())[:220]}"

@@ -36,6 +36,10 @@ def plan():
     given = flags.FLAGS
     if not given.workdir:
         raise ValueError("--workdir: expected a folder for the run, received none")
+    if given.standard_epochs is not None and given.standard_epochs < 1:
+        raise ValueError(
+            f"--standard_epochs: expected a value at least 1, received {given.standard_epochs}"
+        )
     methods = given.method.split(",")
     if len(methods) == 1:
         return [(cli.settings_from_flags(), Workdir(given.workdir))]

@@ -1,6 +1,8 @@
 """The folder of a training run: its configuration, metrics, checkpoints, network and results."""
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
@@ -35,8 +37,26 @@ class Workdir:
         self.network = self.path / "network.keras"
         self.results = self.path / "results.json"
 
+    @contextlib.contextmanager
+    def locked(self):
+        """Makes the folder if need be, and keeps other processes from training in it.
+
+        The lock is the operating system's: it goes when the process ends, however it ends.
+
+        Raises:
+            WorkdirError: if another process trains there.
+            OSError: if the folder cannot be made.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WorkdirError(f"another process trains in workdir {self.path}") from error
+            yield
+
     def open(self, settings):
-        """Makes the folder for a run, or checks that it holds the same run.
+        """Writes the configuration of a run, or checks that the folder holds the same run.
 
         Raises:
             WorkdirError: if the folder holds the checkpoints or the network of another

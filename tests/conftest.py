@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from anp_tf import data
+from anp_tf import data, datasets
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -29,9 +29,11 @@ def small_data_dir(tmp_path_factory):
     """A TFDS directory whose MNIST is the first 400 training and 100 test images."""
     directory = tmp_path_factory.mktemp("small_tfds")
     sizes = {"train": 400, "test": 100}
-    arrays = {name: a[: sizes[name.split("_")[0]]] for name, a in data._packaged_mnist().items()}
+    arrays = {
+        name: a[: sizes[name.split("_")[0]]] for name, a in datasets._packaged_mnist().items()
+    }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "_packaged_mnist", lambda: arrays)
+        patch.setattr(datasets, "_packaged_mnist", lambda: arrays)
         data.load("mnist", "test", directory)
     return directory
 
@@ -66,8 +68,9 @@ class Commands:
     """
 
     LAUNCHER = """
-import json, os, runpy, sys
+import gc, json, os, runpy, sys
 import anp_tf.cli, anp_tf.evaluation, anp_tf.serving, anp_tf.training.run
+gc.freeze()  # or a process would copy all of its memory when it ends
 for line in sys.stdin:
     request = json.loads(line)
     if "wait" in request:
@@ -121,8 +124,7 @@ for line in sys.stdin:
         return self.start(module, *flags, **kwargs).wait()
 
     def stop(self):
-        self.launcher.stdin.close()
-        self.launcher.wait()
+        self.launcher.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,22 @@ def test_killed_while_writing_leaves_the_old_results(commands, copy):
     before = (copy / "results.json").read_bytes()
     kill = "import os, signal\n"
     kill += "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
-    flags = [f"--workdir={copy}", "--limit_test_examples=10"]
-    assert commands.run("evaluate", *flags, before=kill).code == -9
+    assert commands.run("evaluate", f"--workdir={copy}", before=kill).code == -9
     assert (copy / "results.json").read_bytes() == before
+
+
+def test_changed_options_are_shown_and_not_written(commands, copy):
+    before = (copy / "results.json").read_bytes()
+    outcome = commands.run("evaluate", f"--workdir={copy}", "--limit_test_examples=10")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1].startswith("| mnist |")
+    assert (copy / "results.json").read_bytes() == before
+
+
+def test_output_is_checked_before_the_attack(commands, copy):
+    before = "import anp_tf.evaluation.results as r\nr.evaluate_robustness = None"
+    flags = [f"--workdir={copy}", f"--output={copy}/missing/row.json"]
+    outcome = commands.run("evaluate", *flags, before=before)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "--output" in outcome.err

@@ -163,7 +163,7 @@ def test_bad_values_cover_every_checked_field(name):
 
 
 def test_near_match_is_suggested():
-    with pytest.raises(ValueError, match="one of standard, .*; did you mean anp_vs?"):
+    with pytest.raises(ValueError, match=r"one of standard, .*; did you mean anp_vs\?"):
         Settings(method="anpvs")
 
 

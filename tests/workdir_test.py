@@ -73,14 +73,14 @@ def test_a_trained_network_without_checkpoints_is_of_its_configuration(tmp_path)
 
 
 def test_settings_of_no_workdir(tmp_path):
-    with pytest.raises(WorkdirError, match="is not the workdir of a run: cannot read config.cfg"):
+    with pytest.raises(WorkdirError, match=r"is not the workdir of a run: cannot read config\.cfg"):
         Workdir(tmp_path / "nothing").settings()
 
 
 @pytest.mark.parametrize("text", [b"--epsilon=a lot\n", b"--speed=1\n", b"\xff\xfe\x00"])
 def test_settings_of_a_damaged_configuration(workdir, text):
     workdir.config.write_bytes(text)
-    with pytest.raises(WorkdirError, match="cannot read config.cfg: "):
+    with pytest.raises(WorkdirError, match=r"cannot read config\.cfg: "):
         workdir.settings()
 
 
@@ -172,12 +172,12 @@ def test_network_that_cannot_be_written_leaves_the_old_one(workdir, monkeypatch)
 
 
 def test_no_network_yet(workdir):
-    with pytest.raises(WorkdirError, match="has no network.keras: train it first"):
+    with pytest.raises(WorkdirError, match=r"has no network\.keras: train it first"):
         workdir.load_network()
 
 
 def test_no_network_at_a_path(tmp_path):
-    with pytest.raises(WorkdirError, match="there is no network at .*network.keras"):
+    with pytest.raises(WorkdirError, match=r"there is no network at .*network\.keras"):
         load_network(tmp_path / "network.keras")
 
 
@@ -188,6 +188,20 @@ def test_damaged_network(workdir, size):
     workdir.network.write_bytes(
         content[: math.floor(size * len(content)) if size < 1 else int(size)]
     )
-    with pytest.raises(WorkdirError, match="cannot load a network from .*network.keras: .+") as e:
+    with pytest.raises(WorkdirError, match=r"cannot load a network from .*network\.keras: .+") as e:
         workdir.load_network()
     assert len(str(e.value).splitlines()) == 1
+
+
+# ------------------------------------------------------------------------------------- lock
+
+
+def test_one_process_at_a_time(tmp_path):
+    with (
+        Workdir(tmp_path / "run").locked(),
+        pytest.raises(WorkdirError, match="another process"),
+        Workdir(tmp_path / "run").locked(),
+    ):
+        pass
+    with Workdir(tmp_path / "run").locked():
+        pass

@@ -130,7 +130,7 @@ def comparison(rows):
     for label, figure in figures.items():
         table.add_row(label, *(figure(row) for row in rows))
     text = io.StringIO()
-    rich.console.Console(file=text, width=100).print(table)
+    rich.console.Console(file=text, width=50 + 30 * len(rows)).print(table)
     return text.getvalue().rstrip()
 
 

@@ -1,5 +1,7 @@
 """A training run, from settings to a trained network in its workdir."""
 
+import logging
+
 import keras
 import tensorflow as tf
 
@@ -15,6 +17,8 @@ from anp_tf.training.records import Records
 from anp_tf.training.saver import Saver
 from anp_tf.training.schedules import schedules
 from anp_tf.workdir import WorkdirError, load_network
+
+log = logging.getLogger(__name__)
 
 DEFAULT_BETA = {"anp_vs": 4.0, "bp": 1.0}
 
@@ -34,9 +38,16 @@ def train(settings, workdir):
         NonFiniteError: if a loss or gradient is NaN or infinite.
         Stopped: if a signal asked the run to stop.
     """
-    workdir.open(settings)
-    if workdir.network.exists():
-        return workdir.load_network()
+    with workdir.locked():
+        workdir.open(settings)
+        if workdir.network.exists():
+            return workdir.load_network()
+        network = _train(settings, workdir)
+        workdir.save_network(network)
+        return network
+
+
+def _train(settings, workdir):
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -90,10 +101,14 @@ def train(settings, workdir):
                     raise
                 raise _non_finite(model, checkpoints) from error
             step = until * steps_per_epoch
+    if settings.select == "best" and not best.choice and settings.select_min_sparsity:
+        log.warning(
+            "no epoch reached the sparsity %s of --select_min_sparsity; the last network is kept",
+            settings.select_min_sparsity,
+        )
     if settings.select == "best" and best.choice:
         for variable, value in zip(network.variables, best.weights, strict=True):
             variable.assign(value)
-    workdir.save_network(network)
     return network
 
 

@@ -73,9 +73,11 @@ class Saver(keras.callbacks.Callback):
             self.handlers[signum] = signal.signal(signum, request)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, kind, error, traceback):
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
+        if self.stop_requested and error is None:
+            raise Stopped("stopped after the last step; the same command goes on from there")
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.running_means is not None:

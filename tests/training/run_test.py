@@ -97,6 +97,14 @@ def test_best_without_validation_keeps_the_last(quick, tmp_path):
     assert not [name for name in workdir.epochs()[0] if name.startswith("val_")]
 
 
+def test_sparsity_that_no_epoch_reaches(quick, tmp_path, caplog):
+    workdir = Workdir(tmp_path)
+    changes = {"method": "bp", "initial_a": 2.0, "select_min_sparsity": 0.9}
+    network = train(quick(**changes), workdir)
+    assert_equal(weights(network), checkpointed_network(workdir, 8))
+    assert "--select_min_sparsity" in caplog.text
+
+
 def test_finished_run_is_loaded(quick, tmp_path, monkeypatch):
     first = train(quick(), Workdir(tmp_path))
     monkeypatch.setattr(data, "load", None)

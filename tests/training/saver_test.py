@@ -166,3 +166,32 @@ def test_stopped_is_not_taken_for_an_error():
 def test_choice_is_in_the_checkpoint(whole):
     meta = json.loads((whole[2].checkpoints / "00000015" / "meta.json").read_text())
     assert meta["extra"]["best"] == whole[1].best.choice
+
+
+@pytest.fixture
+def idle(tmp_path):
+    return Saver(Checkpoints(tmp_path, {}), Workdir(tmp_path), BestEpoch(), STEPS, 1e9)
+
+
+def within(saver, *numbers, error=None):
+    """Sends signals to this process inside the saver's block, then raises an error."""
+    with saver:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        if error is not None:
+            raise error
+
+
+def test_signal_after_the_last_step_is_heeded(idle):
+    with pytest.raises(Stopped, match="after the last step"):
+        within(idle, signal.SIGTERM)
+
+
+def test_second_signal_stops_at_once(idle):
+    with pytest.raises(Stopped, match="at once"):
+        within(idle, signal.SIGINT, signal.SIGINT)
+
+
+def test_an_error_is_not_hidden_by_a_signal(idle):
+    with pytest.raises(ZeroDivisionError):
+        within(idle, signal.SIGTERM, error=ZeroDivisionError())

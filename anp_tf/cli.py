@@ -57,6 +57,22 @@ def settings_from_flags(**changes):
     return Settings(**{**values, **changes})
 
 
+def define_workdir(text):
+    """Defines `--workdir`, which every command needs."""
+    define("workdir", None, text)
+
+
+def workdir():
+    """The folder that `--workdir` names.
+
+    Raises:
+        ValueError: if it was not given.
+    """
+    if not flags.FLAGS.workdir:
+        raise ValueError("--workdir: expected the folder of a run, received none")
+    return flags.FLAGS.workdir
+
+
 def run(main, define_flags):
     """Runs a command: every expected error is one line on stderr and an exit code.
 

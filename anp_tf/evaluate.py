@@ -19,7 +19,7 @@ CHANGEABLE = (
 
 
 def define_flags():
-    cli.define("workdir", None, "folder of the run whose network is evaluated")
+    cli.define_workdir("folder of the run whose network is evaluated")
     cli.define("source", None, "workdir or .keras file the black-box attack is made on")
     cli.define(
         "output",
@@ -32,9 +32,7 @@ def define_flags():
 
 def main():
     given = flags.FLAGS
-    if not given.workdir:
-        raise ValueError("--workdir: expected the folder of a run, received none")
-    workdir = Workdir(given.workdir)
+    workdir = Workdir(cli.workdir())
     settings = workdir.settings()
     changes = {name: given[name].value for name in CHANGEABLE if given[name].present}
     settings = dataclasses.replace(

@@ -9,16 +9,14 @@ from anp_tf.workdir import Workdir
 
 
 def define_flags():
-    cli.define("workdir", None, "folder of the run whose network is exported")
+    cli.define_workdir("folder of the run whose network is exported")
     cli.define("output", None, "folder of the versions; by default saved_model in the workdir")
     cli.define("version", None, "an integer; by default the next one", int)
 
 
 def main():
     given = flags.FLAGS
-    if not given.workdir:
-        raise ValueError("--workdir: expected the folder of a run, received none")
-    workdir = Workdir(given.workdir)
+    workdir = Workdir(cli.workdir())
     network = workdir.load_network()
     path = export_saved_model(
         slim(network), given.output or workdir.path / "saved_model", given.version

@@ -13,7 +13,7 @@ from anp_tf.workdir import Workdir
 
 def define_flags():
     cli.define_settings()
-    cli.define("workdir", None, "folder of the run; of several methods, a folder in it for each")
+    cli.define_workdir("folder of the run; of several methods, a folder in it for each")
     cli.define("standard_epochs", None, "epochs of `standard` among several methods", int)
     cli.define("export_dir", None, "where the last method's slimmed network is exported")
 
@@ -34,23 +34,22 @@ def main():
 def plan():
     """The runs of the flags: a pair of `Settings` and `Workdir` for each method, in order."""
     given = flags.FLAGS
-    if not given.workdir:
-        raise ValueError("--workdir: expected a folder for the run, received none")
+    folder = cli.workdir()
     if given.standard_epochs is not None and given.standard_epochs < 1:
         raise ValueError(
             f"--standard_epochs: expected a value at least 1, received {given.standard_epochs}"
         )
     methods = given.method.split(",")
     if len(methods) == 1:
-        return [(cli.settings_from_flags(), Workdir(given.workdir))]
+        return [(cli.settings_from_flags(), Workdir(folder))]
     runs = []
     for method in methods:
         changes = {"method": method}
         if method == "standard":
             changes["epochs"] = given.standard_epochs or given.epochs
         elif "standard" in methods[: methods.index(method)] and not given.init_from:
-            changes["init_from"] = f"{given.workdir}/standard"
-        runs.append((cli.settings_from_flags(**changes), Workdir(f"{given.workdir}/{method}")))
+            changes["init_from"] = f"{folder}/standard"
+        runs.append((cli.settings_from_flags(**changes), Workdir(f"{folder}/{method}")))
     return runs
 
 

@@ -69,8 +69,8 @@ def test_train_with_a_bad_value(commands, tmp_path, flags, expected):
 @pytest.mark.parametrize(
     ("command", "flags", "expected"),
     [
-        ("train", [], "--workdir: expected a folder for the run, received none"),
-        ("train", ["--workdir="], "--workdir: expected a folder for the run, received none"),
+        ("train", [], "--workdir: expected the folder of a run, received none"),
+        ("train", ["--workdir="], "--workdir: expected the folder of a run, received none"),
         ("evaluate", [], "--workdir: expected the folder of a run, received none"),
         ("export", [], "--workdir: expected the folder of a run, received none"),
         ("train", ["--workdir=run", "mnist"], "unexpected argument 'mnist'; flags start with --"),

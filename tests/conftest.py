@@ -7,11 +7,18 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import pytest
 
 from anp_tf import data, datasets
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Every test starts from the same random numbers, in whatever order they run."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")

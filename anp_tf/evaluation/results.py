@@ -1,9 +1,6 @@
 """The results row of a network, and tables of rows."""
 
-import io
-
 import rich.box
-import rich.console
 import rich.table
 
 from anp_tf import data
@@ -13,6 +10,7 @@ from anp_tf.evaluation.robustness import evaluate_robustness
 from anp_tf.layers import mask_layers
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost, slim, unit_sparsity
+from anp_tf.tables import as_text
 
 PAPER_COLUMNS = (
     "clean_accuracy",
@@ -129,9 +127,7 @@ def comparison(rows):
         )
     for label, figure in figures.items():
         table.add_row(label, *(figure(row) for row in rows))
-    text = io.StringIO()
-    rich.console.Console(file=text, width=50 + 30 * len(rows)).print(table)
-    return text.getvalue().rstrip()
+    return as_text(table, width=50 + 30 * len(rows))
 
 
 def _change(row, form, dense, slimmed):

@@ -1,14 +1,12 @@
 """A table of what the masks of a model keep."""
 
-import io
-
 import numpy as np
 import rich.box
-import rich.console
 import rich.table
 from rich.markup import escape
 
 from anp_tf.layers.mask import mask_layers
+from anp_tf.tables import as_text
 
 
 def mask_summary(model, print_fn=print):
@@ -39,6 +37,4 @@ def mask_summary(model, print_fn=print):
             f"{100 * (1 - kept / value.size):.1f}",
             *(f"{share:.3f}" for share in shares),
         )
-    text = io.StringIO()
-    rich.console.Console(file=text, width=100).print(table)
-    print_fn(text.getvalue().rstrip())
+    print_fn(as_text(table))

@@ -2,17 +2,16 @@
 
 import collections
 import dataclasses
-import io
 import math
 
 import keras
 import numpy as np
 import rich.box
-import rich.console
 import rich.table
 
 from anp_tf.layers import BayesianMask, mask_layers
 from anp_tf.pruning.graph import graph_of
+from anp_tf.tables import as_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +83,7 @@ class Cost:
             figures = (f"{getattr(layer, field):,}" for field in fields)
             table.add_row(layer.name, layer.kind, *figures)
         table.add_row("all", "", *(f"{getattr(self, field):,}" for field in fields))
-        text = io.StringIO()
-        rich.console.Console(file=text, width=100).print(table)
-        return text.getvalue().rstrip()
+        return as_text(table)
 
 
 def cost(model):

@@ -1,6 +1,7 @@
 """A training run, from settings to a trained network in its workdir."""
 
 import logging
+import math
 
 import keras
 import tensorflow as tf
@@ -51,26 +52,15 @@ def _train(settings, workdir):
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    examples = data.load(settings.dataset, "train", settings.data_dir)
-    if settings.limit_train_examples:
-        examples = examples.take(settings.limit_train_examples)
-    training, validation = examples, None
-    held_out = min(settings.validation_examples, len(examples) // 5)
-    if held_out:
-        training, validation = data.split_validation(examples, held_out, settings.seed)
+    training, validation = _examples(settings)
     batch_size = min(settings.batch_size, len(training))
     steps_per_epoch = len(training) // batch_size
-    total = settings.epochs * steps_per_epoch
-
     with _strategy().scope():
-        network = build_network(settings, examples)
+        network = build_network(settings, training)
         if settings.init_from:
             copy_weights(load_network(settings.init_from), network)
         model = build_training_model(settings, network, len(training), steps_per_epoch)
-
-    warm = max(settings.epsilon_warmup_epochs, settings.kl_warmup_epochs)
-    first_epoch = min(settings.epochs, 1 + int(warm)) if model.uses_attack else 1
-    best = BestEpoch(first_epoch, settings.select_min_sparsity if model.masks else 0.0)
+    best = _best_epoch(settings, model)
     checkpoints = Checkpoints(workdir.checkpoints, _variables(model), settings.keep_checkpoints)
     saver = Saver(checkpoints, workdir, best, steps_per_epoch, settings.checkpoint_seconds)
     step = saver.restore(model)
@@ -80,9 +70,9 @@ def _train(settings, workdir):
     callbacks = keras.callbacks.CallbackList(
         [best, records, progress, saver], add_history=True, model=model
     )
-    # An epoch that was stopped in the middle is a shorter one for `fit`.
     with progress, saver:
-        while step < total:
+        while step < settings.epochs * steps_per_epoch:
+            # An epoch that was stopped in the middle is a shorter one for `fit`.
             epoch, within = divmod(step, steps_per_epoch)
             until = epoch + 1 if within else settings.epochs
             try:
@@ -101,15 +91,36 @@ def _train(settings, workdir):
                     raise
                 raise _non_finite(model, checkpoints) from error
             step = until * steps_per_epoch
-    if settings.select == "best" and not best.choice and settings.select_min_sparsity:
-        log.warning(
-            "no epoch reached the sparsity %s of --select_min_sparsity; the last network is kept",
-            settings.select_min_sparsity,
-        )
-    if settings.select == "best" and best.choice:
+    if best.choice and settings.select == "best":
         for variable, value in zip(network.variables, best.weights, strict=True):
             variable.assign(value)
+    elif settings.select == "best" and best.min_sparsity:
+        log.warning(
+            "no epoch reached the sparsity %s of --select_min_sparsity; the last network is kept",
+            best.min_sparsity,
+        )
     return network
+
+
+def _examples(settings):
+    """The training and the validation examples; None for the latter where none are set aside."""
+    examples = data.load(settings.dataset, "train", settings.data_dir)
+    if settings.limit_train_examples:
+        examples = examples.take(settings.limit_train_examples)
+    held_out = min(settings.validation_examples, len(examples) // 5)
+    return (
+        data.split_validation(examples, held_out, settings.seed) if held_out else (examples, None)
+    )
+
+
+def _best_epoch(settings, model):
+    warm_ups = [0.0]
+    if model.uses_attack:
+        warm_ups.append(settings.epsilon_warmup_epochs)
+    if model.uses_masks:
+        warm_ups.append(settings.kl_warmup_epochs)
+    first_epoch = min(settings.epochs, 1 + math.ceil(max(warm_ups)))
+    return BestEpoch(first_epoch, settings.select_min_sparsity if model.uses_masks else 0.0)
 
 
 def build_network(settings, examples):

@@ -48,12 +48,14 @@ class Workdir:
             OSError: if the folder cannot be made.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise WorkdirError(f"another process trains in workdir {self.path}") from error
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
+        except BlockingIOError as error:
+            raise WorkdirError(f"another process trains in workdir {self.path}") from error
+        finally:
+            os.close(folder)
 
     def open(self, settings):
         """Writes the configuration of a run, or checks that the folder holds the same run.

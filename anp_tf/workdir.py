@@ -50,10 +50,11 @@ class Workdir:
         self.path.mkdir(parents=True, exist_ok=True)
         folder = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WorkdirError(f"another process trains in workdir {self.path}") from error
             yield
-        except BlockingIOError as error:
-            raise WorkdirError(f"another process trains in workdir {self.path}") from error
         finally:
             os.close(folder)
 

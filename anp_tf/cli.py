@@ -37,11 +37,14 @@ def define(name, default, text, kind=str):
 
 
 def define_settings(names=None):
-    """Defines the flags of `Settings`, all or those named."""
+    """Defines the flags of `Settings`, or those named, without a default then.
+
+    `method` is left to the command.
+    """
     for field in dataclasses.fields(Settings):
-        if names is None or field.name in names:
+        if field.name != "method" and (names is None or field.name in names):
             kind = base_type(field.type)
-            default = field.default
+            default = field.default if names is None else None
             if typing.get_origin(kind) is tuple:
                 kind, default = list, ",".join(map(str, default))
             define(field.name, default, field.metadata["help"], kind)
@@ -71,6 +74,11 @@ def workdir():
     if not flags.FLAGS.workdir:
         raise ValueError("--workdir: expected the folder of a run, received none")
     return flags.FLAGS.workdir
+
+
+def say_exported(path):
+    """Says where an exported network is, and how to load it."""
+    print(f"the slimmed network is in {path}; load it by tf.saved_model.load({str(path)!r})")
 
 
 def run(main, define_flags):

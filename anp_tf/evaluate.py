@@ -5,8 +5,8 @@ import pathlib
 
 from absl import flags
 
-from anp_tf import cli, data
-from anp_tf.evaluation import markdown_row, results_row
+from anp_tf import cli
+from anp_tf.evaluation import markdown_row, results_row, test_examples
 from anp_tf.training.progress import counting
 from anp_tf.workdir import Workdir, load_network
 
@@ -34,7 +34,8 @@ def main():
     given = flags.FLAGS
     workdir = Workdir(cli.workdir())
     settings = workdir.settings()
-    changes = {name: given[name].value for name in CHANGEABLE if given[name].present}
+    values = {name: given[name].value for name in CHANGEABLE if given[name].value is not None}
+    changes = {name: value for name, value in values.items() if value != getattr(settings, name)}
     settings = dataclasses.replace(
         settings, **changes, data_dir=given.data_dir or settings.data_dir
     )
@@ -43,13 +44,21 @@ def main():
     output = given.output or (None if changes else workdir.results)
     if output and not pathlib.Path(output).absolute().parent.is_dir():
         raise ValueError(f"--output: there is no folder for {output}")
-    examples = data.load(settings.dataset, "test", settings.data_dir)
-    if settings.limit_test_examples:
-        examples = examples.take(settings.limit_test_examples)
-    row = results_row(settings, network, examples, source, counting)
+    row = results_row(settings, network, test_examples(settings), source, counting)
+    row["black_box_source"] = given.source
+    if source is None and output and workdir.results.exists():
+        keep_black_box(row, workdir.load_results())
     print(markdown_row(row))
     if output:
         print(workdir.save_results(row, output))
+
+
+def keep_black_box(row, old):
+    """Takes over the black-box figures that were measured before under the same attack."""
+    if all(
+        old.get(name) == row[name] for name in ("attack", "epsilon", "step_size", "test_examples")
+    ):
+        row.update({name: value for name, value in old.items() if name.startswith("black_box")})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main():
     path = export_saved_model(
         slim(network), given.output or workdir.path / "saved_model", given.version
     )
-    print(f"the slimmed network is in {path}; load it by tf.saved_model.load({str(path)!r})")
+    cli.say_exported(path)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def atomic_directory(path):
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         for folder, _, files in os.walk(temporary):
             for name in files:
                 _flush(os.path.join(folder, name))
@@ -46,12 +47,24 @@ def atomic_file(path):
     path = pathlib.Path(path)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         _flush(temporary)
         os.replace(temporary, path)
         _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Adds the path to an `OSError` of the block that names no file, such as a full disk's."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _flush(path):

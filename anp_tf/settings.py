@@ -48,12 +48,12 @@ class Settings:
     beta: float | None = option(None, "weight of the masks' KL/N; default 4 for anp_vs, 1 for bp")
     vulnerability_weight: float = option(1e-3, "lambda, weight of the vulnerability")
     posterior: str = option("kumaraswamy", "of the masks: kumaraswamy or beta")
-    initial_a: float = option(-1.0, "where the masks' a_u starts; -1 keeps 24 % of units, 2 68 %")
+    initial_a: float = option(2.0, "where the masks' a_u starts; -1 keeps 24 % of units, 2 68 %")
     epsilon: float = option(0.3, "radius of the attack's L-infinity ball, in pixel units")
     attack_steps: int = option(20, "PGD steps in training")
     attack_step_size: float = option(0.01, "length of a PGD step in training, in pixel units")
-    epsilon_warmup_epochs: float = option(0.0, "epochs over which the attack grows from 0")
-    kl_warmup_epochs: float = option(0.0, "epochs over which beta grows from 0")
+    epsilon_warmup_epochs: float = option(2.0, "epochs over which the attack grows from 0")
+    kl_warmup_epochs: float = option(2.0, "epochs over which beta grows from 0")
     validation_attack_steps: int = option(10, "PGD steps on the validation images, each of 2.5 epsilon / steps")  # fmt: skip # noqa: E501
     eval_attack_steps: int = option(40, "PGD steps in the evaluation")
     eval_attack_step_size: float = option(0.01, "length of a PGD step in the evaluation")
@@ -94,6 +94,8 @@ class Settings:
         _in("seed", self.seed, lambda v: 0 <= v < 2**31, "in [0, 2**31)")
         for name in ("peak_at", "mask_decay_at"):
             _in(name, getattr(self, name), lambda v: 0 < v < 1, "in (0, 1)")
+        if self.beta is None:
+            object.__setattr__(self, "beta", METHODS[self.method].default_beta)
         _in("beta", self.beta, lambda v: v is None or v >= 0, "at least 0")
         _in("select_min_sparsity", self.select_min_sparsity, lambda v: 0 <= v < 1, "in [0, 1)")
         for field in dataclasses.fields(self):

@@ -1,9 +1,12 @@
 """`python -m anp_tf.train`: trains networks, evaluates them, and compares them on the screen."""
 
+import os
+
 from absl import flags
 
-from anp_tf import cli, data
-from anp_tf.evaluation import comparison, results_row
+from anp_tf import cli
+from anp_tf.evaluation import comparison, results_row, test_examples
+from anp_tf.methods import METHODS
 from anp_tf.pruning import slim
 from anp_tf.serving import export_saved_model, latest_version
 from anp_tf.training.progress import counting
@@ -13,9 +16,15 @@ from anp_tf.workdir import Workdir
 
 def define_flags():
     cli.define_settings()
+    cli.define(
+        "method",
+        "anp_vs",
+        f"one of {', '.join(METHODS)}; or several, comma separated, which are trained in order, "
+        "those after `standard` from its network",
+    )
     cli.define_workdir("folder of the run; of several methods, a folder in it for each")
     cli.define("standard_epochs", None, "epochs of `standard` among several methods", int)
-    cli.define("export_dir", None, "where the last method's slimmed network is exported")
+    cli.define("export", False, "export the last network, slimmed, to WORKDIR/saved_model", bool)
 
 
 def main():
@@ -26,30 +35,32 @@ def main():
         rows.append(evaluated(settings, workdir, network))
     print(comparison(rows))
     for _, workdir in runs:
-        print(f"{workdir.results}")
-    if flags.FLAGS.export_dir:
-        export(network, flags.FLAGS.export_dir)
+        print(workdir.results)
+    if flags.FLAGS.export:
+        export(network, workdir, os.path.join(cli.workdir(), "saved_model"))
 
 
 def plan():
     """The runs of the flags: a pair of `Settings` and `Workdir` for each method, in order."""
     given = flags.FLAGS
     folder = cli.workdir()
-    if given.standard_epochs is not None and given.standard_epochs < 1:
+    methods = [method.strip() for method in given.method.split(",")]
+    if given.standard_epochs is not None and (len(methods) == 1 or given.standard_epochs < 1):
         raise ValueError(
-            f"--standard_epochs: expected a value at least 1, received {given.standard_epochs}"
+            "--standard_epochs: expected a value at least 1, and several methods, received "
+            f"{given.standard_epochs} and --method={given.method}"
         )
-    methods = given.method.split(",")
     if len(methods) == 1:
         return [(cli.settings_from_flags(), Workdir(folder))]
     runs = []
-    for method in methods:
+    for index, method in enumerate(methods):
         changes = {"method": method}
         if method == "standard":
             changes["epochs"] = given.standard_epochs or given.epochs
-        elif "standard" in methods[: methods.index(method)] and not given.init_from:
-            changes["init_from"] = f"{folder}/standard"
-        runs.append((cli.settings_from_flags(**changes), Workdir(f"{folder}/{method}")))
+        elif "standard" in methods[:index] and not given.init_from:
+            changes["init_from"] = os.path.join(folder, "standard")
+        workdir = Workdir(os.path.join(folder, method))
+        runs.append((cli.settings_from_flags(**changes), workdir))
     return runs
 
 
@@ -57,20 +68,17 @@ def evaluated(settings, workdir, network):
     """The results row, from `results.json` if it is there already."""
     if workdir.results.exists():
         return workdir.load_results()
-    examples = data.load(settings.dataset, "test", settings.data_dir)
-    if settings.limit_test_examples:
-        examples = examples.take(settings.limit_test_examples)
-    row = results_row(settings, network, examples, counter=counting)
+    row = results_row(settings, network, test_examples(settings), counter=counting)
     workdir.save_results(row)
     return row
 
 
-def export(network, directory):
-    """Exports the slimmed network, unless the directory has a version already."""
+def export(network, workdir, directory):
+    """Exports the slimmed network, unless the newest version is younger than the network."""
     path = latest_version(directory)
-    if path is None:
+    if path is None or path.stat().st_mtime < workdir.network.stat().st_mtime:
         path = export_saved_model(slim(network), directory)
-    print(f"the slimmed network is in {path}; load it by tf.saved_model.load({str(path)!r})")
+    cli.say_exported(path)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,21 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import logging
 import os
 import pathlib
 
 import keras
 
 from anp_tf import layers  # noqa: F401 - registers the mask layers for loading
-from anp_tf.files import atomic_file
+from anp_tf.files import atomic_file, naming
 from anp_tf.settings import Settings
 
 # Options that may change between two starts of the same run.
 FREE = ("data_dir", "checkpoint_seconds", "keep_checkpoints")
+
+
+log = logging.getLogger(__name__)
 
 
 class WorkdirError(ValueError):
@@ -54,6 +58,8 @@ class Workdir:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise WorkdirError(f"another process trains in workdir {self.path}") from error
+            except OSError as error:
+                log.warning("workdir %s cannot be locked on its file system: %s", self.path, error)
             yield
         finally:
             os.close(folder)
@@ -74,7 +80,8 @@ class Workdir:
                 f"--{field.name}={getattr(found, field.name)} (now {getattr(settings, field.name)})"
                 for field in dataclasses.fields(Settings)
                 if field.name not in FREE
-                and getattr(found, field.name) != getattr(settings, field.name)
+                and _place(field.name, getattr(found, field.name))
+                != _place(field.name, getattr(settings, field.name))
             ]
             if differing:
                 raise WorkdirError(
@@ -139,7 +146,7 @@ class Workdir:
 
     def log_epoch(self, record):
         """Appends a line to `metrics.jsonl`."""
-        with self.metrics.open("a") as file:
+        with naming(self.metrics), self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())  # the checkpoint that follows relies on it
@@ -160,6 +167,11 @@ class Workdir:
         lines = [json.dumps(record) + "\n" for record in self.epochs() if record["epoch"] <= beyond]
         with atomic_file(self.metrics) as temporary:
             temporary.write_text("".join(lines))
+
+
+def _place(name, value):
+    """The value of an option; of a path, the place it names."""
+    return os.path.realpath(value) if name == "init_from" and value else value
 
 
 def load_network(path):

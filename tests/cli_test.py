@@ -106,7 +106,7 @@ def test_unknown_flag_in_a_flagfile(commands, tmp_path):
 @pytest.mark.parametrize(
     ("command", "flags"),
     [
-        ("train", ("workdir", "epsilon", "standard_epochs", "export_dir", "decay_at")),
+        ("train", ("workdir", "epsilon", "standard_epochs", "export", "decay_at")),
         ("evaluate", ("workdir", "source", "epsilon")),
         ("export", ("workdir", "output", "version")),
     ],

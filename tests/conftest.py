@@ -162,7 +162,7 @@ def finished(tmp_path_factory, small_data_dir):
     flags = [
         "--method=standard,anp_vs",
         f"--workdir={directory / 'runs'}",
-        f"--export_dir={directory / 'saved_model'}",
+        "--export",
         "--deterministic",
         "--width_multiplier=0.1",
         "--epochs=3",

@@ -58,6 +58,15 @@ def test_source_gives_black_box_figures_and_flags_change_the_attack(finished, co
     assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
 
 
+def test_black_box_figures_stay_when_the_row_is_measured_again(finished, commands, copy):
+    source = str(finished.path / "standard")
+    assert commands.run("evaluate", f"--workdir={copy}", f"--source={source}").code == 0
+    measured = row(copy / "results.json")
+    assert measured["black_box_source"] == source
+    assert commands.run("evaluate", f"--workdir={copy}").code == 0
+    assert row(copy / "results.json") == measured
+
+
 def test_killed_while_writing_leaves_the_old_results(commands, copy):
     before = (copy / "results.json").read_bytes()
     kill = "import os, signal\n"

@@ -1,5 +1,6 @@
 """Files and folders appear whole or not at all."""
 
+import errno
 import pathlib
 
 import pytest
@@ -76,3 +77,12 @@ def test_file_keeps_the_old_one_after_an_error(tmp_path):
         write_half(temporary)
     assert target.read_text() == "old"
     assert names(tmp_path) == ["table.json"]
+
+
+def test_naming_adds_the_path_of_a_full_disk(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"No space left.*out\.txt") as caught,
+        atomic_file(tmp_path / "out.txt"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.errno == errno.ENOSPC

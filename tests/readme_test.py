@@ -46,8 +46,8 @@ def test_python_blocks(folder):
     outputs = [run(["-c", block], folder) for block in blocks]
     assert "kept" in outputs[0]
     assert (folder / "pruned.keras").exists()
-    assert "adversarial_accuracy" in outputs[1]
-    assert "0." in outputs[2]
+    assert "adversarial_accuracy" in outputs[2]
+    assert "0." in outputs[3]
 
 
 def test_commands(folder):

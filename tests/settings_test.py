@@ -80,9 +80,16 @@ def test_flag_lines_round_trip(values):
     assert Settings.from_flag_lines(lines) == settings
 
 
+@pytest.mark.parametrize(("method", "beta"), [("anp_vs", 4.0), ("bp", 1.0), ("standard", 0.0)])
+def test_beta_is_the_methods_own_where_none_is_given(method, beta):
+    assert Settings(method=method).beta == beta
+    assert f"--beta={beta}" in Settings(method=method).flag_lines()
+    assert Settings(method=method, beta=7.0).beta == 7.0
+
+
 def test_flag_lines_leave_out_what_is_none():
-    lines = Settings(beta=None).flag_lines()
-    assert not [line for line in lines if line.startswith(("--beta", "--init_from"))]
+    lines = Settings().flag_lines()
+    assert not [line for line in lines if line.startswith(("--data_dir", "--init_from"))]
     assert "--nodeterministic" in lines
     assert "--decay_at=0.5,0.7" in lines
 

@@ -205,3 +205,13 @@ def test_one_process_at_a_time(tmp_path):
         pass
     with Workdir(tmp_path / "run").locked():
         pass
+
+
+def test_init_from_is_compared_as_a_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workdir = Workdir("run")
+    workdir.open(Settings(init_from="runs/standard"))
+    (workdir.checkpoints / "00000001").mkdir(parents=True)
+    workdir.open(Settings(init_from=f"{tmp_path}/runs//standard"))
+    with pytest.raises(WorkdirError, match="--init_from"):
+        workdir.open(Settings(init_from="runs/other"))

@@ -5,6 +5,8 @@ import tensorflow as tf
 from anp_tf.attacks.linf import Linf
 from anp_tf.losses import cross_entropy
 
+NO_FINITE_GRADIENT = "The attack's loss has no finite gradient"
+
 
 class PGD:
     """Projected gradient descent attack (Madry et al. 2018): ascent on a loss within a ball.
@@ -141,7 +143,7 @@ def input_gradient(network, x, y, loss=cross_entropy):
     if gradient is None:
         raise ValueError("The attack's loss does not depend on the pixels, so it has no gradient.")
     gradient = tf.convert_to_tensor(gradient)
-    return tf.debugging.check_numerics(gradient, "The attack's loss has no finite gradient")
+    return tf.debugging.check_numerics(gradient, NO_FINITE_GRADIENT)
 
 
 def _check(name, value, valid, expected):

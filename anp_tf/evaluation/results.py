@@ -78,19 +78,28 @@ def results_row(settings, network, examples, source=None, counter=None):
         "black_box_vulnerability": black.vulnerability if black else None,
         "memory_percent": 100 * slim_cost.memory / dense_cost.memory,
         "flops_reduction": dense_cost.flops / slim_cost.flops,
-        "sparsity_percent": unit_sparsity(network) if mask_layers(network) else 0.0,
+        "sparsity_percent": unit_sparsity(network),
         "weight_sparsity_percent": 100 * (1 - slim_cost.parameters / dense_cost.parameters),
         "dense_parameter_bytes": dense_cost.parameter_bytes,
         "slim_parameter_bytes": slim_cost.parameter_bytes,
         "dense_flops": dense_cost.flops,
         "slim_flops": slim_cost.flops,
         "latency_milliseconds": latency,
+        "black_box_source": None,
         "attack": f"PGD-{attack.steps}",
         "epsilon": attack.epsilon,
         "step_size": attack.step_size,
         "test_examples": white.examples,
         "seed": settings.seed,
     }
+
+
+def test_examples(settings):
+    """The test set of the settings, `anp_tf.data.Examples`."""
+    examples = data.load(settings.dataset, "test", settings.data_dir)
+    if settings.limit_test_examples:
+        examples = examples.take(settings.limit_test_examples)
+    return examples
 
 
 def markdown_row(row):

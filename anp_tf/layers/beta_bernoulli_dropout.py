@@ -74,7 +74,7 @@ class BetaBernoulliDropout(BayesianMask):
         self.alpha = alpha
         self.temperature = temperature
         self.threshold = threshold
-        self.posterior_name = posterior
+        self.posterior = posterior
         self.initial_a = initial_a
         self.initial_b = initial_b
 
@@ -97,19 +97,19 @@ class BetaBernoulliDropout(BayesianMask):
         b = tf.math.softplus(tf.clip_by_value(tf.convert_to_tensor(self.b_u), -10.0, 50.0))
         return a, b
 
-    def posterior(self):
+    def posterior_distribution(self):
         """q(pi), a `tfd.Kumaraswamy` or `tfd.Beta` with batch shape [units]."""
-        kind = tfd.Kumaraswamy if self.posterior_name == "kumaraswamy" else tfd.Beta
+        kind = tfd.Kumaraswamy if self.posterior == "kumaraswamy" else tfd.Beta
         return kind(*self.concentrations())
 
     def keep_probabilities(self):
         """E[pi] of each unit under the posterior, float32 [units] in [0, 1], not thresholded."""
-        return self.posterior().mean()
+        return self.posterior_distribution().mean()
 
     def sample(self, batch_size, seed):
         seed_pi, seed_z = tf.unstack(tfp.random.split_seed(seed, n=2))
         a, b = self.concentrations()
-        if self.posterior_name == "kumaraswamy":
+        if self.posterior == "kumaraswamy":
             logits = kumaraswamy_logits(tf.random.stateless_uniform([self.units], seed_pi), a, b)
         else:
             logits = beta_logits(a, b, seed_pi)
@@ -121,7 +121,7 @@ class BetaBernoulliDropout(BayesianMask):
 
     def kl(self):
         prior = tfd.Beta(self.alpha, 1.0)
-        return tf.reduce_sum(tfd.kl_divergence(self.posterior(), prior))
+        return tf.reduce_sum(tfd.kl_divergence(self.posterior_distribution(), prior))
 
     def get_config(self):
         return {
@@ -129,7 +129,7 @@ class BetaBernoulliDropout(BayesianMask):
             "alpha": self.alpha,
             "temperature": self.temperature,
             "threshold": self.threshold,
-            "posterior": self.posterior_name,
+            "posterior": self.posterior,
             "initial_a": self.initial_a,
             "initial_b": self.initial_b,
         }

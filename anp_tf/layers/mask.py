@@ -115,6 +115,8 @@ class BayesianMask(keras.layers.Layer):
         Raises:
             ValueError: if a unit is not an integer or does not exist.
         """
+        if not self.built:
+            raise ValueError(f"Layer `{self.name}` has no units yet: build the model first.")
         cut = np.atleast_1d(np.asarray(units))
         if cut.size and (cut.dtype.kind not in "iu" or cut.min() < 0 or cut.max() >= self.units):
             raise ValueError(

@@ -17,9 +17,11 @@ def mask_summary(model, print_fn=print):
         print_fn: Called once with the table as a string.
 
     Raises:
-        ValueError: if the model has no masks.
+        ValueError: if the model has no masks, or is not built.
     """
     masks = mask_layers(model)
+    if not all(mask.built for mask in masks):
+        raise ValueError(f"Model `{model.name}` is not built, so its masks have no units yet.")
     if not masks:
         raise ValueError(f"Model `{model.name}` has no mask layers to summarise.")
     table = rich.table.Table(box=rich.box.SIMPLE, title=f'Masks of "{escape(model.name)}"')

@@ -12,6 +12,7 @@ class AdversarialNeuralPruning(TrainingModel):
 
     uses_attack = True
     uses_masks = True
+    default_beta = 4.0
 
     def objective(self, terms):
         weight = self.adversarial_weight

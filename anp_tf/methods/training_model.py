@@ -10,6 +10,7 @@ from anp_tf.losses import cross_entropy, l2_decay, vulnerability
 from anp_tf.models import with_latents
 
 CLEAN = ("loss", "accuracy")
+NOT_FINITE = "The loss or its gradient is not finite"
 ATTACKED = ("adversarial_loss", "adversarial_accuracy", "vulnerability")
 
 
@@ -39,8 +40,9 @@ class TrainingModel(keras.Model):
     adversarial images through the network with one shared draw of the masks, and applies both
     gradients, of the weights' loss and of the masks' loss, taken at the same point.
 
-    Subclasses implement `objective` and say by `uses_attack` and `uses_masks` what they need. All
-    randomness is a function of `seed` and the number of steps done.
+    Subclasses implement `objective`, say by `uses_attack` and `uses_masks` what they need, and by
+    `default_beta` what the command line takes where no beta is given. All randomness is a function
+    of `seed` and the number of steps done.
 
     Args:
         network: Functional `keras.Model` from pixels [batch, ...] in [0, 1] to logits.
@@ -63,6 +65,7 @@ class TrainingModel(keras.Model):
 
     uses_attack = False
     uses_masks = False
+    default_beta = 0.0
 
     def __init__(
         self,
@@ -129,13 +132,20 @@ class TrainingModel(keras.Model):
             optimizer: Keras optimizer of the weights.
             mask_optimizer: Keras optimizer of the masks' parameters, not the same object; needed
                 by methods with masks.
-            **kwargs: As `keras.Model.compile`. `jit_compile` and `auto_scale_loss` are off
-                unless asked for.
+            **kwargs: As `keras.Model.compile`, but for losses and metrics, which are the
+                method's, and loss scaling. `jit_compile` is off unless asked for.
 
         Raises:
-            ValueError: if the method has masks and `mask_optimizer` is missing or is `optimizer`.
+            ValueError: if the method has masks and `mask_optimizer` is missing or is `optimizer`,
+                or if an argument is not supported.
         """
-        kwargs = {"jit_compile": False, "auto_scale_loss": False, **kwargs}
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics", "auto_scale_loss"):
+            if kwargs.get(name):
+                raise ValueError(
+                    f"Argument `{name}` is not supported: a method has its own losses and metrics, "
+                    f"which are not scaled. Received: {name}={kwargs[name]}"
+                )
+        kwargs = {"jit_compile": False, **kwargs, "auto_scale_loss": False}
         super().compile(optimizer=optimizer, **kwargs)
         # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
         # masks' variables among the others.
@@ -149,8 +159,20 @@ class TrainingModel(keras.Model):
             self.mask_optimizer = keras.optimizers.get(mask_optimizer)
             self.mask_optimizer.build(self.mask_variables)
 
+    @property
+    def metrics(self):
+        return list(self.means.values())
+
     def call(self, inputs, training=False):
         return self.network(inputs, training=training)
+
+    def save(self, *args, **kwargs):
+        """Not supported: what was trained is `network`, which saves and loads as any Keras model.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("A training model is not saved; save its network: `model.network.save(…)`")
 
     def train_step(self, data):
         x, y = _unpack(data)
@@ -269,7 +291,11 @@ def _unpack(data):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if sample_weight is not None:
         raise ValueError("Argument `sample_weight` is not supported: every example counts alike.")
-    return x, y
+    if not y.dtype.is_integer or y.shape.rank not in (1, 2) or y.shape[1:] not in ((), (1,)):
+        raise ValueError(
+            f"Labels must be integers [batch]. Received: {y.dtype.name} of shape {y.shape}"
+        )
+    return x, tf.reshape(tf.cast(y, tf.int32), [-1])
 
 
 def _warm(step, warmup_steps):
@@ -279,4 +305,4 @@ def _warm(step, warmup_steps):
 
 def _check_finite(gradients, loss):
     norm = tf.add_n([tf.nn.l2_loss(g) for g in keras.tree.flatten(gradients)])
-    return tf.debugging.check_numerics(norm + loss, "The loss or its gradient is not finite")
+    return tf.debugging.check_numerics(norm + loss, NOT_FINITE)

@@ -3,6 +3,7 @@
 import json
 import logging
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -77,7 +78,8 @@ class Checkpoints:
             try:
                 self._state.write(str(folder / "state"))
             except tf.errors.OpError as error:
-                message = f"cannot write a checkpoint in {self.directory}: {error.message}"
+                reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message).strip()
+                message = f"cannot write a checkpoint in {self.directory}: {reason}"
                 raise OSError(message) from error
             np.savez(folder / "arrays.npz", *arrays)
             meta = {"format": FORMAT, "step": step, "layout": self._layout, "extra": extra}

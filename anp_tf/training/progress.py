@@ -7,13 +7,23 @@ import time
 import keras
 import rich.console
 import rich.progress
+import rich.table
+import tensorflow as tf
 
-COLUMNS = {
+SHARES = {
     "accuracy": "clean",
     "adversarial_accuracy": "adversarial",
     "val_accuracy": "val clean",
     "val_adversarial_accuracy": "val adversarial",
     "sparsity": "pruned",
+}
+NUMBERS = {
+    "vulnerability": ("V", "{:.4f}"),
+    "loss": ("loss", "{:.3f}"),
+    "adversarial_loss": ("adversarial loss", "{:.3f}"),
+    "kl": ("KL", "{:.0f}"),
+    "learning_rate": ("rate", "{:.1e}"),
+    "mask_learning_rate": ("mask rate", "{:.1e}"),
 }
 
 
@@ -24,22 +34,27 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         title: String, what is trained.
+        start: String, what it starts from.
         epochs: Integer, of the whole run.
         steps_per_epoch: Integer.
         done: Integer, steps done before.
     """
 
-    def __init__(self, title, epochs, steps_per_epoch, done=0):
+    def __init__(self, title, start, epochs, steps_per_epoch, done=0):
         super().__init__()
         self.title = title
+        self.start = start
         self.epochs = epochs
         self.total = epochs * steps_per_epoch
         self.first = self.done = done
-        self.began = time.monotonic()
+        self.began = None
         self.bar = progress_bar()
         self.task = self.bar.add_task(title, total=self.total, completed=done)
 
     def __enter__(self):
+        gpus = len(tf.config.list_physical_devices("GPU"))
+        device = "the CPU" if gpus == 0 else "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        self._print(f"from {self.start} on {device}")
         self.bar.start()
         return self
 
@@ -48,6 +63,8 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1
+        if self.began is None:  # the first step is slow, since it builds the graph
+            self.began, self.first = time.monotonic(), self.done
         if self.bar.live.console.is_terminal:
             text = f"{self.title}  {describe(logs)}"
             self.bar.update(self.task, completed=self.done, description=text)
@@ -56,11 +73,10 @@ class Progress(keras.callbacks.Callback):
         spent = time.monotonic() - self.began
         left = spent / max(1, self.done - self.first) * (self.total - self.done)
         remaining = datetime.timedelta(seconds=round(left))
-        self.bar.console.print(
-            f"{self.title}  epoch {epoch + 1}/{self.epochs}  {describe(logs)}  left {remaining}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._print(f"epoch {epoch + 1}/{self.epochs}  {describe(logs)}  left {remaining}")
+
+    def _print(self, text):
+        self.bar.console.print(f"{self.title}  {text}", highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -74,20 +90,26 @@ def counting(title, total):
 def progress_bar():
     """A `rich` bar with the time left; it shows on terminals only, and vanishes at the end."""
     console = rich.console.Console()
+    # Takes what the others leave, and is cut where that is too little.
+    description = rich.table.Column(ratio=1, no_wrap=True, overflow="ellipsis")
     return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(bar_width=20),
+        rich.progress.BarColumn(bar_width=15),
         rich.progress.TaskProgressColumn(),
         rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("{task.description}", table_column=description),
         console=console,
         transient=True,
+        expand=True,
         disable=not console.is_terminal,
     )
 
 
 def describe(logs):
-    """The main figures of a step or an epoch, in percent."""
-    shares = [f"{label} {100 * float(logs[name]):.1f}" for name, label in COLUMNS.items() if name in logs]  # fmt: skip # noqa: E501
-    if "vulnerability" in logs:
-        shares.append(f"V {float(logs['vulnerability']):.4f}")
-    return "  ".join(shares)
+    """The metrics of a step or an epoch as text; shares in percent."""
+    parts = [
+        f"{label} {100 * float(logs[name]):.1f}" for name, label in SHARES.items() if name in logs
+    ]
+    for name, (label, form) in NUMBERS.items():
+        if name in logs:
+            parts.append(f"{label} {form.format(float(logs[name]))}")
+    return "  ".join(parts)

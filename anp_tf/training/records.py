@@ -32,7 +32,7 @@ class Records(keras.callbacks.Callback):
         self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations.numpy())
         values = {name: float(value) for name, value in logs.items()}
         seconds = round(time.perf_counter() - self.start, 2)
         self.workdir.log_epoch({"epoch": epoch + 1, "step": step, **values, "seconds": seconds})

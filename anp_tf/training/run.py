@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import PGD
+from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
 from anp_tf.layers import BayesianMask, BetaBernoulliDropout
 from anp_tf.methods import METHODS
+from anp_tf.methods.training_model import NOT_FINITE
 from anp_tf.models import NETWORKS
 from anp_tf.training.best import BestEpoch
 from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
@@ -20,8 +22,6 @@ from anp_tf.training.schedules import schedules
 from anp_tf.workdir import WorkdirError, load_network
 
 log = logging.getLogger(__name__)
-
-DEFAULT_BETA = {"anp_vs": 4.0, "bp": 1.0}
 
 
 def train(settings, workdir):
@@ -44,6 +44,7 @@ def train(settings, workdir):
         if workdir.network.exists():
             return workdir.load_network()
         network = _train(settings, workdir)
+        workdir.results.unlink(missing_ok=True)  # of a network that was removed
         workdir.save_network(network)
         return network
 
@@ -66,7 +67,8 @@ def _train(settings, workdir):
     step = saver.restore(model)
     shown = data.batches((validation or training).take(8), 8)
     records = Records(workdir, *next(iter(shown)))
-    progress = Progress(settings.method, settings.epochs, steps_per_epoch, step)
+    start = f"step {step}" if step else settings.init_from or "random weights"
+    progress = Progress(settings.method, start, settings.epochs, steps_per_epoch, step)
     callbacks = keras.callbacks.CallbackList(
         [best, records, progress, saver], add_history=True, model=model
     )
@@ -87,7 +89,7 @@ def _train(settings, workdir):
                     verbose=0,
                 )
             except tf.errors.InvalidArgumentError as error:
-                if "finite" not in error.message:
+                if NOT_FINITE not in error.message and NO_FINITE_GRADIENT not in error.message:
                     raise
                 raise _non_finite(model, checkpoints) from error
             step = until * steps_per_epoch
@@ -142,7 +144,6 @@ def build_network(settings, examples):
 def build_training_model(settings, network, num_examples, steps_per_epoch):
     """The compiled training model of the settings."""
     method = METHODS[settings.method]
-    beta = DEFAULT_BETA.get(settings.method, 0.0) if settings.beta is None else settings.beta
     attack = PGD(
         epsilon=settings.epsilon,
         step_size=settings.attack_step_size,
@@ -159,7 +160,7 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         attack=attack,
         validation_attack=validation_attack if method.uses_attack else None,
         adversarial_weight=settings.adversarial_weight,
-        beta=beta,
+        beta=settings.beta,
         vulnerability_weight=settings.vulnerability_weight,
         weight_decay=settings.weight_decay,
         epsilon_warmup_steps=round(settings.epsilon_warmup_epochs * steps_per_epoch),
@@ -214,7 +215,7 @@ def _variables(model):
 
 
 def _non_finite(model, checkpoints):
-    step = int(model.optimizer.iterations)
+    step = int(model.optimizer.iterations.numpy())
     return NonFiniteError(
         f"the loss or its gradient is not finite at step {step + 1}; {checkpoints.last_good()}; a "
         "lower --learning_rate or --mask_learning_rate may help"

@@ -92,14 +92,14 @@ class Saver(keras.callbacks.Callback):
         if not (due or self.stop_requested):
             return
         # The last step of an epoch is saved with the epoch's records, after the validation.
-        if int(self.model.optimizer.iterations) % self.steps_per_epoch:
+        if int(self.model.optimizer.iterations.numpy()) % self.steps_per_epoch:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         self._save()
 
     def _save(self):
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.optimizer.iterations.numpy())
         self.checkpoints.save(step, {"best": self.best.choice}, self.best.weights)
         self.saved_at = time.monotonic()
         if self.stop_requested:

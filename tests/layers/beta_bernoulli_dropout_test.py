@@ -76,7 +76,7 @@ def test_defaults_are_the_papers():
     np.testing.assert_allclose(a, np.full(4, 0.3133), rtol=1e-3)
     np.testing.assert_allclose(b, np.ones(4), rtol=1e-3)
     assert (layer.alpha, layer.temperature, layer.threshold) == (1e-4, 0.1, 1e-3)
-    assert layer.posterior_name == "kumaraswamy"
+    assert layer.posterior == "kumaraswamy"
 
 
 def test_corners_concentrations(corners):
@@ -85,7 +85,7 @@ def test_corners_concentrations(corners):
 
 
 def test_corners_expected_mask(corners):
-    expected = mean(corners.posterior_name, *concentrations(A_U, B_U))
+    expected = mean(corners.posterior, *concentrations(A_U, B_U))
     np.testing.assert_allclose(corners.keep_probabilities(), expected, rtol=1e-4, atol=1e-6)
     pruned = expected <= 1e-3
     assert 0 < pruned.sum() < pruned.size
@@ -95,8 +95,8 @@ def test_corners_expected_mask(corners):
 
 
 def test_corners_divergence(corners):
-    expected = divergence(corners.posterior_name, *concentrations(A_U, B_U), 1e-4)
-    actual = tfd.kl_divergence(corners.posterior(), tfd.Beta(1e-4, 1.0))
+    expected = divergence(corners.posterior, *concentrations(A_U, B_U), 1e-4)
+    actual = tfd.kl_divergence(corners.posterior_distribution(), tfd.Beta(1e-4, 1.0))
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(corners.kl(), expected.sum(), rtol=1e-5)
 
@@ -122,7 +122,7 @@ def test_corners_gradient_of_the_divergence(corners):
     for index, gradient in enumerate(tape.gradient(kl, [corners.a_u, corners.b_u])):
         step_a, step_b = 1e-4 * np.eye(2)[index]
         above, below = (
-            divergence(corners.posterior_name, *concentrations(*point), 1e-4)
+            divergence(corners.posterior, *concentrations(*point), 1e-4)
             for point in ((A_U + step_a, B_U + step_b), (A_U - step_a, B_U - step_b))
         )
         expected = (above - below) / 2e-4

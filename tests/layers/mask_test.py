@@ -10,7 +10,13 @@ import pytest
 import tensorflow as tf
 
 import anp_tf.layers
-from anp_tf.layers import BayesianMask, BetaBernoulliDropout, given_masks, mask_layers
+from anp_tf.layers import (
+    BayesianMask,
+    BetaBernoulliDropout,
+    given_masks,
+    mask_layers,
+    mask_summary,
+)
 
 
 @keras.saving.register_keras_serializable(package="anp_tf_tests")
@@ -357,3 +363,11 @@ def test_given_masks_in_a_traced_function():
     for factor in (2.0, 3.0):
         y = masked(tf.ones([2, 3]), tf.fill([3], factor))
         np.testing.assert_array_equal(y, np.full((2, 3), factor))
+
+
+def test_what_needs_units_says_that_there_are_none_yet():
+    mask = BetaBernoulliDropout(name="early")
+    with pytest.raises(ValueError, match="`early` has no units yet"):
+        mask.prune(0)
+    with pytest.raises(ValueError, match="not built"):
+        mask_summary(keras.Sequential([keras.layers.Dense(2), mask]))

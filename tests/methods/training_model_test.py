@@ -559,3 +559,29 @@ def test_masks_that_add_their_own_divergence_are_refused():
     mask.kl_weight = 0.1
     with pytest.raises(ValueError, match="kl_weight"):
         anp(mask)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_integer_labels_of_any_kind(dtype, shape):
+    x, y = data()
+    expected = compiled(anp(KnownMask())).fit(x, y, verbose=0).history
+    history = compiled(anp(KnownMask())).fit(x, y.astype(dtype).reshape(shape), verbose=0).history
+    assert history == expected
+
+
+@pytest.mark.parametrize("labels", [np.zeros((10, 3), np.int32), np.zeros(10, np.float32)])
+def test_other_labels_are_refused(labels):
+    with pytest.raises(ValueError, match="Labels must be integers"):
+        compiled(anp(KnownMask())).fit(data()[0], labels, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["loss", "metrics", "auto_scale_loss"])
+def test_arguments_of_compile_that_do_nothing_are_refused(name):
+    with pytest.raises(ValueError, match=f"`{name}` is not supported"):
+        anp(KnownMask()).compile("adam", "adam", **{name: ["accuracy"]})
+
+
+def test_is_not_saved_itself(tmp_path):
+    with pytest.raises(ValueError, match=r"model\.network"):
+        anp(KnownMask()).save(tmp_path / "model.keras")

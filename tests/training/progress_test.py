@@ -17,6 +17,8 @@ LOGS = {
     "val_adversarial_accuracy": 0.125,
     "sparsity": 0.6,
     "vulnerability": 0.01234,
+    "kl": 1234.6,
+    "learning_rate": 0.003,
 }
 BATCH = {name: value for name, value in LOGS.items() if not name.startswith("val_")}
 
@@ -41,8 +43,9 @@ def screen(monkeypatch):
 def test_describe_shows_percentages():
     assert describe(LOGS) == (
         "clean 50.0  adversarial 25.0  val clean 75.0  val adversarial 12.5  pruned 60.0  V 0.0123"
+        "  loss 1.000  KL 1235  rate 3.0e-03"
     )
-    assert describe({"loss": 1.0, "accuracy": 1}) == "clean 100.0"
+    assert describe({"loss": 1.0, "accuracy": 1}) == "clean 100.0  loss 1.000"
 
 
 def train(bar):
@@ -55,10 +58,11 @@ def train(bar):
 
 def test_a_line_an_epoch_where_there_is_no_terminal(screen):
     text = screen(terminal=False)
-    train(Progress("anp_vs", 2, 3))
+    train(Progress("anp_vs", "random weights", 2, 3))
     lines = text.getvalue().splitlines()
-    assert len(lines) == 2
-    for number, line in enumerate(lines, 1):
+    assert lines[0] == "anp_vs  from random weights on the CPU"
+    assert len(lines) == 3
+    for number, line in enumerate(lines[1:], 1):
         assert line.startswith(f"anp_vs  epoch {number}/2  {describe(LOGS)}  left ")
         assert re.search(r"left \d+:\d\d:\d\d$", line)
     assert lines[-1].endswith("left 0:00:00")
@@ -66,9 +70,9 @@ def test_a_line_an_epoch_where_there_is_no_terminal(screen):
 
 def test_a_bar_on_a_terminal_and_the_same_lines(screen):
     text = screen(terminal=True)
-    train(Progress("anp_vs", 2, 3))
+    train(Progress("anp_vs", "random weights", 2, 3))
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
-    assert re.search(r"anp_vs  clean 50.0  adversarial 25.0  .*V 0.0123 .* 100% 0:00:00", shown)
+    assert re.search(r"100% 0:00:00 anp_vs  clean 50.0  adver.*…", shown)
     assert f"anp_vs  epoch 2/2  {describe(LOGS)}  left 0:00:00" in shown
 
 
@@ -76,12 +80,13 @@ def test_time_left_counts_this_start_only(screen, monkeypatch):
     text = screen(terminal=False)
     clock = iter([100.0, 130.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    # 12 of 20 steps were done before; 4 more took 30 seconds, so the other 4 take 30 too.
-    bar = Progress("bp", 5, 4, done=12)
+    # 12 of 20 steps were done before. After the first step, which builds the graph, 3 more took 30
+    # seconds, so the other 4 take 40.
+    bar = Progress("bp", "step 12", 5, 4, done=12)
     for batch in range(4):
         bar.on_train_batch_end(batch, LOGS)
     bar.on_epoch_end(3, LOGS)
-    assert text.getvalue().rstrip().endswith("left 0:00:30")
+    assert text.getvalue().rstrip().endswith("left 0:00:40")
 
 
 def test_counting_examples(screen):

@@ -21,7 +21,7 @@ def write(path, logs, attack=None, steps=(4, 8)):
         network=network,
         masks=mask_layers(network),
         validation_attack=attack,
-        optimizer=types.SimpleNamespace(iterations=0),
+        optimizer=types.SimpleNamespace(iterations=keras.Variable(0, dtype="int64")),
         seed=0,
     )
     workdir = Workdir(path)
@@ -31,7 +31,7 @@ def write(path, logs, attack=None, steps=(4, 8)):
     records.on_train_begin()
     for epoch, step in enumerate(steps):
         records.on_epoch_begin(epoch)
-        model.optimizer.iterations = step
+        model.optimizer.iterations.assign(step)
         records.on_epoch_end(epoch, logs)
     records.on_train_end()
     events = event_accumulator.EventAccumulator(str(workdir.tensorboard))

@@ -1,6 +1,10 @@
 """A whole run, in this process."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -15,6 +19,7 @@ from anp_tf.training import run as module
 from anp_tf.training.run import build_network, build_training_model, copy_weights, train
 from anp_tf.workdir import Workdir, WorkdirError
 
+ROOT = pathlib.Path(__file__).parents[2]
 QUICK = {
     "method": "standard",
     "width_multiplier": 0.2,
@@ -226,7 +231,7 @@ def test_masks_are_as_the_settings_say(examples, method):
     masks = mask_layers(build_network(settings, examples))
     assert len(masks) == 4
     for mask in masks:
-        assert mask.posterior_name == "beta"
+        assert mask.posterior == "beta"
         assert np.all(mask.a_u.numpy() == 1.5)
 
 
@@ -260,3 +265,47 @@ def test_training_model_is_as_the_settings_say(examples, method, given, beta):
     else:
         assert model.attack is None
         assert model.validation_attack is None
+
+
+# ------------------------------------------------------------------------------ several devices
+
+TWO_DEVICES = """
+import sys
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from anp_tf.settings import Settings
+from anp_tf.training import run
+from anp_tf.workdir import Workdir
+
+run._strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+path, data_dir, fail = sys.argv[1:]
+settings = Settings(
+    method="anp_vs", epochs=2, batch_size=32, limit_train_examples=160, width_multiplier=0.1,
+    attack_steps=1, validation_attack_steps=1, data_dir=data_dir,
+)
+if fail == "stop":
+    save = run.Saver.on_epoch_end
+    def stop(self, epoch, logs=None):
+        save(self, epoch, logs)
+        raise SystemExit(9)
+    run.Saver.on_epoch_end = stop
+run.train(settings, Workdir(path))
+"""
+
+
+def test_two_devices_train_and_go_on(small_data_dir, tmp_path):
+    for fail, code in (("stop", 9), ("no", 0)):
+        arguments = [str(tmp_path / "run"), str(small_data_dir), fail]
+        result = subprocess.run(
+            [sys.executable, "-c", TWO_DEVICES, *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == code, result.stderr
+    workdir = Workdir(tmp_path / "run")
+    assert [record["step"] for record in workdir.epochs()] == [4, 8]
+    assert all(np.all(np.isfinite(w)) for w in weights(workdir.load_network()))

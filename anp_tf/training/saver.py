@@ -60,7 +60,10 @@ class Saver(keras.callbacks.Callback):
         epochs = step // self.steps_per_epoch
         self.workdir.forget_epochs(epochs)
         if len(self.workdir.epochs()) < epochs:
-            raise CheckpointError(f"{self.workdir.metrics} has fewer epochs than the checkpoint")
+            raise CheckpointError(
+                f"{self.workdir.metrics} has fewer epochs than the checkpoint; remove "
+                f"{self.checkpoints.directory} to start the run anew"
+            )
         return step
 
     def __enter__(self):

@@ -1,6 +1,7 @@
 """The command `python -m anp_tf.train`, as processes: what it leaves, and going on after a stop."""
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -11,7 +12,12 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from anp_tf import layers  # noqa: F401 - registers the mask layers for loading
+from anp_tf import (
+    layers,  # noqa: F401 - registers the mask layers for loading
+    train,
+)
+from anp_tf.models import lenet5_caffe
+from anp_tf.workdir import Workdir
 
 METRICS = {
     "epoch",
@@ -413,3 +419,16 @@ def test_nan_in_the_weights_at_the_start(finished, commands, tmp_path):
     message = one_line(commands.run("train", *flags), 3)
     assert "not finite at step 1; there is no checkpoint yet" in message
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_export_is_of_the_network_that_is_there(tmp_path, capsys):
+    """A version is written once, and again when the network is a newer one."""
+    workdir = Workdir(tmp_path / "run")
+    workdir.path.mkdir()
+    network = lenet5_caffe(width_multiplier=0.1)
+    workdir.save_network(network)
+    for seconds, versions in ((-60, {"1"}), (-60, {"1"}), (60, {"1", "2"})):
+        os.utime(workdir.network, (time.time() + seconds,) * 2)
+        train.export(network, workdir, tmp_path / "saved_model")
+        assert {path.name for path in (tmp_path / "saved_model").iterdir()} == versions
+        assert f"saved_model/{len(versions)}" in capsys.readouterr().out

@@ -17,7 +17,7 @@ setuptools.setup(
     license="MIT",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["anp_tf", "anp_tf.*"]),
-    package_data={"anp_tf": ["mnist.npz"]},
+    package_data={"anp_tf": ["mnist.npz"], "anp_tf.reproduction": ["*.csv"]},
     install_requires=[
         "absl-py>=2.5,<3",
         "importlib_resources>=6.4",  # needed by tensorflow-datasets, which does not declare it

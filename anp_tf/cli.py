@@ -52,7 +52,8 @@ def define_settings(names=None):
 
 def settings_from_flags(**changes):
     """The `Settings` of the parsed flags, with some changed."""
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Settings)}
+    names = [field.name for field in dataclasses.fields(Settings) if field.name not in changes]
+    values = {name: flags.FLAGS[name].value for name in names}
     try:
         values["decay_at"] = tuple(float(share) for share in values["decay_at"])
     except ValueError as error:
@@ -96,7 +97,7 @@ def run(main, define_flags):
 def _guarded(main, argv):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
-        tf.get_logger().setLevel("WARNING")
+        tf.get_logger().setLevel("ERROR")  # else each evaluation is one retracing too many
     try:
         if len(argv) > 1:
             raise ValueError(f"unexpected argument {argv[1]!r}; flags start with --")

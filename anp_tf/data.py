@@ -13,6 +13,9 @@ import tensorflow as tf
 from anp_tf import datasets
 from anp_tf.datasets import DataError
 
+AUGMENTATIONS = ("auto", "none", "crop_flip")
+PADDING = 4  # pixels on each side, of random crops
+
 _SPLITTING = -1  # takes an epoch's place in the seed of `split_validation`
 
 
@@ -66,6 +69,16 @@ class Examples:
         """
         _at_least("n", n, 1)
         return self._select(slice(n))
+
+    def skip(self, n):
+        """Returns all examples but the first `n`.
+
+        Raises:
+            DataError: `n` is not in 0 to `len(self) - 1`.
+        """
+        if not 0 <= n < len(self):
+            raise DataError(f"n must be in 0 to {len(self) - 1}, got {n}")
+        return self._select(slice(n, None))
 
     def _select(self, which):
         return dataclasses.replace(self, images=self.images[which], labels=self.labels[which])
@@ -123,7 +136,7 @@ def split_validation(examples, count, seed):
     return examples._select(~chosen), examples._select(chosen)
 
 
-def training_batches(examples, batch_size, seed, start_step=0):
+def training_batches(examples, batch_size, seed, start_step=0, crop_flip=False):
     """Returns an endless stream of shuffled batches.
 
     An epoch has `len(examples) // batch_size` steps, each example is in at most one of them, and
@@ -135,6 +148,8 @@ def training_batches(examples, batch_size, seed, start_step=0):
         batch_size: examples in a batch, in 1 to `len(examples)`.
         seed: integer of at most 64 bits.
         start_step: number of batches to leave out at the start, of any number of epochs.
+        crop_flip: shift each image at random by up to 4 pixels, with 0 in the gap, and mirror it
+            left to right every other time: the usual augmentation of CIFAR.
 
     Returns:
         Infinite `tf.data.Dataset` of `(pixels, labels)`: float32
@@ -156,13 +171,17 @@ def training_batches(examples, batch_size, seed, start_step=0):
         return tf.data.Dataset.from_tensor_slices(tf.reshape(order, [steps, batch_size]))
 
     first_epoch, skipped = divmod(start_step, steps)
-    return (
+    stream = (
         tf.data.Dataset.range(first_epoch, tf.int64.max)
         .flat_map(index_batches)
         .skip(skipped)
         .map(_gather_from(examples))
-        .prefetch(tf.data.AUTOTUNE)
     )
+    if crop_flip:
+        stream = stream.enumerate(start_step).map(
+            lambda step, batch: (_crop_flip(batch[0], tf.stack([seed, step])), batch[1])
+        )
+    return stream.prefetch(tf.data.AUTOTUNE)
 
 
 def batches(examples, batch_size):
@@ -182,6 +201,20 @@ def batches(examples, batch_size):
     _at_least("batch_size", batch_size, 1)
     indices = tf.data.Dataset.range(len(examples)).batch(batch_size)
     return indices.map(_gather_from(examples)).prefetch(tf.data.AUTOTUNE)
+
+
+def _crop_flip(pixels, seed):
+    """Shifts and mirrors each image at random; `seed` is a stateless seed, int64 [2]."""
+    n, height, width, _ = pixels.shape
+    corner_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
+    corners = tf.random.stateless_uniform([2, n], corner_seed, 0, 2 * PADDING + 1, tf.int32)
+    rows = corners[0][:, tf.newaxis] + tf.range(height)
+    columns = corners[1][:, tf.newaxis] + tf.range(width)
+    flips = tf.random.stateless_uniform([n, 1], flip_seed) < 0.5
+    columns = tf.where(flips, tf.reverse(columns, [1]), columns)
+    padded = tf.pad(pixels, [[0, 0], [PADDING, PADDING], [PADDING, PADDING], [0, 0]])
+    padded = tf.gather(padded, rows, axis=1, batch_dims=1)
+    return tf.gather(padded, columns, axis=2, batch_dims=1)
 
 
 def _at_least(name, value, least):

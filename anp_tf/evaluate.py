@@ -15,6 +15,7 @@ CHANGEABLE = (
     "epsilon",
     "eval_attack_steps",
     "eval_attack_step_size",
+    "eval_samples",
 )
 
 

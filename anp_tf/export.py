@@ -3,8 +3,7 @@
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.pruning import slim
-from anp_tf.serving import export_saved_model
+from anp_tf.release import release
 from anp_tf.workdir import Workdir
 
 
@@ -17,10 +16,7 @@ def define_flags():
 def main():
     given = flags.FLAGS
     workdir = Workdir(cli.workdir())
-    network = workdir.load_network()
-    path = export_saved_model(
-        slim(network), given.output or workdir.path / "saved_model", given.version
-    )
+    path = release(workdir, given.output or workdir.path / "saved_model", given.version)
     cli.say_exported(path)
 
 

@@ -16,6 +16,21 @@ def cross_entropy(logits, labels):
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _at_least_float32(logits))
 
 
+def divergence(logits, reference):
+    """KL(softmax(reference) || softmax(logits)) of each example, in float32 at least.
+
+    Args:
+        logits: Tensor [batch, classes].
+        reference: Tensor [batch, classes], logits too.
+
+    Returns:
+        Tensor [batch], in nats, at least 0 up to rounding.
+    """
+    log_p = tf.nn.log_softmax(_at_least_float32(reference))
+    log_q = tf.nn.log_softmax(_at_least_float32(logits))
+    return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
+
+
 def layer_vulnerability(clean, adversarial):
     """Mean |z_l(x) - z_l(x')| of one layer over batch and features (Madaan et al. 2020, sec. 3).
 

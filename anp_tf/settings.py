@@ -6,6 +6,9 @@ import math
 import types
 import typing
 
+from anp_tf.attacks import PGD
+from anp_tf.data import AUGMENTATIONS
+from anp_tf.layers import MASKS
 from anp_tf.methods import METHODS
 from anp_tf.models import NETWORKS
 
@@ -27,6 +30,7 @@ class Settings:
     data_dir: str | None = option(None, "TFDS data directory; else TFDS_DATA_DIR, else ~/tensorflow_datasets")  # fmt: skip # noqa: E501
     limit_train_examples: int | None = option(None, "use only so many training images")
     limit_test_examples: int | None = option(None, "use only so many test images")
+    augmentation: str = option("auto", "of training images: none, crop_flip, or auto: crop_flip for CIFAR")  # fmt: skip # noqa: E501
     validation_examples: int = option(1000, "training images set aside to choose the best epoch (at most a fifth)")  # fmt: skip # noqa: E501
     network: str = option("lenet5_caffe", f"one of {', '.join(NETWORKS)}")
     width_multiplier: float = option(1.0, "scales the widths of the network")
@@ -43,13 +47,28 @@ class Settings:
     decay_factor: float = option(0.1, "step: factor by which they fall")
     peak_at: float = option(0.4, "one_cycle: share of the steps at which the weights' rate peaks")
     mask_decay_at: float = option(0.8, "one_cycle: share of the steps from which the masks' rate falls")  # fmt: skip # noqa: E501
+    mask_freeze_at: float = option(1.0, "share of the steps from which the masks are fixed, and their rate 0")  # fmt: skip # noqa: E501
     weight_decay: float = option(1e-4, "coefficient of half the squared weights")
     adversarial_weight: float = option(2.0, "w, weight of the adversarial against the clean loss")
-    beta: float | None = option(None, "weight of the masks' KL/N; default 4 for anp_vs, 1 for bp")
+    beta: float | None = option(None, "weight of KL/N, of masks or random weights; default 4 for anp and anp_vs, 1 for bp, 0.01 for at_bnn")  # fmt: skip # noqa: E501
+    kl_flops_exponent: float = option(0.0, "a unit's KL counts by its share of the FLOPs to this power; 0 is the paper's")  # fmt: skip # noqa: E501
     vulnerability_weight: float = option(1e-3, "lambda, weight of the vulnerability")
-    posterior: str = option("kumaraswamy", "of the masks: kumaraswamy or beta")
-    initial_a: float = option(2.0, "where the masks' a_u starts; -1 keeps 24 % of units, 2 68 %")
+    trades_beta: float = option(6.0, "trades: beta_T, weight of the divergence of the predictions")
+    prior_scale: float = option(1.0, "at_bnn: deviation of the prior of the weights")
+    initial_rho: float = option(-3.0, "at_bnn: where the weights' rho starts")
+    target_sparsity: float = option(0.8, "admm, magnitude: share of the weights that are cut")
+    granularity: str = option(
+        "weight", "magnitude: cut single weights (weight) or filters (filter)"
+    )
+    prune_until: float = option(0.5, "admm, magnitude: share of the steps after which all is cut")
+    prune_updates: int = option(20, "admm, magnitude: updates up to then")
+    mask: str = option("beta_bernoulli", f"of methods that learn masks: one of {', '.join(MASKS)}")
+    posterior: str = option("kumaraswamy", "of beta_bernoulli masks: kumaraswamy or beta")
+    initial_a: float = option(
+        2.0, "where a_u of beta_bernoulli masks starts; -1 keeps 24 % of units, 2 68 %"
+    )
     epsilon: float = option(0.3, "radius of the attack's L-infinity ball, in pixel units")
+    attack: str = option("pgd", "in training: pgd or fgsm")
     attack_steps: int = option(20, "PGD steps in training")
     attack_step_size: float = option(0.01, "length of a PGD step in training, in pixel units")
     epsilon_warmup_epochs: float = option(2.0, "epochs over which the attack grows from 0")
@@ -57,6 +76,7 @@ class Settings:
     validation_attack_steps: int = option(10, "PGD steps on the validation images, each of 2.5 epsilon / steps")  # fmt: skip # noqa: E501
     eval_attack_steps: int = option(40, "PGD steps in the evaluation")
     eval_attack_step_size: float = option(0.01, "length of a PGD step in the evaluation")
+    eval_samples: int = option(10, "at_bnn: draws of the weights in the evaluation of sampled networks")  # fmt: skip # noqa: E501
     select: str = option("best", "the network kept: best (robust validation accuracy) or last")
     select_min_sparsity: float = option(0.0, "share of pruned units, 0 to 1, an epoch needs to be chosen as best")  # fmt: skip # noqa: E501
     seed: int = option(0, "of all randomness")
@@ -69,6 +89,10 @@ class Settings:
         one_of("network", self.network, NETWORKS)
         one_of("method", self.method, METHODS)
         one_of("posterior", self.posterior, ("kumaraswamy", "beta"))
+        one_of("mask", self.mask, MASKS)
+        one_of("attack", self.attack, ("pgd", "fgsm"))
+        one_of("augmentation", self.augmentation, AUGMENTATIONS)
+        one_of("granularity", self.granularity, ("weight", "filter"))
         one_of("schedule", self.schedule, ("step", "one_cycle"))
         one_of("select", self.select, ("best", "last"))
         for name in ("epsilon", "attack_step_size", "eval_attack_step_size"):
@@ -77,15 +101,23 @@ class Settings:
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
         for name in ("limit_train_examples", "limit_test_examples"):
             _in(name, getattr(self, name), lambda v: v is None or v >= 1, "at least 1")
-        for name in ("epochs", "keep_checkpoints"):
+        for name in ("epochs", "keep_checkpoints", "prune_updates", "eval_samples"):
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
-        for name in ("learning_rate", "mask_learning_rate", "decay_factor", "width_multiplier"):
+        for name in (
+            "learning_rate",
+            "mask_learning_rate",
+            "decay_factor",
+            "width_multiplier",
+            "prior_scale",
+        ):
             _in(name, getattr(self, name), lambda v: v > 0, "above 0")
         for name in (
             "validation_examples",
             "weight_decay",
             "adversarial_weight",
             "vulnerability_weight",
+            "kl_flops_exponent",
+            "trades_beta",
             "epsilon_warmup_epochs",
             "kl_warmup_epochs",
             "checkpoint_seconds",
@@ -94,10 +126,20 @@ class Settings:
         _in("seed", self.seed, lambda v: 0 <= v < 2**31, "in [0, 2**31)")
         for name in ("peak_at", "mask_decay_at"):
             _in(name, getattr(self, name), lambda v: 0 < v < 1, "in (0, 1)")
+        for name in ("prune_until", "mask_freeze_at"):
+            _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1]")
+        if self.schedule == "one_cycle" and self.mask_freeze_at <= self.mask_decay_at:
+            raise ValueError(
+                "--mask_freeze_at: expected a share above --mask_decay_at, received "
+                f"{self.mask_freeze_at} and {self.mask_decay_at}"
+            )
+        if self.attack == "fgsm" and METHODS[self.method].attack_class is not PGD:
+            raise ValueError(f"--attack: method {self.method} has an attack of its own, not fgsm")
         if self.beta is None:
             object.__setattr__(self, "beta", METHODS[self.method].default_beta)
         _in("beta", self.beta, lambda v: v is None or v >= 0, "at least 0")
-        _in("select_min_sparsity", self.select_min_sparsity, lambda v: 0 <= v < 1, "in [0, 1)")
+        for name in ("select_min_sparsity", "target_sparsity"):
+            _in(name, getattr(self, name), lambda v: 0 <= v < 1, "in [0, 1)")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and field.name != "checkpoint_seconds":
@@ -108,6 +150,13 @@ class Settings:
             lambda v: all(0 < share < 1 for share in v) and list(v) == sorted(v),
             "increasing shares in (0, 1)",
         )
+
+    @property
+    def crop_flip(self):
+        """Whether training images are shifted and mirrored at random."""
+        if self.augmentation == "auto":
+            return self.dataset.startswith("cifar")
+        return self.augmentation == "crop_flip"
 
     def flag_lines(self):
         """The record as the lines of a flagfile; options that are None are left out."""

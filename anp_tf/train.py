@@ -7,8 +7,8 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.evaluation import comparison, results_row, test_examples
 from anp_tf.methods import METHODS
-from anp_tf.pruning import slim
-from anp_tf.serving import export_saved_model, latest_version
+from anp_tf.release import release
+from anp_tf.serving import latest_version
 from anp_tf.training.progress import counting
 from anp_tf.training.run import train
 from anp_tf.workdir import Workdir
@@ -20,7 +20,7 @@ def define_flags():
         "method",
         "anp_vs",
         f"one of {', '.join(METHODS)}; or several, comma separated, which are trained in order, "
-        "those after `standard` from its network",
+        "each from the network that it starts from, if that is among those before",
     )
     cli.define_workdir("folder of the run; of several methods, a folder in it for each")
     cli.define("standard_epochs", None, "epochs of `standard` among several methods", int)
@@ -37,7 +37,7 @@ def main():
     for _, workdir in runs:
         print(workdir.results)
     if flags.FLAGS.export:
-        export(network, workdir, os.path.join(cli.workdir(), "saved_model"))
+        export(workdir, os.path.join(cli.workdir(), "saved_model"))
 
 
 def plan():
@@ -45,10 +45,9 @@ def plan():
     given = flags.FLAGS
     folder = cli.workdir()
     methods = [method.strip() for method in given.method.split(",")]
-    if given.standard_epochs is not None and (len(methods) == 1 or given.standard_epochs < 1):
+    if given.standard_epochs is not None and given.standard_epochs < 1:
         raise ValueError(
-            "--standard_epochs: expected a value at least 1, and several methods, received "
-            f"{given.standard_epochs} and --method={given.method}"
+            f"--standard_epochs: expected a value at least 1, received {given.standard_epochs}"
         )
     if len(methods) == 1:
         return [(cli.settings_from_flags(), Workdir(folder))]
@@ -57,8 +56,9 @@ def plan():
         changes = {"method": method}
         if method == "standard":
             changes["epochs"] = given.standard_epochs or given.epochs
-        elif "standard" in methods[:index] and not given.init_from:
-            changes["init_from"] = os.path.join(folder, "standard")
+        start = METHODS[method].starts_from if method in METHODS else None
+        if start in methods[:index] and not given.init_from:
+            changes["init_from"] = os.path.join(folder, start)
         workdir = Workdir(os.path.join(folder, method))
         runs.append((cli.settings_from_flags(**changes), workdir))
     return runs
@@ -73,11 +73,11 @@ def evaluated(settings, workdir, network):
     return row
 
 
-def export(network, workdir, directory):
+def export(workdir, directory):
     """Exports the slimmed network, unless the newest version is younger than the network."""
     path = latest_version(directory)
     if path is None or path.stat().st_mtime < workdir.network.stat().st_mtime:
-        path = export_saved_model(slim(network), directory)
+        path = release(workdir, directory)
     cli.say_exported(path)
 
 

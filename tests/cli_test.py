@@ -39,7 +39,11 @@ def cases(*table):
         ("method", "--method=anpvs", "--method: expected one of standard, .*did you mean anp_vs"),
         ("one of two methods", "--method=standard,at_all", "--method: .* received 'at_all'"),
         ("no method", "--method=", "--method: expected one of"),
-        ("network", "--network=lenet", "--network: expected one of lenet5_caffe, received 'lenet'"),
+        (
+            "network",
+            "--network=lenet",
+            "--network: expected one of lenet5_caffe, .*received 'lenet'",
+        ),
         ("flag", "--epsilom=0.3", r"Unknown command line flag 'epsilom'\. Did you mean: epsilon"),
         ("int", "--epochs=many", "flag --epochs=many: invalid literal for int"),
         ("int as float", "--epochs=1.5", "flag --epochs=1.5: invalid literal for int"),

@@ -1,5 +1,6 @@
 """Tests of anp_tf.data."""
 
+import collections
 import hashlib
 import os
 import shutil
@@ -395,6 +396,16 @@ def test_split_validation_is_a_partition_and_depends_on_the_seed_only(n, part, s
     assert (numbers(again.images) == chosen[1]).all()
 
 
+def test_skip_leaves_what_take_takes():
+    examples = numbered(7)
+    assert numbers(examples.skip(3).images).tolist() == [3, 4, 5, 6]
+    assert examples.skip(3).labels.tolist() == [3, 4, 5, 6]
+    assert len(examples.skip(0)) == 7
+    for n in (-1, 7):
+        with pytest.raises(data.DataError, match=f"n must be in 0 to 6, got {n}"):
+            examples.skip(n)
+
+
 def test_split_validation_differs_by_seed_and_is_spread_out():
     splits = [numbers(data.split_validation(numbered(1000), 100, s)[1].images) for s in range(20)]
     assert len({tuple(split) for split in splits}) == 20
@@ -468,6 +479,54 @@ def test_training_batches_are_pixels_with_their_labels():
         indices = numbers(pixels)
         assert (labels == indices % 7).all()
         assert (pixels == examples.images[indices] / np.float32(255)).all()
+
+
+@pytest.fixture(scope="module")
+def coloured():
+    rng = np.random.default_rng(5)
+    images = rng.integers(1, 256, (6, 10, 12, 3), np.uint8)
+    return data.Examples(images, np.arange(6, dtype=np.int32), 6)
+
+
+def augmented(examples, steps, seed=0, start_step=0):
+    stream = data.training_batches(examples, 3, seed, start_step, crop_flip=True)
+    return list(stream.take(steps).as_numpy_iterator())
+
+
+def views(image):
+    """Every crop of the image with 4 pixels of 0 around it, and its mirror image."""
+    padded = np.pad(image / np.float32(255), [(4, 4), (4, 4), (0, 0)])
+    crops = [padded[i : i + 10, j : j + 12] for i in range(9) for j in range(9)]
+    return crops + [crop[:, ::-1] for crop in crops]
+
+
+def test_augmented_images_are_crops_of_the_padded_image_and_mirrored(coloured):
+    seen = collections.defaultdict(set)
+    for pixels, labels in augmented(coloured, 150):
+        assert pixels.shape == (3, 10, 12, 3)
+        for image, label in zip(pixels, labels, strict=True):
+            found = [
+                k for k, view in enumerate(views(coloured.images[label])) if (view == image).all()
+            ]
+            assert len(found) == 1
+            seen[label].update(found)
+    every = np.array(sorted(set().union(*seen.values())))
+    assert len(every) > 140  # of 162, after 450 draws: 152 are expected
+    assert min(map(len, seen.values())) > 40
+    assert np.mean([view >= 81 for views in seen.values() for view in views]) == pytest.approx(
+        0.5, abs=0.1
+    )
+
+
+def test_an_augmented_stream_goes_on_where_it_stopped(coloured):
+    whole = augmented(coloured, 7, seed=3)
+    for start in (1, 4):
+        for (pixels, labels), (expected, expected_labels) in zip(
+            augmented(coloured, 7 - start, seed=3, start_step=start), whole[start:], strict=True
+        ):
+            np.testing.assert_array_equal(pixels, expected)
+            np.testing.assert_array_equal(labels, expected_labels)
+    assert not np.array_equal(augmented(coloured, 1, seed=4)[0][0], whole[0][0])
 
 
 def test_a_stream_can_be_read_again_from_its_start():

@@ -21,6 +21,16 @@ SMALL = {
     ],
     "evaluate": ["--limit_test_examples=100", "--eval_attack_steps=2"],
     "export": [],
+    "reproduce": [
+        "--methods=at",
+        "--limit_train_examples=300",
+        "--limit_test_examples=100",
+        "--epochs=1",
+        "--attack_steps=1",
+        "--validation_attack_steps=1",
+        "--eval_attack_steps=2",
+        "--width_multiplier=0.2",
+    ],
 }
 
 
@@ -52,11 +62,12 @@ def test_python_blocks(folder):
 
 def test_commands(folder):
     commands = re.findall(r"^python -m anp_tf\.(\w+) (.*)$", README, re.MULTILINE)
-    assert [name for name, _ in commands] == ["train", "evaluate", "export"]
+    assert [name for name, _ in commands] == ["train", "evaluate", "export", "reproduce"]
     for name, flags in commands:
         run(["-m", f"anp_tf.{name}", *flags.split(), *SMALL[name]], folder)
     assert (folder / "runs/mnist/anp_vs/results.json").exists()
     assert (folder / "served/mnist/1/saved_model.pb").exists()
+    assert "| `at` |" in (folder / "runs/mnist_cpu/table.md").read_text()
 
 
 def test_quickstart_command_uses_known_flags(folder):

@@ -2,5 +2,7 @@
 
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import FGSM, PGD, input_gradient
+from anp_tf.attacks.substitute import train_substitute
+from anp_tf.attacks.trades import TradesPGD
 
-__all__ = ["FGSM", "PGD", "Linf", "input_gradient"]
+__all__ = ["FGSM", "PGD", "Linf", "TradesPGD", "input_gradient", "train_substitute"]

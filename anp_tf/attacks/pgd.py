@@ -110,15 +110,17 @@ class PGD:
             moved = adversarial + step_size * self.norm.direction(gradient)
             return index + 1, project(moved)
 
-        start = project(self.norm.random_start(x, epsilon, seed)) if self.random_start else x
         _, adversarial = tf.while_loop(
             lambda index, _: index < self.steps,
             step,
-            (0, start),
+            (0, project(self._start(x, epsilon, seed))),
             maximum_iterations=self.steps,
             shape_invariants=(tf.TensorShape([]), x.shape),
         )
         return tf.stop_gradient(adversarial)
+
+    def _start(self, x, epsilon, seed):
+        return self.norm.random_start(x, epsilon, seed) if self.random_start else x
 
 
 class FGSM(PGD):

@@ -3,11 +3,15 @@
 from anp_tf.evaluation.latency import median_latency
 from anp_tf.evaluation.results import comparison, markdown_row, results_row, test_examples
 from anp_tf.evaluation.robustness import Robustness, evaluate_robustness
+from anp_tf.evaluation.sampled import SampledAccuracy, SampledNetwork, evaluate_sampled
 
 __all__ = [
     "Robustness",
+    "SampledAccuracy",
+    "SampledNetwork",
     "comparison",
     "evaluate_robustness",
+    "evaluate_sampled",
     "markdown_row",
     "median_latency",
     "results_row",

@@ -1,5 +1,8 @@
 """The results row of a network, and tables of rows."""
 
+import contextlib
+
+import numpy as np
 import rich.box
 import rich.table
 
@@ -7,7 +10,8 @@ from anp_tf import data
 from anp_tf.attacks import PGD
 from anp_tf.evaluation.latency import median_latency
 from anp_tf.evaluation.robustness import evaluate_robustness
-from anp_tf.layers import mask_layers
+from anp_tf.evaluation.sampled import evaluate_sampled
+from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost, slim, unit_sparsity
 from anp_tf.tables import as_text
@@ -51,19 +55,17 @@ def results_row(settings, network, examples, source=None, counter=None):
     def measure(title, attacked):
         batches = data.batches(examples, 250)
         arguments = (network, batches, attack, attacked, settings.seed)
-        if counter is None:
-            return evaluate_robustness(*arguments)
-        with counter(title, len(examples)) as progress:
+        with counter(title, len(examples)) if counter else contextlib.nullcontext() as progress:
             return evaluate_robustness(*arguments, progress=progress)
 
     white = measure(f"{settings.method}  white-box PGD-{attack.steps}", slimmed)
     black = source and measure(f"{settings.method}  black-box PGD-{attack.steps}", source)
-    dense_cost, slim_cost = cost(network), cost(slimmed)
     dense = NETWORKS[settings.network](
         input_shape=examples.image_shape,
         num_classes=examples.num_classes,
         width_multiplier=settings.width_multiplier,
     )
+    dense_cost, slim_cost = cost(dense), cost(slimmed)
     latency = {
         str(size): median_latency({"dense": dense, "slim": slimmed}, size) for size in (1, 256)
     }
@@ -79,18 +81,41 @@ def results_row(settings, network, examples, source=None, counter=None):
         "memory_percent": 100 * slim_cost.memory / dense_cost.memory,
         "flops_reduction": dense_cost.flops / slim_cost.flops,
         "sparsity_percent": unit_sparsity(network),
-        "weight_sparsity_percent": 100 * (1 - slim_cost.parameters / dense_cost.parameters),
+        "weight_sparsity_percent": 100 * (1 - kernel_weights(slimmed) / kernel_weights(dense)),
         "dense_parameter_bytes": dense_cost.parameter_bytes,
         "slim_parameter_bytes": slim_cost.parameter_bytes,
         "dense_flops": dense_cost.flops,
         "slim_flops": slim_cost.flops,
         "latency_milliseconds": latency,
+        **_sampled_figures(settings, network, examples, attack, counter),
         "black_box_source": None,
         "attack": f"PGD-{attack.steps}",
         "epsilon": attack.epsilon,
         "step_size": attack.step_size,
         "test_examples": white.examples,
         "seed": settings.seed,
+    }
+
+
+def kernel_weights(network):
+    """How many weights in the kernels of a network are not zero."""
+    kernels = [layer.kernel for layer in network.layers if hasattr(layer, "kernel")]
+    return sum(int(np.count_nonzero(np.asarray(kernel))) for kernel in kernels)
+
+
+def _sampled_figures(settings, network, examples, attack, counter):
+    """The accuracies when random weights are drawn, for the attack as well; {} without such."""
+    if not bayes_layers(network):
+        return {}
+    samples = settings.eval_samples
+    arguments = (network, data.batches(examples, 250), attack, samples, settings.seed)
+    title = f"{settings.method}  white-box PGD-{attack.steps}, {samples} draws"
+    with counter(title, len(examples)) if counter else contextlib.nullcontext() as progress:
+        sampled = evaluate_sampled(*arguments, progress=progress)
+    return {
+        "sampled_clean_accuracy": 100 * sampled.clean_accuracy,
+        "sampled_white_box_accuracy": 100 * sampled.adversarial_accuracy,
+        "sampled_draws": samples,
     }
 
 

@@ -1,7 +1,40 @@
-"""Bayesian masks as Keras layers."""
+"""Bayesian layers for Keras: masks, and layers with random weights."""
 
+from anp_tf.layers.bayes import BayesLayer, bayes_layers, sampled_weights
+from anp_tf.layers.bayes_batch_normalization import BayesBatchNormalization
+from anp_tf.layers.bayes_conv2d import BayesConv2D
+from anp_tf.layers.bayes_dense import BayesDense
 from anp_tf.layers.beta_bernoulli_dropout import BetaBernoulliDropout
+from anp_tf.layers.hard_concrete import HardConcrete
+from anp_tf.layers.information_bottleneck import InformationBottleneck
+from anp_tf.layers.log_normal_dropout import LogNormalDropout
 from anp_tf.layers.mask import BayesianMask, given_masks, mask_layers
 from anp_tf.layers.mask_summary import mask_summary
+from anp_tf.layers.unit_mask import UnitMask
 
-__all__ = ["BayesianMask", "BetaBernoulliDropout", "given_masks", "mask_layers", "mask_summary"]
+# The masks that are learned, by the names of the command lines.
+MASKS = {
+    "beta_bernoulli": BetaBernoulliDropout,
+    "hard_concrete": HardConcrete,
+    "information_bottleneck": InformationBottleneck,
+    "log_normal": LogNormalDropout,
+}
+
+__all__ = [
+    "MASKS",
+    "BayesBatchNormalization",
+    "BayesConv2D",
+    "BayesDense",
+    "BayesLayer",
+    "BayesianMask",
+    "BetaBernoulliDropout",
+    "HardConcrete",
+    "InformationBottleneck",
+    "LogNormalDropout",
+    "UnitMask",
+    "bayes_layers",
+    "given_masks",
+    "mask_layers",
+    "mask_summary",
+    "sampled_weights",
+]

@@ -7,7 +7,9 @@ class BayesianPruning(TrainingModel):
     """CE(x) + beta KL/N + decay for weights and masks, on clean images (Lee et al. 2018)."""
 
     uses_masks = True
+    learns_masks = True
     default_beta = 1.0
+    starts_from = "standard"
 
     def objective(self, terms):
         loss = terms.clean_loss + terms.kl + terms.decay

@@ -5,29 +5,43 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from anp_tf.layers import given_masks, mask_layers
+from anp_tf.attacks import PGD
+from anp_tf.layers import bayes_layers, given_masks, mask_layers
 from anp_tf.losses import cross_entropy, l2_decay, vulnerability
 from anp_tf.models import with_latents
 
 CLEAN = ("loss", "accuracy")
 NOT_FINITE = "The loss or its gradient is not finite"
+DROPOUTS = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+)
 ATTACKED = ("adversarial_loss", "adversarial_accuracy", "vulnerability")
 
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """What a method's losses are made of; every term is a scalar, a mean over the batch.
+    """What a method's losses are made of: float32, and scalars but for the logits.
 
     Attributes:
-        clean_loss: Float32, like all; cross-entropy of the clean images.
+        clean_loss: Cross-entropy of the clean images, a mean over the batch.
+        clean_logits: [batch, classes].
         adversarial_loss: Cross-entropy of the adversarial images; None without an attack.
+        adversarial_logits: [batch, classes]; None without an attack.
         vulnerability: Of the latent features; None without an attack.
-        kl: beta KL / N, with its warm-up; 0 without masks.
+        kl: beta KL / N of masks or random weights, with its warm-up; 0 without them.
         decay: Weight decay, and the weights' own regularizers.
     """
 
     clean_loss: tf.Tensor
+    clean_logits: tf.Tensor
     adversarial_loss: tf.Tensor | None
+    adversarial_logits: tf.Tensor | None
     vulnerability: tf.Tensor | None
     kl: tf.Tensor
     decay: tf.Tensor
@@ -40,9 +54,11 @@ class TrainingModel(keras.Model):
     adversarial images through the network with one shared draw of the masks, and applies both
     gradients, of the weights' loss and of the masks' loss, taken at the same point.
 
-    Subclasses implement `objective`, say by `uses_attack` and `uses_masks` what they need, and by
-    `default_beta` what the command line takes where no beta is given. All randomness is a function
-    of `seed` and the number of steps done.
+    Subclasses implement `objective` and say what they need: by `uses_attack`, `uses_masks` (and
+    `learns_masks`, where these are distributions) and `uses_random_weights`; by `default_beta` what
+    the command line takes where no beta is given; by `starts_from` the method whose network they
+    start from; by `attack_class` the attack they are defined with. All randomness is a function of
+    `seed` and the number of steps done.
 
     Args:
         network: Functional `keras.Model` from pixels [batch, ...] in [0, 1] to logits.
@@ -51,21 +67,31 @@ class TrainingModel(keras.Model):
         validation_attack: The attack of `evaluate` and of `fit`'s validation; None to validate on
             clean images only.
         adversarial_weight: Float, w: the adversarial loss counts w times the clean one.
-        beta: Float, at least 0; weight of the masks' divergence.
+        beta: Float, at least 0; weight of the divergence of the masks or the random weights.
+        kl_weights: Sequence of floats, a factor of the divergence of each mask, in the order of
+            `mask_layers`; None: 1 for all.
         vulnerability_weight: Float, at least 0; lambda, weight of the vulnerability.
         weight_decay: Float, at least 0; coefficient of half the squared weights.
         epsilon_warmup_steps: Integer; the attack grows linearly from 0 over so many steps.
         kl_warmup_steps: Integer; beta grows linearly from 0 over so many steps.
+        mask_freeze_step: Integer; from this step on the masks are those of inference, and a rate of
+            0 is to keep them so: the weights are tuned to the network that will be used. None:
+            never.
         seed: Integer.
 
     Raises:
-        ValueError: if the method needs an attack or masks and has none, if it has masks and needs
-            none, or if a mask adds its divergence to the loss by itself.
+        ValueError: if the method needs an attack, masks or random weights and has none, if it has
+            masks or random weights and needs none, or if a layer adds its divergence to the loss by
+            itself.
     """
 
     uses_attack = False
     uses_masks = False
+    learns_masks = False
+    uses_random_weights = False
     default_beta = 0.0
+    starts_from = None
+    attack_class = PGD
 
     def __init__(
         self,
@@ -75,25 +101,36 @@ class TrainingModel(keras.Model):
         validation_attack=None,
         adversarial_weight=2.0,
         beta=1.0,
+        kl_weights=None,
         vulnerability_weight=0.0,
         weight_decay=1e-4,
         epsilon_warmup_steps=0,
         kl_warmup_steps=0,
+        mask_freeze_step=None,
         seed=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         method = type(self).__name__
         self.masks = mask_layers(network)
-        if self.uses_masks and not self.masks:
-            raise ValueError(f"Method {method} trains masks, but `{network.name}` has no masks.")
-        if self.masks and not self.uses_masks:
-            raise ValueError(f"Method {method} trains no masks, but `{network.name}` has masks.")
-        for mask in self.masks:
-            if mask.kl_weight > 0:
+        random_weights = bayes_layers(network)
+        for kind, layers, used in (
+            ("masks", self.masks, self.uses_masks),
+            ("random weights", random_weights, self.uses_random_weights),
+        ):
+            if used and not layers:
                 raise ValueError(
-                    f"Method {method} weighs the divergence of the masks by beta / num_examples, "
-                    f"but mask `{mask.name}` has kl_weight={mask.kl_weight}. Expected 0."
+                    f"Method {method} trains {kind}, but `{network.name}` has no {kind}."
+                )
+            if layers and not used:
+                raise ValueError(
+                    f"Method {method} trains no {kind}, but `{network.name}` has {kind}."
+                )
+        for layer in self.masks + random_weights:
+            if layer.kl_weight > 0:
+                raise ValueError(
+                    f"Method {method} weighs the divergence by beta / num_examples, but layer "
+                    f"`{layer.name}` has kl_weight={layer.kl_weight}. Expected 0."
                 )
         if self.uses_attack and attack is None:
             raise ValueError(f"Method {method} trains on an attack. Received: attack=None")
@@ -104,15 +141,29 @@ class TrainingModel(keras.Model):
         self.validation_attack = validation_attack
         self.adversarial_weight = adversarial_weight
         self.beta = beta
+        self.kl_weights = [1.0] * len(self.masks) if kl_weights is None else list(kl_weights)
+        if len(self.kl_weights) != len(self.masks):
+            raise ValueError(
+                "Argument `kl_weights` must have a factor for each mask. "
+                f"Received: kl_weights={kl_weights} for {len(self.masks)} masks"
+            )
         self.vulnerability_weight = vulnerability_weight
         self.weight_decay = weight_decay
+        # Layers with a divergence, and the factor it counts by.
+        self.divergent = [(layer, 1.0) for layer in random_weights]
+        if self.learns_masks:
+            self.divergent += list(zip(self.masks, self.kl_weights, strict=True))
         self.epsilon_warmup_steps = epsilon_warmup_steps
         self.kl_warmup_steps = kl_warmup_steps
+        self.mask_freeze_step = mask_freeze_step
         self.seed = seed
-        # Batch statistics of a mixed batch would be neither the clean nor the adversarial ones.
-        self.one_pass = not any(
-            isinstance(layer, keras.layers.BatchNormalization)
-            for layer in network._flatten_layers(include_self=False)
+        layers = list(network._flatten_layers(include_self=False))
+        dropouts = [layer for layer in layers if isinstance(layer, DROPOUTS)]
+        self.random_layers = dropouts + random_weights
+        # Batch statistics of a mixed batch would be neither the clean nor the adversarial ones, and
+        # dropout would drop other features in each half.
+        self.one_pass = not dropouts and not any(
+            isinstance(layer, keras.layers.BatchNormalization) for layer in layers
         )
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
         of_masks = {id(variable) for variable in self.mask_variables}
@@ -124,6 +175,11 @@ class TrainingModel(keras.Model):
     def objective(self, terms):
         """The losses of the weights and of the masks (None without masks), from `Terms`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `objective`.")
+
+    def mixed_loss(self, terms):
+        """(CE(x) + w CE(x')) / (1 + w)."""
+        w = self.adversarial_weight
+        return (terms.clean_loss + w * terms.adversarial_loss) / (1.0 + w)
 
     def compile(self, optimizer="adam", mask_optimizer=None, **kwargs):
         """As `keras.Model.compile`, with a second optimizer for the masks.
@@ -150,7 +206,7 @@ class TrainingModel(keras.Model):
         # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
         # masks' variables among the others.
         self.optimizer.build(self.weight_variables)
-        if self.uses_masks:
+        if self.mask_variables:
             if mask_optimizer is None or mask_optimizer is self.optimizer:
                 raise ValueError(
                     f"Method {type(self).__name__} needs an optimizer of its own for the masks. "
@@ -158,6 +214,20 @@ class TrainingModel(keras.Model):
                 )
             self.mask_optimizer = keras.optimizers.get(mask_optimizer)
             self.mask_optimizer.build(self.mask_variables)
+
+    def fit(self, *args, callbacks=None, **kwargs):
+        """As `keras.Model.fit`, with the method's own callbacks before the given ones."""
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [*self.callbacks(), *(callbacks or [])]
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def callbacks(self):
+        """The callbacks that the method needs; a `CallbackList` given to `fit` must have them."""
+        return []
+
+    def state_variables(self):
+        """Variables besides the network's and the optimizers' that a checkpoint must hold."""
+        return []
 
     @property
     def metrics(self):
@@ -185,10 +255,11 @@ class TrainingModel(keras.Model):
                 scale = _warm(step, self.epsilon_warmup_steps)
                 adversarial = self.attack(self.network, x, y, seed=attack_seed, scale=scale)
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
-            terms = self._terms(x, adversarial, y, mask_seed, step)
+            draws = self._draws(tf.shape(x)[0], mask_seed, step, fixed)
+            terms = self._terms(x, adversarial, y, draws, step)
             weight_loss, mask_loss = self.objective(terms)
         pairs = [(self.optimizer, self.weight_variables, weight_tape, weight_loss)]
-        if self.uses_masks:
+        if self.mask_variables:
             pairs.append((self.mask_optimizer, self.mask_variables, mask_tape, mask_loss))
         # Gradients are summed over replicas, and every term is a mean over the replica's batch.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -213,15 +284,23 @@ class TrainingModel(keras.Model):
         names = CLEAN if adversarial is None else CLEAN + ATTACKED
         return {name: self.means[name].result() for name in names}
 
-    def _terms(self, x, adversarial, y, mask_seed, step):
+    def _draws(self, batch_size, seed, step, fixed):
+        """The masks of a step: a draw each, or what they are `fixed` to."""
         draws = {
-            mask: mask.training_mask(tf.shape(x)[0], tf.random.fold_in(mask_seed, index))
+            mask: mask.training_mask(batch_size, tf.random.fold_in(seed, index))
             for index, mask in enumerate(self.masks)
         }
+        if self.mask_freeze_step is None:
+            return draws
+        frozen = tf.cast(step, tf.int64) >= self.mask_freeze_step
+        return {mask: tf.where(frozen, fixed[mask], draw) for mask, draw in draws.items()}
+
+    def _terms(self, x, adversarial, y, draws, step):
         forward = self._forward(x, adversarial, y, draws, training=True)
-        kl = tf.add_n([mask.kl() for mask in self.masks]) if self.masks else tf.constant(0.0)
-        if self.masks:
-            self.means["kl"].update_state(kl)
+        kl = tf.constant(0.0)
+        for layer, factor in self.divergent:
+            kl += factor * layer.kl()
+        self.means["kl"].update_state(kl)
         kl_weight = self.beta / self.num_examples * _warm(step, self.kl_warmup_steps)
         decay = self.weight_decay * l2_decay(self.weight_variables)
         for variable in self.weight_variables:
@@ -231,26 +310,24 @@ class TrainingModel(keras.Model):
         return Terms(*(None if term is None else tf.cast(term, tf.float32) for term in terms))
 
     def _forward(self, x, adversarial, y, masks, training):
-        """Runs the images under the masks, updates the metrics, returns `Terms`' first three."""
+        """Runs the images under the masks, updates the metrics, returns `Terms`' first five."""
         if adversarial is None:
             with given_masks(masks):
-                return self._score("", self.network(x, training=training), y), None, None
+                logits = self.network(x, training=training)
+            return self._score("", logits, y), logits, None, None, None
         (latents, logits), (other_latents, other_logits) = self._both(
             x, adversarial, masks, training
         )
         distortion = vulnerability(latents, other_latents)
         self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
-        return (
-            self._score("", logits, y),
-            self._score("adversarial_", other_logits, y),
-            distortion,
-        )
+        clean_loss = self._score("", logits, y)
+        adversarial_loss = self._score("adversarial_", other_logits, y)
+        return clean_loss, logits, adversarial_loss, other_logits, distortion
 
     def _both(self, x, adversarial, masks, training):
         """(latents, logits) of the clean and of the adversarial images, under the same masks."""
         if not self.one_pass:
-            with given_masks(masks):
-                return [self.latent_network(half, training=training) for half in (x, adversarial)]
+            return self._one_after_the_other(x, adversarial, masks, training)
         # A mask per example is repeated for the second half of the batch.
         masks = {
             layer: tf.concat([mask, mask], 0) if mask.shape.rank == 2 else mask
@@ -262,6 +339,16 @@ class TrainingModel(keras.Model):
         return [
             keras.tree.pack_sequence_as(outputs, list(half)) for half in zip(*halves, strict=True)
         ]
+
+    def _one_after_the_other(self, x, adversarial, masks, training):
+        """`_both` in two passes, of which the second repeats the draws of the first."""
+        seeds = [layer.seed_generator.state for layer in self.random_layers]
+        start = [tf.identity(seed) for seed in seeds]
+        with given_masks(masks):
+            clean = self.latent_network(x, training=training)
+            for seed, value in zip(seeds, start, strict=True):
+                seed.assign(value)
+            return clean, self.latent_network(adversarial, training=training)
 
     def _score(self, prefix, logits, y):
         losses = cross_entropy(logits, y)
@@ -278,8 +365,9 @@ class TrainingModel(keras.Model):
         names = CLEAN if self.attack is None else CLEAN + ATTACKED
         logs = {name: self.means[name].result() for name in names}
         logs["learning_rate"] = tf.convert_to_tensor(self.optimizer.learning_rate)
-        if self.masks:
+        if self.divergent:
             logs["kl"] = self.means["kl"].result()
+        if self.masks:
             units = tf.concat(list(fixed.values()), 0)
             logs["sparsity"] = tf.reduce_mean(tf.cast(tf.equal(units, 0.0), tf.float32))
         if self.mask_optimizer is not None:

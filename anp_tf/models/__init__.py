@@ -2,7 +2,10 @@
 
 from anp_tf.models.latents import with_latents
 from anp_tf.models.lenet import lenet5_caffe
+from anp_tf.models.resnet import resnet18
+from anp_tf.models.substitute import substitute_network
+from anp_tf.models.vgg import vgg16
 
-NETWORKS = {"lenet5_caffe": lenet5_caffe}
+NETWORKS = {"lenet5_caffe": lenet5_caffe, "vgg16": vgg16, "resnet18": resnet18}
 
-__all__ = ["NETWORKS", "lenet5_caffe", "with_latents"]
+__all__ = ["NETWORKS", "lenet5_caffe", "resnet18", "substitute_network", "vgg16", "with_latents"]

@@ -3,7 +3,13 @@
 import keras
 
 
-def lenet5_caffe(mask=None, input_shape=(28, 28, 1), num_classes=10, width_multiplier=1.0):
+def lenet5_caffe(
+    mask=None,
+    input_shape=(28, 28, 1),
+    num_classes=10,
+    width_multiplier=1.0,
+    layers=keras.layers,
+):
     """Two 5x5 convolutions of 20 and 50 channels and dense layers of 500 and `num_classes` units.
 
     Each convolution is followed by a mask, ReLU and 2x2 max-pooling. The flattened features have a
@@ -15,6 +21,7 @@ def lenet5_caffe(mask=None, input_shape=(28, 28, 1), num_classes=10, width_multi
         input_shape: Height, width and channels of an image; pixels are in [0, 1].
         num_classes: Integer, number of logits.
         width_multiplier: Float, positive; scales the 20, 50 and 500 units.
+        layers: Namespace that `Conv2D` and `Dense` are taken from.
 
     Returns:
         A functional `keras.Model` from pixels [batch, *input_shape] to logits [batch, num_classes].
@@ -27,12 +34,12 @@ def lenet5_caffe(mask=None, input_shape=(28, 28, 1), num_classes=10, width_multi
     pixels = keras.Input(input_shape, name="pixels")
     x = pixels
     for index, filters in ((1, conv1), (2, conv2)):
-        x = keras.layers.Conv2D(filters, 5, name=f"conv{index}")(x)
+        x = layers.Conv2D(filters, 5, name=f"conv{index}")(x)
         x = masked(x, f"conv{index}_mask")
         x = keras.layers.ReLU(name=f"relu{index}")(x)
         x = keras.layers.MaxPooling2D(2, name=f"pool{index}")(x)
     x = masked(keras.layers.Flatten(name="flatten")(x), "flatten_mask")
-    x = masked(keras.layers.Dense(hidden, name="dense1")(x), "dense1_mask")
+    x = masked(layers.Dense(hidden, name="dense1")(x), "dense1_mask")
     x = keras.layers.ReLU(name="relu3")(x)
-    logits = keras.layers.Dense(num_classes, name="logits")(x)
+    logits = layers.Dense(num_classes, name="logits")(x)
     return keras.Model(pixels, logits, name="lenet5_caffe")

@@ -9,7 +9,7 @@ import numpy as np
 import rich.box
 import rich.table
 
-from anp_tf.layers import BayesianMask, mask_layers
+from anp_tf.layers import BayesianMask, BayesLayer, mask_layers
 from anp_tf.pruning.graph import graph_of
 from anp_tf.tables import as_text
 
@@ -45,7 +45,8 @@ class Cost:
         parameter_bytes: Bytes of these weights.
         memory: The count of the ANP paper, in numbers: a convolution
             `k * k * c_in * (h_out * w_out + c_out)`, and `2 * c_out` more with batch normalisation;
-            a dense layer `inputs * outputs + outputs`, and `2 * inputs` more with it.
+            a dense layer `inputs * outputs + outputs`, and `2 * inputs` more with it. A random
+            weight counts as two numbers.
     """
 
     layers: tuple[LayerCost, ...]
@@ -104,25 +105,27 @@ def cost(model):
             not known, or if the size of an output is not known.
     """
     multiply_adds, memory = collections.Counter(), {}
-    layers, normalised = {}, set()
+    layers, normalised = {}, {}
     for node, origin in _calls(model):
         layer = node.layer
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
             positions = _positions(node)
             multiply_adds[layer] += math.prod(layer.kernel.shape) * positions
-            memory.setdefault(layer, _paper_memory(layer, positions))
+            # A random weight is stored as a mean and a deviation.
+            numbers = 2 if isinstance(layer, BayesLayer) else 1
+            memory.setdefault(layer, numbers * _paper_memory(layer, positions))
         elif any("kernel" in weight.name for weight in getattr(layer, "weights", ())):
             raise ValueError(
                 "`cost` knows the multiply-adds of Conv2D and Dense layers only. Received: layer "
                 f"`{layer.name}` ({type(layer).__name__})"
             )
         elif isinstance(layer, keras.layers.BatchNormalization) and origin is not None:
-            normalised.add(origin)
+            normalised[origin] = 2 if isinstance(layer, BayesLayer) else 1
         if getattr(layer, "weights", ()) and not isinstance(layer, BayesianMask):
             layers[layer] = None  # a set that keeps the order
-    for layer in normalised:
+    for layer, numbers in normalised.items():
         is_dense = isinstance(layer, keras.layers.Dense)
-        memory[layer] += 2 * layer.kernel.shape[-2 if is_dense else -1]
+        memory[layer] += numbers * 2 * layer.kernel.shape[-2 if is_dense else -1]
     return Cost(
         tuple(
             LayerCost(
@@ -149,6 +152,17 @@ def unit_sparsity(model):
     """
     active = [np.asarray(mask.active_units()) for mask in mask_layers(model)]
     return 100.0 * float(1 - np.concatenate(active).mean()) if active else 0.0
+
+
+def linear_origins(model):
+    """For each call of a mask, the mask and the Conv2D or Dense whose output it gets.
+
+    On the way there may be normalisations, activations, poolings and the like. Yields (mask, layer
+    or None).
+    """
+    for node, origin in _calls(model):
+        if isinstance(node.layer, BayesianMask):
+            yield node.layer, origin
 
 
 def _calls(model):

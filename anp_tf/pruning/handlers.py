@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from anp_tf.layers import BayesianMask
+from anp_tf.pruning.activations import ELEMENTWISE, is_any, is_not_negative, is_one, passes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +54,22 @@ class _PerChannel:
         return live
 
     def needs(self, node, live, needed):
-        """Which input channels are read, given the live inputs and the needed outputs."""
+        """Which channels of an input are read, given its live ones and the needed outputs."""
         return needed
 
-    def build(self, node, source, needed, call):
-        """The output as `Slimmed`, with at least the needed channels."""
+    def keeps(self, node, *kept):
+        """The channels of the inputs and the output, more of them where they do not match yet."""
+        return [np.logical_or.reduce(kept)] * len(kept)
+
+    def build(self, node, call, kept, source):
+        """The output as `Slimmed`, with the kept channels, given the inputs as `Slimmed`."""
         require(self._passes, source, describe(node.layer))
         return dataclasses.replace(source, tensor=call(copy_layer(node.layer), node), foldable=None)
 
 
 class _Dropout(_PerChannel):
-    def build(self, node, source, needed, call):
-        result = super().build(node, source, needed, call)
+    def build(self, node, call, kept, source):
+        result = super().build(node, call, kept, source)
         return dataclasses.replace(result, foldable=source.foldable)
 
 
@@ -73,21 +78,21 @@ class _Activation(_PerChannel):
         super().__init__(None)
 
     def knows(self, node):
-        return _activation_passes(node.layer) is not None
+        return passes(node.layer) is not None
 
-    def build(self, node, source, needed, call):
-        handler = _PerChannel(_activation_passes(node.layer))
-        return handler.build(node, source, needed, call)
+    def build(self, node, call, kept, source):
+        handler = _PerChannel(passes(node.layer))
+        return handler.build(node, call, kept, source)
 
 
 class _Mask(_PerChannel):
     def __init__(self):
-        super().__init__(_is_any)
+        super().__init__(is_any)
 
     def live(self, node, live):
         return live & np.asarray(node.layer.active_units())
 
-    def build(self, node, source, needed, call):
+    def build(self, node, call, kept, source):
         factor = np.asarray(node.layer.inference_mask(), np.float64)[source.kept]
         if source.foldable is None:
             return dataclasses.replace(source, factor=source.factor * factor, mask=node.layer.name)
@@ -103,7 +108,7 @@ class _Linear(_PerChannel):
     """A convolution or dense layer: each output reads all live inputs."""
 
     def __init__(self, width):
-        super().__init__(_is_any)
+        super().__init__(is_any)
         self._width = width  # the name of the argument for the number of outputs
 
     def knows(self, node):
@@ -117,11 +122,15 @@ class _Linear(_PerChannel):
     def needs(self, node, live, needed):
         return live & needed.any()
 
-    def build(self, node, source, needed, call):
-        layer = node.layer
-        if layer.activation not in _ELEMENTWISE:
-            needed = np.ones_like(needed)
-        kept = np.flatnonzero(needed) if needed.any() else np.array([0])
+    def keeps(self, node, source, kept):
+        if node.layer.activation not in ELEMENTWISE:
+            kept = np.ones_like(kept)
+        elif not kept.any():
+            kept = np.arange(len(kept)) == 0
+        return source, kept
+
+    def build(self, node, call, kept, source):
+        layer, kept = node.layer, np.flatnonzero(kept)
         kernel, *bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
         kernel = kernel[..., source.kept, :][..., kept] * source.factor[:, np.newaxis]
         copy = copy_layer(layer, **{self._width: len(kept)})
@@ -147,7 +156,7 @@ class _BatchNormalization(_PerChannel):
         deviation = np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon)
         return live | (beta != gamma * np.asarray(layer.moving_mean) / deviation)
 
-    def build(self, node, source, needed, call):
+    def build(self, node, call, kept, source):
         require(self._passes, source, describe(node.layer))
         copy = copy_layer(node.layer)
         tensor = call(copy, node)
@@ -160,7 +169,7 @@ class _Flatten(_PerChannel):
     """Channel c at position p becomes channel p * channels + c."""
 
     def __init__(self):
-        super().__init__(_is_any)
+        super().__init__(is_any)
 
     def knows(self, node):
         return super().knows(node) and None not in node.inputs[0].shape[1:]
@@ -171,67 +180,57 @@ class _Flatten(_PerChannel):
     def needs(self, node, live, needed):
         return needed.reshape(_positions(node), -1).any(axis=0)
 
-    def build(self, node, source, needed, call):
-        result = super().build(node, source, needed, call)
+    def keeps(self, node, source, kept):
+        if not kept.any():
+            kept = np.tile(source, _positions(node))
+        return source | self.needs(node, source, kept), kept
+
+    def build(self, node, call, kept, source):
+        result = super().build(node, call, kept, source)
         starts = np.arange(_positions(node)) * width(node.inputs[0])
-        kept = (starts[:, np.newaxis] + source.kept).ravel()
+        there = (starts[:, np.newaxis] + source.kept).ravel()
         factor = np.tile(source.factor, len(starts))
-        chosen = np.flatnonzero(needed[kept])
-        if not 0 < len(chosen) < len(kept):
-            return dataclasses.replace(result, kept=kept, factor=factor)
+        chosen = np.flatnonzero(kept[there])
+        if len(chosen) == len(there):
+            return dataclasses.replace(result, kept=there, factor=factor)
         tensor = keras.ops.take(result.tensor, chosen.astype(np.int32), axis=-1)
-        return dataclasses.replace(result, tensor=tensor, kept=kept[chosen], factor=factor[chosen])
+        return dataclasses.replace(result, tensor=tensor, kept=there[chosen], factor=factor[chosen])
 
 
-def _is_any(factor):
-    return True
+class _Add(_PerChannel):
+    """The sum of tensors that have the same channels."""
 
+    def __init__(self):
+        super().__init__(is_any)
 
-def _is_not_negative(factor):
-    return np.all(factor >= 0)
+    def knows(self, node):
+        return len({width(tensor) for tensor in node.inputs}) == 1
 
+    def live(self, node, *live):
+        return np.logical_or.reduce(live)
 
-def _is_zero_or_one(factor):
-    return np.all((factor == 0) | (factor == 1))
+    def build(self, node, call, kept, source, *others):
+        if any(not np.array_equal(source.factor, other.factor) for other in others):
+            for summand in (source, *others):
+                require(is_one, summand, f"{describe(node.layer)}, a sum of unequal factors")
+        return super().build(node, call, kept, source)
 
-
-def is_one(factor):
-    return np.all(factor == 1)
-
-
-# Activations with f(0) = 0, and the factors that pass them.
-_PASSES = {
-    keras.activations.linear: _is_any,
-    keras.activations.relu: _is_not_negative,
-    keras.activations.leaky_relu: _is_not_negative,
-} | dict.fromkeys(
-    (
-        keras.activations.elu,
-        keras.activations.gelu,
-        keras.activations.relu6,
-        keras.activations.selu,
-        keras.activations.silu,
-        keras.activations.softsign,
-        keras.activations.tanh,
-    ),
-    _is_zero_or_one,
-)
-_ELEMENTWISE = {*_PASSES, keras.activations.sigmoid, keras.activations.softplus}
 
 _HANDLERS = {
     keras.layers.Activation: _Activation(),
-    keras.layers.AveragePooling2D: _PerChannel(_is_any),
+    keras.layers.Add: _Add(),
+    keras.layers.AveragePooling2D: _PerChannel(is_any),
     keras.layers.BatchNormalization: _BatchNormalization(),
     keras.layers.Conv2D: _Linear("filters"),
     keras.layers.Dense: _Linear("units"),
-    keras.layers.Dropout: _Dropout(_is_any),
+    keras.layers.Dropout: _Dropout(is_any),
     keras.layers.Flatten: _Flatten(),
-    keras.layers.GlobalAveragePooling2D: _PerChannel(_is_any),
-    keras.layers.GlobalMaxPooling2D: _PerChannel(_is_not_negative),
-    keras.layers.LeakyReLU: _PerChannel(_is_not_negative),
-    keras.layers.MaxPooling2D: _PerChannel(_is_not_negative),
+    keras.layers.GlobalAveragePooling2D: _PerChannel(is_any),
+    keras.layers.GlobalMaxPooling2D: _PerChannel(is_not_negative),
+    keras.layers.LeakyReLU: _PerChannel(is_not_negative),
+    keras.layers.MaxPooling2D: _PerChannel(is_not_negative),
     keras.layers.ReLU: _Activation(),
-    keras.layers.SpatialDropout2D: _Dropout(_is_any),
+    keras.layers.SpatialDropout2D: _Dropout(is_any),
 }
 _MASK = _Mask()
 
@@ -241,22 +240,14 @@ def handler_of(node):
     if isinstance(node.layer, BayesianMask):
         return _MASK
     handler = _HANDLERS.get(type(node.layer))
-    known = handler is not None and len(node.inputs) == 1 and handler.knows(node)
-    return handler if known else None
+    if handler is None or (len(node.inputs) > 1 and not isinstance(handler, _Add)):
+        return None
+    return handler if handler.knows(node) else None
 
 
-def _activation_passes(layer):
-    """The predicate of the factors that pass an activation layer; None if f(0) is not 0."""
-    if isinstance(layer, keras.layers.Activation):
-        return _PASSES.get(layer.activation)
-    if layer.max_value is None and layer.threshold == 0:
-        return _is_not_negative
-    return _is_zero_or_one if layer.threshold * layer.negative_slope == 0 else None
-
-
-def require(passes, source, place):
+def require(passing, source, place):
     """Raises a `ValueError` if the factor of `source` cannot pass; `place` says where it is."""
-    if not passes(source.factor):
+    if not passing(source.factor):
         raise ValueError(
             f"The factors of mask `{source.mask}` can be folded neither into the layer before the "
             "mask nor into one after it: expected a convolution or dense layer, reached through "

@@ -46,19 +46,31 @@ def schedules(settings, total_steps):
     `step` is the paper's: both fall by `decay_factor` at the shares `decay_at` of the steps.
     `one_cycle`: the weights' rate rises linearly from 0 to `learning_rate` at `peak_at`, then falls
     to 0; the masks' rate is constant up to `mask_decay_at`, then falls to 0.
+
+    Where the masks are fixed, from `mask_freeze_at` on, their rate is 0 under both.
     """
     weights, masks = settings.learning_rate, settings.mask_learning_rate
+    freeze = settings.mask_freeze_at * total_steps
     if settings.schedule == "one_cycle":
         peak, decay = settings.peak_at * total_steps, settings.mask_decay_at * total_steps
         return (
             PiecewiseLinear([0, peak, total_steps], [0, weights, 0]),
-            PiecewiseLinear([decay, total_steps], [masks, 0]),
+            PiecewiseLinear([decay, freeze], [masks, 0]),
         )
-    if not settings.decay_at:
-        return PiecewiseLinear([0], [weights]), PiecewiseLinear([0], [masks])
-    boundaries = [round(share * total_steps) for share in settings.decay_at]
-    factors = [settings.decay_factor**k for k in range(len(boundaries) + 1)]
-    return tuple(
-        keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, [rate * f for f in factors])
-        for rate in (weights, masks)
+    falls = [round(share * total_steps) for share in settings.decay_at]
+    factors = [settings.decay_factor**k for k in range(len(falls) + 1)]
+    mask_falls, mask_rates = falls, [masks * factor for factor in factors]
+    if settings.mask_freeze_at < 1:
+        before = [step for step in falls if step < freeze]
+        mask_falls = [*before, round(freeze)]
+        mask_rates = [*mask_rates[: len(before) + 1], 0.0]
+    return (
+        _piecewise_constant(falls, [weights * factor for factor in factors]),
+        _piecewise_constant(mask_falls, mask_rates),
     )
+
+
+def _piecewise_constant(boundaries, rates):
+    if not boundaries:
+        return PiecewiseLinear([0], rates)
+    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)

@@ -1,29 +1,60 @@
 """The losses of each method, by hand."""
 
+import types
+
+import keras
+import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
-from anp_tf.layers import BetaBernoulliDropout
+from anp_tf.layers import BayesConv2D, BayesDense, BetaBernoulliDropout, UnitMask
 from anp_tf.methods import METHODS, Terms
 from anp_tf.models import lenet5_caffe
 
 TERMS = Terms(
     clean_loss=tf.constant(2.0),
+    clean_logits=tf.constant([[0.0, np.log(3.0)], [0.0, 0.0]]),
     adversarial_loss=tf.constant(3.5),
+    adversarial_logits=tf.constant([[0.0, 0.0], [0.0, np.log(3.0)]]),
     vulnerability=tf.constant(0.25),
     kl=tf.constant(7.0),
     decay=tf.constant(0.125),
 )
+MIXED = (2.0 + 2 * 3.5) / 3
+# KL of (1/4, 3/4) from (1/2, 1/2), and of (1/2, 1/2) from (1/4, 3/4).
+DIVERGENCE = np.mean([np.log(2) - scipy.stats.entropy([0.25, 0.75]), 0.5 * np.log(4 / 3)])
 # w and lambda, loss of the weights, loss of the masks
 OBJECTIVES = [
     pytest.param("standard", 2.0, 0.5, 2.0 + 0.125, None, id="standard"),
     pytest.param("bp", 2.0, 0.5, 2.0 + 7 + 0.125, 2.0 + 7 + 0.125, id="bp"),
-    pytest.param(
-        "anp_vs", 2.0, 0.5, (2.0 + 2 * 3.5) / 3 + 0.5 * 0.25 + 0.125, 3.5 + 7.0, id="anp_vs"
-    ),
+    pytest.param("at", 2.0, 0.5, MIXED + 0.125, None, id="at"),
+    pytest.param("at", 0.0, 0.5, 2.0 + 0.125, None, id="at-w0"),
+    pytest.param("at_vs", 2.0, 0.5, MIXED + 0.5 * 0.25 + 0.125, None, id="at_vs"),
+    pytest.param("at_bnn", 2.0, 0.5, MIXED + 7.0, None, id="at_bnn"),
+    pytest.param("pretrained_at", 2.0, 0.5, MIXED + 0.125, None, id="pretrained_at"),
+    pytest.param("admm", 2.0, 0.5, MIXED + 0.125, None, id="admm-start"),
+    pytest.param("trades", 2.0, 0.5, 2.0 + 6 * DIVERGENCE + 0.125, None, id="trades"),
+    pytest.param("anp", 2.0, 0.5, MIXED + 0.125, 3.5 + 7.0, id="anp"),
+    pytest.param("anp_vs", 2.0, 0.5, MIXED + 0.5 * 0.25 + 0.125, 3.5 + 7.0, id="anp_vs"),
     pytest.param("anp_vs", 1.0, 0.0, (2.0 + 3.5) / 2 + 0.125, 3.5 + 7.0, id="anp_vs-w1"),
     pytest.param("anp_vs", 0.0, 4.0, 2.0 + 4.0 * 0.25 + 0.125, 3.5 + 7.0, id="anp_vs-w0"),
+    pytest.param("magnitude", 2.0, 0.5, MIXED + 0.125, None, id="magnitude"),
 ]
+# attack, masks, learned, random weights, starts from
+NEEDS = {
+    "standard": (False, False, False, False, None),
+    "bp": (False, True, True, False, "standard"),
+    "at": (True, False, False, False, None),
+    "at_vs": (True, False, False, False, None),
+    "at_bnn": (True, False, False, True, None),
+    "pretrained_at": (True, False, False, False, "standard"),
+    "admm": (True, False, False, False, "at"),
+    "trades": (True, False, False, False, None),
+    "anp": (True, True, True, False, "standard"),
+    "anp_vs": (True, True, True, False, "standard"),
+    "magnitude": (True, True, False, False, None),
+}
 
 
 def no_attack(network, x, y, seed=None, scale=1.0):
@@ -32,9 +63,14 @@ def no_attack(network, x, y, seed=None, scale=1.0):
 
 def model_of(method, **kwargs):
     method = METHODS[method]
-    mask = (lambda name: BetaBernoulliDropout(name=name)) if method.uses_masks else None
-    attack = no_attack if method.uses_attack else None
-    return method(lenet5_caffe(mask, width_multiplier=0.01), 100, attack=attack, **kwargs)
+    kind = BetaBernoulliDropout if method.learns_masks else UnitMask
+    layers = keras.layers
+    if method.uses_random_weights:
+        layers = types.SimpleNamespace(Conv2D=BayesConv2D, Dense=BayesDense)
+    network = lenet5_caffe(
+        kind if method.uses_masks else None, width_multiplier=0.01, layers=layers
+    )
+    return method(network, 100, attack=no_attack if method.uses_attack else None, **kwargs)
 
 
 @pytest.mark.parametrize(("method", "w", "suppression", "weights", "masks"), OBJECTIVES)
@@ -52,14 +88,17 @@ def test_the_weight_of_the_adversarial_loss_is_the_papers_by_default():
     assert float(weight_loss) == pytest.approx((2.0 + 2 * 3.5) / 3 + 0.125)
 
 
-@pytest.mark.parametrize(
-    ("method", "uses_attack", "uses_masks"),
-    [("standard", False, False), ("bp", False, True), ("anp_vs", True, True)],
-)
-def test_what_a_method_needs(method, uses_attack, uses_masks):
-    assert METHODS[method].uses_attack == uses_attack
-    assert METHODS[method].uses_masks == uses_masks
+@pytest.mark.parametrize("method", NEEDS)
+def test_what_a_method_needs(method):
+    kind = METHODS[method]
+    assert NEEDS[method] == (
+        kind.uses_attack,
+        kind.uses_masks,
+        kind.learns_masks,
+        kind.uses_random_weights,
+        kind.starts_from,
+    )
 
 
 def test_every_method_is_tested():
-    assert set(METHODS) == {case.values[0] for case in OBJECTIVES}
+    assert set(METHODS) == {case.values[0] for case in OBJECTIVES} == set(NEEDS)

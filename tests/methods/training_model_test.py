@@ -10,8 +10,14 @@ import scipy.special
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.layers import BayesianMask, BetaBernoulliDropout
-from anp_tf.methods import METHODS, AdversarialNeuralPruning, BayesianPruning, Standard
+from anp_tf.layers import BayesDense, BayesianMask, BetaBernoulliDropout, UnitMask
+from anp_tf.methods import (
+    METHODS,
+    AdversarialNeuralPruningVS,
+    BayesianPruning,
+    GradualPruning,
+    Standard,
+)
 from anp_tf.models import lenet5_caffe
 
 FEATURES, HIDDEN, CLASSES = 6, 5, 3
@@ -59,28 +65,39 @@ def data(n=10, seed=0):
     return x, rng.integers(0, CLASSES, n)
 
 
-def network(mask=None, norm=False):
+def network(mask=None, norm=False, dense=keras.layers.Dense):
     keras.utils.set_random_seed(3)
-    parts = [keras.layers.Dense(HIDDEN, name="hidden", bias_initializer="normal")]
+    parts = [dense(HIDDEN, name="hidden", bias_initializer="normal")]
     parts += [keras.layers.BatchNormalization()] if norm else []
     parts += [] if mask is None else [mask]
-    parts += [keras.layers.ReLU(), keras.layers.Dense(CLASSES, name="logits")]
+    parts += [keras.layers.ReLU(), dense(CLASSES, name="logits")]
     x = pixels = keras.Input((FEATURES,))
     for part in parts:
         x = part(x)
     return keras.Model(pixels, x, name="toy")
 
 
+def network_of(kind, mask=KnownMask, norm=False):
+    """The network that a method trains; random weights are drawn with a deviation of 1e-13."""
+    if kind.uses_random_weights:
+        return network(dense=lambda *args, **kw: BayesDense(*args, initial_rho=-30.0, **kw))
+    if not kind.uses_masks:
+        return network(norm=norm)
+    return network(mask() if kind.learns_masks else UnitMask(), norm)
+
+
 def compiled(model, rate=1.0, run_eagerly=True):
     optimizers = [keras.optimizers.SGD(rate) for _ in range(2)]
-    model.compile(*(optimizers if model.uses_masks else optimizers[:1]), run_eagerly=run_eagerly)
+    model.compile(
+        *(optimizers if model.mask_variables else optimizers[:1]), run_eagerly=run_eagerly
+    )
     return model
 
 
 def anp(mask=None, attack=None, **kwargs):
     attack = KnownAttack() if attack is None else attack
     keywords = {"num_examples": 20, "beta": 3.0, "vulnerability_weight": 0.7, "weight_decay": 0.01}
-    return AdversarialNeuralPruning(
+    return AdversarialNeuralPruningVS(
         network(KnownMask() if mask is None else mask, kwargs.pop("norm", False)),
         attack=attack,
         **{**keywords, **kwargs},
@@ -110,14 +127,21 @@ def losses_by_hand(method, x, y, weights, s, w=2.0, beta=3.0, lam=0.7, decay=0.0
     clean, logits = forward(x, factor, *weights)
     if method == "standard":
         return cross_entropy(logits, y) + penalty, None
-    kl = beta / n * np.sum(s**2)
+    kl = 0.0 if s is None else beta / n * np.sum(s**2)
     if method == "bp":
         loss = cross_entropy(logits, y) + kl + penalty
         return loss, loss
     moved, moved_logits = forward(x + 0.1 * SIGNS, factor, *weights)
+    if method == "trades":
+        p, q = (scipy.special.softmax(values, axis=-1) for values in (logits, moved_logits))
+        distance = scipy.special.rel_entr(p, q).sum(-1).mean()
+        return cross_entropy(logits, y) + 6.0 * distance + penalty, None
     mixed = (cross_entropy(logits, y) + w * cross_entropy(moved_logits, y)) / (1 + w)
-    vulnerability = np.mean(np.abs(clean - moved))
-    return mixed + lam * vulnerability + penalty, cross_entropy(moved_logits, y) + kl
+    if method == "at_bnn":  # the part of the divergence that depends on the means
+        return mixed + beta / n * sum(np.sum(v**2) / 2 for v in weights), None
+    suppressed = lam * np.mean(np.abs(clean - moved)) if method.endswith("_vs") else 0.0
+    mask_loss = cross_entropy(moved_logits, y) + kl if s is not None else None
+    return mixed + suppressed + penalty, mask_loss
 
 
 def numerical_gradient(function, value, h=1e-6):
@@ -155,25 +179,27 @@ def step_by_hand(method, x, y, weights, s):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_is_that_of_numpy(method, run_eagerly):
     x, y = data()
-    kind, mask = METHODS[method], KnownMask()
+    kind = METHODS[method]
     model = kind(
-        network(mask if kind.uses_masks else None),
+        network_of(kind),
         num_examples=20,
         attack=KnownAttack() if kind.uses_attack else None,
         beta=3.0,
         vulnerability_weight=0.7,
         weight_decay=0.01,
+        **({"pruning_steps": 100} if issubclass(kind, GradualPruning) else {}),
     )
     compiled(model, run_eagerly=run_eagerly)
-    weights = values(model.weight_variables)
+    variables = [v for v in model.weight_variables if not v.name.endswith("_rho")]
+    weights = values(variables)
     assert [w.shape for w in weights] == [(6, 5), (5,), (5, 3), (3,)]
-    s = values([mask.s])[0] if kind.uses_masks else None
+    s = values([model.masks[0].s])[0] if kind.learns_masks else None
     new_weights, new_s = step_by_hand(method, x.astype(np.float64), y, weights, s)
     model.fit(x, y, batch_size=10, shuffle=False, verbose=0)
-    for actual, expected in zip(model.weight_variables, new_weights, strict=True):
+    for actual, expected in zip(variables, new_weights, strict=True):
         np.testing.assert_allclose(actual, expected, atol=2e-5)
-    if kind.uses_masks:
-        np.testing.assert_allclose(mask.s, new_s, atol=2e-5)
+    if kind.learns_masks:
+        np.testing.assert_allclose(model.masks[0].s, new_s, atol=2e-5)
         assert model.mask_optimizer.iterations == 1
     assert model.optimizer.iterations == 1
 
@@ -312,7 +338,6 @@ def test_warm_up_of_the_divergence(steps, weights):
 CLEAN = {"loss", "accuracy"}
 ATTACKED = CLEAN | {"adversarial_loss", "adversarial_accuracy", "vulnerability"}
 RATES = {"learning_rate"}
-OF_MASKS = {"kl", "sparsity", "mask_learning_rate"}
 
 
 @pytest.mark.parametrize("validate", [False, True])
@@ -321,14 +346,17 @@ def test_names_of_the_metrics(method, validate):
     """What a training step does not measure is not among its metrics."""
     kind = METHODS[method]
     model = kind(
-        network(KnownMask() if kind.uses_masks else None),
+        network_of(kind),
         20,
         attack=KnownAttack() if kind.uses_attack else None,
         validation_attack=KnownAttack() if validate else None,
     )
     history = compiled(model, rate=0.1).fit(*data(), verbose=0, validation_data=data()).history
     expected = (ATTACKED if kind.uses_attack else CLEAN) | RATES
-    expected |= OF_MASKS if kind.uses_masks else set()
+    expected |= {"sparsity"} if kind.uses_masks else set()
+    expected |= {"kl", "mask_learning_rate"} if kind.learns_masks else set()
+    expected |= {"kl"} if kind.uses_random_weights else set()
+    expected |= {"weight_sparsity"} if issubclass(kind, GradualPruning) else set()
     expected |= {f"val_{name}" for name in (ATTACKED if validate else CLEAN)}
     assert set(history) == expected
 
@@ -401,9 +429,9 @@ def test_mixed_precision_takes_the_same_step(method, policy):
         keras.config.set_dtype_policy(policy)
         try:
             kind = METHODS[method]
-            mask = BetaBernoulliDropout(initial_a=2.0) if kind.uses_masks else None
             attack = KnownAttack() if kind.uses_attack else None
-            model = kind(network(mask), 20, attack=attack, vulnerability_weight=0.7)
+            start = network_of(kind, lambda: BetaBernoulliDropout(initial_a=2.0))
+            model = kind(start, 20, attack=attack, vulnerability_weight=0.7)
             compiled(model).fit(*data(), verbose=0, shuffle=False)
             return values(model.network.trainable_variables)
         finally:
@@ -439,7 +467,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(make, pixel, run_eagerly):
     assert model.optimizer.iterations == 0
 
 
-@pytest.mark.parametrize("method", [BayesianPruning, AdversarialNeuralPruning])
+@pytest.mark.parametrize("method", [BayesianPruning, AdversarialNeuralPruningVS])
 def test_method_needs_masks(method):
     with pytest.raises(ValueError, match=rf"{method.__name__}.*`toy` has no masks"):
         method(network(), 10, attack=KnownAttack())
@@ -451,8 +479,8 @@ def test_method_without_masks():
 
 
 def test_method_needs_an_attack():
-    with pytest.raises(ValueError, match=r"AdversarialNeuralPruning.*attack=None"):
-        AdversarialNeuralPruning(network(KnownMask()), 10)
+    with pytest.raises(ValueError, match=r"AdversarialNeuralPruningVS.*attack=None"):
+        AdversarialNeuralPruningVS(network(KnownMask()), 10)
 
 
 def test_masks_need_an_optimizer_of_their_own():
@@ -470,7 +498,7 @@ def test_masks_need_an_optimizer_of_their_own():
 def test_lenet_with_names_of_optimizers():
     lenet = lenet5_caffe(lambda name: BetaBernoulliDropout(name=name), width_multiplier=0.05)
     attack = PGD(epsilon=0.1, step_size=0.05, steps=2)
-    model = AdversarialNeuralPruning(lenet, 8, attack=attack, validation_attack=attack)
+    model = AdversarialNeuralPruningVS(lenet, 8, attack=attack, validation_attack=attack)
     model.compile("adam", "adam")
     x = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
     y = np.arange(8, dtype=np.int32)
@@ -491,7 +519,7 @@ def test_two_replicas(tmp_path):
         tf.config.set_logical_device_configuration(cpu, halves)
         from anp_tf.attacks import PGD
         from anp_tf.layers import BetaBernoulliDropout
-        from anp_tf.methods import AdversarialNeuralPruning, Standard
+        from anp_tf.methods import AdversarialNeuralPruningVS, Standard
 
         x = np.random.default_rng(0).random((8, 6), np.float32)
         y = np.arange(8) % 3
@@ -519,7 +547,7 @@ def test_two_replicas(tmp_path):
 
         with strategy.scope():
             masked = network(BetaBernoulliDropout())
-            model = AdversarialNeuralPruning(masked, 8, attack=attack, validation_attack=attack)
+            model = AdversarialNeuralPruningVS(masked, 8, attack=attack, validation_attack=attack)
             model.compile(keras.optimizers.Adam(), keras.optimizers.Adam())
         before = [variable.numpy() for variable in masked.trainable_variables]
         history = model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0).history

@@ -6,13 +6,20 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from anp_tf.layers import BetaBernoulliDropout, mask_layers
-from anp_tf.models import lenet5_caffe
-from anp_tf.pruning import cost, slim, unit_sparsity
+from anp_tf.layers import BayesianMask, BetaBernoulliDropout, mask_layers
+from anp_tf.models import lenet5_caffe, resnet18, vgg16
+from anp_tf.pruning import cost, slim, unit_flops, unit_sparsity
 
 
 def mask(name):
     return BetaBernoulliDropout(initial_a=5.0, name=name)
+
+
+class OpenMask(BayesianMask):
+    """A mask that keeps all units but those cut by hand."""
+
+    def expected(self):
+        return tf.ones(self.units)
 
 
 def profiled_flops(model):
@@ -77,7 +84,15 @@ def test_batch_normalisation_by_hand():
     assert result.parameters == 162 + 24 + 385 + 576 + 36 + 40
 
 
-@pytest.mark.parametrize("build", [lenet5_caffe, conv_network])
+def toy_vgg(some_mask=None):
+    return vgg16(some_mask, width_multiplier=1 / 16)
+
+
+def toy_resnet(some_mask=None):
+    return resnet18(some_mask, width_multiplier=1 / 16)
+
+
+@pytest.mark.parametrize("build", [lenet5_caffe, conv_network, toy_vgg, toy_resnet])
 def test_flops_are_those_of_the_profiler(build):
     model = build()
     assert cost(model).flops == profiled_flops(model) > 0
@@ -129,6 +144,38 @@ def test_unit_sparsity():
     model.get_layer("conv1_mask").a_u.assign(np.full(20, -20.0))
     assert unit_sparsity(model) == pytest.approx(100 * 157 / 1370)
     assert unit_sparsity(lenet5_caffe()) == 0
+
+
+def test_a_mask_that_is_called_more_than_once_counts_once():
+    model = toy_resnet(mask)
+    assert len(mask_layers(model)) == 8 + 4
+    model.get_layer("stage4_mask").prune(range(7))
+    assert unit_sparsity(model) == pytest.approx(100 * 7 / (3 * (4 + 8 + 16 + 32)))
+    assert set(cost(model).layers) == set(cost(toy_resnet()).layers)
+
+
+def test_unit_flops_of_vgg():
+    widths = [3, 4, 4, 8, 8, 16, 16, 16, 32, 32, 32, 32, 32, 32]
+    sizes = [32, 32, 16, 16, 8, 8, 8, 4, 4, 4, 2, 2, 2]
+    reads = [9 * a * size**2 for a, size in zip(widths, sizes, strict=False)]  # by one channel
+    is_read = [9 * b * size**2 for b, size in zip(widths[2:], sizes[1:], strict=True)] + [32]
+    convs = [a + b for a, b in zip(reads, is_read, strict=True)]
+    assert unit_flops(toy_vgg(OpenMask)) == [2 * n for n in (*convs, convs[-1], 32 + 10)]
+
+
+def test_unit_flops_of_resnet():
+    model = toy_resnet(OpenMask)
+    expected, below = {}, 4
+    for stage, width in enumerate((4, 8, 16, 32), 1):
+        area, next_area = (64 >> stage) ** 2, (32 >> stage) ** 2
+        expected[f"conv{stage}_1_1_mask"] = 9 * area * (below + width)
+        expected[f"conv{stage}_2_1_mask"] = 9 * area * (width + width)
+        start = 9 * area * (3 + width) if stage == 1 else area * below  # with conv1_1_1
+        after = 10 if stage == 4 else (9 + 1) * next_area * 2 * width
+        expected[f"stage{stage}_mask"] = start + 3 * 9 * area * width + after
+        below = width
+    flops = zip(mask_layers(model), unit_flops(model), strict=True)
+    assert {layer.name: n for layer, n in flops} == {name: 2 * n for name, n in expected.items()}
 
 
 def test_table():

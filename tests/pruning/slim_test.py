@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers
 
 from anp_tf.layers import BayesianMask, BetaBernoulliDropout, mask_layers
-from anp_tf.models import lenet5_caffe
+from anp_tf.models import lenet5_caffe, resnet18, vgg16
 from anp_tf.pruning import slim
 
 
@@ -32,16 +32,21 @@ class FixedMask(BayesianMask):
 
 
 def randomise(model, seed=0):
-    """Random weights, biases, moving statistics and factors (from 0.2 to 1); all units are kept."""
+    """Random weights, biases, moving statistics and factors (from 0.2 to 1); all units are kept.
+
+    Features neither vanish nor grow with the depth, so that the logits depend on all weights.
+    """
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, BetaBernoulliDropout):
             layer.a_u.assign(rng.uniform(-1, 5, layer.units))
         elif not isinstance(layer, BayesianMask | layers.Normalization):
-            weights = [rng.normal(0, 0.3, weight.shape) for weight in layer.get_weights()]
-            if isinstance(layer, layers.BatchNormalization):
-                weights[-1] = np.square(weights[-1]) + 0.1
-            layer.set_weights(weights)
+            for weight in layer.weights:
+                mean = 1.0 if weight.name in ("gamma", "moving_variance") else 0.0
+                is_kernel = len(weight.shape) > 1
+                deviation = (2 / np.prod(weight.shape[:-1])) ** 0.5 if is_kernel else 0.3
+                value = rng.normal(mean, deviation, weight.shape)
+                weight.assign(np.abs(value) if weight.name == "moving_variance" else value)
     return model
 
 
@@ -59,6 +64,10 @@ def assert_same_outputs(model, slimmed, images=7):
     for a, b in zip(keras.tree.flatten(expected), keras.tree.flatten(actual), strict=True):
         assert np.abs(a).max() > 0.01
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-5 * np.abs(a).max())
+
+
+def convolutions(model):
+    return [layer for layer in model.layers if isinstance(layer, layers.Conv2D)]
 
 
 def operations(model):
@@ -110,6 +119,74 @@ def test_any_masks(toy, data):
         layer.kept.assign(np.array(kept, np.float32))
         layer.a_u.assign(np.full(layer.units, data.draw(st.floats(-3, 5))))
     assert_same_outputs(toy, slim(toy), images=3)
+
+
+@pytest.fixture(scope="module")
+def deep():
+    """VGG-16 and ResNet-18 with 4 to 32 channels, by name."""
+    return {
+        build.__name__: randomise(build(mask, width_multiplier=1 / 16))
+        for build in (vgg16, resnet18)
+    }
+
+
+@pytest.fixture
+def resnet(deep):
+    for layer in mask_layers(deep["resnet18"]):
+        layer.kept.assign(np.ones(layer.units))
+    return deep["resnet18"]
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet18"])
+@hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
+@hypothesis.given(seed=st.integers(0, 1000))
+def test_any_masks_of_deep_networks(deep, name, seed):
+    rng = np.random.default_rng(seed)
+    for layer in mask_layers(deep[name]):
+        pruned = rng.random(layer.units) < rng.choice([0.0, 0.2, 0.5, 0.8])
+        layer.kept.assign(~pruned)
+        layer.a_u.assign(rng.uniform(-1, 5, layer.units))
+    slimmed = slim(deep[name])
+    assert_same_outputs(deep[name], slimmed, images=3)
+    names = [layer.name for layer in deep[name].layers if not isinstance(layer, BayesianMask)]
+    assert [operation.name for operation in slimmed.operations] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "inner", "stream"), [("stage2_mask", 8, 1), ("conv2_1_1_mask", 1, 8)]
+)
+def test_resnet_with_one_unit_of_a_mask(resnet, name, inner, stream):
+    keep(resnet.get_layer(name), [5])
+    slimmed = slim(resnet)
+    assert_same_outputs(resnet, slimmed)
+    kernels = {layer.name: layer.kernel.shape for layer in convolutions(slimmed)}
+    assert kernels["conv2_1_1"] == (3, 3, 4, inner)
+    assert kernels["conv2_1_2"] == (3, 3, inner, stream)
+    assert kernels["projection2_1"] == (1, 1, 4, stream)
+    assert kernels["conv2_2_1"] == (3, 3, stream, 8)
+    assert kernels["conv2_2_2"] == (3, 3, 8, stream)
+    assert kernels["conv3_1_1"] == (3, 3, stream, 16)
+    assert kernels["projection3_1"] == (1, 1, stream, 16)
+
+
+def test_resnet_with_no_unit_of_a_mask(resnet):
+    filters = {layer.name: layer.filters for layer in convolutions(resnet)}
+    keep(resnet.get_layer("conv3_2_1_mask"), [])
+    slimmed = slim(resnet)
+    assert_same_outputs(resnet, slimmed)
+    filters["conv3_2_1"] = 1
+    assert {layer.name: layer.filters for layer in convolutions(slimmed)} == filters
+    keep(resnet.get_layer("stage2_mask"), [])  # no image passes
+    slimmed = slim(resnet)
+    assert_same_outputs(resnet, slimmed)
+    above = ("stem", "conv1", "conv2", "projection2")
+    filters |= {name: 1 for name in filters if name.startswith(above)}
+    assert {layer.name: layer.filters for layer in convolutions(slimmed)} == filters
+    for layer in mask_layers(resnet):
+        keep(layer, [])
+    slimmed = slim(resnet)
+    assert_same_outputs(resnet, slimmed)
+    assert {layer.filters for layer in convolutions(slimmed)} == {1}
 
 
 def test_parameters_and_names_of_lenet():
@@ -234,6 +311,105 @@ def test_what_another_layer_reads_is_not_scaled_or_cut():
     assert slimmed.get_layer("conv").filters == 6
     assert sorted(slimmed.output) == ["masked", "plain"]
     assert_same_outputs(model, slimmed)
+
+
+def conv_bn(x, filters, name):
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+    return layers.BatchNormalization(name=f"{name}_bn")(x)
+
+
+def filters_of(model, *names):
+    return [model.get_layer(f"{name}_conv").filters for name in names]
+
+
+def test_a_sum_of_different_masks_keeps_what_any_of_them_keeps():
+    inputs = keras.Input((8, 8, 3))
+    a, b, c = (mask(name)(conv_bn(inputs, 7, name)) for name in "abc")
+    x = layers.ReLU()(layers.Add()([a, b, c]))
+    model = randomise(keras.Model(inputs, layers.Conv2D(4, 3, name="last")(x)))
+    keep(model.get_layer("a"), [0, 2])
+    keep(model.get_layer("b"), [2, 5])
+    keep(model.get_layer("c"), [])
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    assert filters_of(slimmed, "a", "b", "c") == [3, 3, 3]
+    assert slimmed.get_layer("last").kernel.shape == (3, 3, 3, 4)
+    assert "Take" not in operations(slimmed)
+
+
+def test_a_summand_that_is_read_elsewhere_too():
+    inputs = keras.Input((8, 8, 3))
+    a, b = (mask(name)(conv_bn(inputs, 7, name)) for name in "ab")
+    x = layers.Add()([layers.ReLU()(a), layers.Add()([b, b])])
+    x = layers.Conv2D(4, 3, name="last")(layers.ReLU()(mask("after")(x)))
+    other = layers.Conv2D(4, 3, name="other")(a)
+    model = randomise(keras.Model(inputs, [x, other]))
+    keep(model.get_layer("a"), [0, 1])
+    keep(model.get_layer("b"), [1, 2, 3])
+    keep(model.get_layer("after"), [2, 4])
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    assert filters_of(slimmed, "a", "b") == [3, 3]  # 2 for the sum, 0 and 1 for `other`
+    assert "Take" not in operations(slimmed)
+
+
+@pytest.mark.parametrize("shortcut", [lambda x: x, layers.DepthwiseConv2D(3, padding="same")])
+def test_a_summand_that_cannot_be_cut(shortcut):
+    inputs = keras.Input((8, 8, 6))
+    x = layers.Add()([shortcut(inputs), mask("mask")(conv_bn(inputs, 6, "block"))])
+    model = randomise(keras.Model(inputs, layers.Conv2D(4, 3)(layers.ReLU()(x))))
+    keep(model.get_layer("mask"), [1, 4])
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    assert filters_of(slimmed, "block") == [6]
+
+
+def test_a_mask_after_a_sum():
+    x = inputs = keras.Input((4, 4, 3))
+    flat = layers.Flatten()(conv_bn(x, 2, "a"))
+    x = layers.Add()([flat, layers.Dense(32, name="dense")(layers.Flatten()(inputs))])
+    x = layers.ReLU()(mask("mask")(x))
+    model = randomise(keras.Model(inputs, layers.Dense(3)(x)))
+    assert_same_outputs(model, slim(model))
+    model.get_layer("mask").prune(np.arange(1, 32))
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    assert (slimmed.get_layer("dense").units, filters_of(slimmed, "a")) == (1, [1])
+    model.get_layer("mask").prune([0])
+    assert_same_outputs(model, slim(model))
+
+
+def test_factors_pass_a_sum_if_they_are_equal():
+    inputs = keras.Input((8, 8, 3))
+    masks = [FixedMask([0.5, 0.2, 0.0, 1.0], name=name) for name in ("some", "other")]
+    a, b, plain = (layers.ReLU()(conv_bn(inputs, 4, name)) for name in ("a", "b", "plain"))
+
+    def network(first, second, *others):
+        x = layers.Add(name="sum")([first(a), second(b), *others])
+        return randomise(keras.Model(inputs, layers.Conv2D(4, 3)(x)))
+
+    for model in (network(masks[0], masks[0]), network(*masks)):
+        slimmed = slim(model)
+        assert_same_outputs(model, slimmed)
+        assert filters_of(slimmed, "a", "b") == [3, 3]
+    for model in (network(masks[0], lambda x: x), network(*masks, plain)):
+        with pytest.raises(ValueError, match=r"mask `some`.*layer `sum` \(Add\), a sum of unequal"):
+            slim(model)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [layers.Add(name="odd"), layers.Multiply(name="odd"), layers.Concatenate(name="odd")],
+    ids=["broadcast", "product", "concatenation"],
+)
+def test_unknown_layers_of_several_inputs_are_named(layer):
+    inputs = keras.Input((8, 8, 1))
+    x = mask("some_mask")(conv_bn(inputs, 4, "a"))
+    model = randomise(keras.Model(inputs, layers.Conv2D(3, 3)(layer([inputs, x]))))
+    assert_same_outputs(model, slim(model))
+    model.get_layer("some_mask").prune([1])
+    with pytest.raises(ValueError, match=rf"`some_mask`.*layer `odd` \({type(layer).__name__}\)"):
+        slim(model)
 
 
 def test_negative_factors():

@@ -1,0 +1,134 @@
+"""Networks with random weights, evaluated over several draws of them."""
+
+import contextlib
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from anp_tf.layers import bayes_layers, sampled_weights
+
+
+class SampledNetwork:
+    """An ensemble of networks drawn from the posterior of one with Bayes layers.
+
+    Called as `sampled(pixels)`, it returns the log of the mean over `samples` draws of
+    softmax(logits), which serve as logits. The weights are drawn anew at each call. A gradient goes
+    through all draws, so that an attack on it is one by expectation over transformation.
+
+    Args:
+        network: Functional `keras.Model` from pixels to logits, with Bayes layers.
+        samples: Integer, at least 1; draws per call.
+
+    Call arguments:
+        pixels: Tensor [batch, ...] in [0, 1].
+        training: Boolean, as for `network`; the weights are drawn in either mode.
+
+    Raises:
+        ValueError: if `samples` is not an integer of at least 1, or the network has no Bayes
+            layer.
+
+    Reference:
+        - Athalye et al. 2018, "Synthesizing Robust Adversarial Examples",
+          https://arxiv.org/abs/1707.07397
+    """
+
+    def __init__(self, network, samples):
+        if samples != int(samples) or samples < 1:
+            raise ValueError(
+                "Invalid value received for argument `samples`. Expected an integer of at least "
+                f"1. Received: samples={samples}"
+            )
+        if not bayes_layers(network):
+            raise ValueError(
+                f"Network `{network.name}` has no layer with random weights, so there is nothing "
+                "to draw."
+            )
+        self.network = network
+        self.samples = int(samples)
+
+    def __call__(self, pixels, training=False):
+        with sampled_weights():
+            draws = [self.network(pixels, training=training) for _ in range(self.samples)]
+        dtype = tf.float64 if draws[0].dtype == tf.float64 else tf.float32
+        log_probabilities = tf.nn.log_softmax(tf.cast(tf.stack(draws), dtype))
+        return tf.reduce_logsumexp(log_probabilities, axis=0) - math.log(self.samples)
+
+
+@dataclasses.dataclass(frozen=True)
+class SampledAccuracy:
+    """Figures of a sampled network over all examples.
+
+    Attributes:
+        examples: Number of examples.
+        samples: Draws of the weights per prediction.
+        clean_accuracy: Share of clean images classified correctly, in [0, 1].
+        adversarial_accuracy: Share of adversarial images classified correctly, in [0, 1].
+    """
+
+    examples: int
+    samples: int
+    clean_accuracy: float
+    adversarial_accuracy: float
+
+
+def evaluate_sampled(network, batches, attack, samples, seed=0, progress=None):
+    """Attacks the ensemble of sampled networks on every example and measures its accuracy.
+
+    The attack draws at each of its steps; the predictions that count are made with other draws. The
+    network is left as it was, its random state included.
+
+    Args:
+        network: Functional `keras.Model` from pixels to logits, with Bayes layers.
+        batches: `tf.data.Dataset` of (pixels [batch, ...], labels [batch]).
+        attack: An `anp_tf.attacks` object.
+        samples: Integer, at least 1; draws per prediction and per step of the attack.
+        seed: Integer, at least 0, of the draws and of the attack's random starts.
+        progress: Optional function, called with the number of examples done so far.
+
+    Returns:
+        `SampledAccuracy`.
+
+    Raises:
+        ValueError: if there are no examples, `samples` is not an integer of at least 1, or the
+            network has no Bayes layer.
+    """
+    sampled = SampledNetwork(network, samples)
+
+    @tf.function(reduce_retracing=True)
+    def measure(x, y, index):
+        adversarial = attack(sampled, x, y, seed=tf.stack([seed, index]))
+        return [
+            tf.math.count_nonzero(tf.equal(tf.argmax(sampled(images), -1, y.dtype), y))
+            for images in (x, adversarial)
+        ]
+
+    examples = clean = adversarial = 0
+    with _seeded(bayes_layers(network), seed):
+        for index, (x, y) in enumerate(batches):
+            batch_clean, batch_adversarial = measure(x, y, tf.constant(index))
+            examples += len(x)
+            clean += int(batch_clean)
+            adversarial += int(batch_adversarial)
+            if progress:
+                progress(examples)
+    if not examples:
+        raise ValueError("There are no examples to evaluate on.")
+    return SampledAccuracy(examples, sampled.samples, clean / examples, adversarial / examples)
+
+
+@contextlib.contextmanager
+def _seeded(layers, seed):
+    """Within the block, the draws of the layers follow from the seed."""
+    states = [layer.seed_generator.state for layer in layers]
+    before = [state.numpy() for state in states]
+    try:
+        for state, start in zip(
+            states, np.random.SeedSequence(seed).generate_state(len(states)), strict=True
+        ):
+            state.assign([start, 0])
+        yield
+    finally:
+        for state, value in zip(states, before, strict=True):
+            state.assign(value)

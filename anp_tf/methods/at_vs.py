@@ -1,0 +1,13 @@
+"""Adversarial training with vulnerability suppression, the row `at_vs`."""
+
+from anp_tf.methods.training_model import TrainingModel
+
+
+class AdversarialTrainingVS(TrainingModel):
+    """(CE(x) + w CE(x')) / (1 + w) + lambda V + decay, without masks (Madaan et al. 2020)."""
+
+    uses_attack = True
+
+    def objective(self, terms):
+        suppressed = self.vulnerability_weight * terms.vulnerability
+        return self.mixed_loss(terms) + suppressed + terms.decay, None

@@ -1,0 +1,87 @@
+"""What the methods that prune by magnitude share: when they prune, and that zeros stay zero."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from anp_tf.methods.training_model import TrainingModel
+
+
+class GradualPruning(TrainingModel):
+    """Adversarial training that prunes at evenly spaced steps, and trains what is left on.
+
+    Subclasses implement `prune`. What it cuts, by zeros in `kept`, stays zero: the weights are set
+    to zero after each step, by a callback that `fit` adds.
+
+    Args:
+        target_sparsity: Float in [0, 1), share of the kernels' weights to be cut in the end.
+        pruning_steps: Integer, at least 1; the step after which all is cut.
+        pruning_updates: Integer, at least 1; how many times `prune` is called up to then.
+    """
+
+    uses_attack = True
+
+    def __init__(self, *args, target_sparsity=0.8, pruning_steps=1, pruning_updates=1, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not 0 <= target_sparsity < 1:
+            raise ValueError(
+                "Argument `target_sparsity` must be a share in [0, 1). "
+                f"Received: target_sparsity={target_sparsity}"
+            )
+        for name, value in (("pruning_steps", pruning_steps), ("pruning_updates", pruning_updates)):
+            if value != int(value) or value < 1:
+                raise ValueError(
+                    f"Argument `{name}` must be an integer of at least 1. Received: {name}={value}"
+                )
+        self.target_sparsity = target_sparsity
+        self.pruning_steps = pruning_steps
+        self.pruning_updates = min(pruning_updates, pruning_steps)
+        self.kernels = [v for v in self.weight_variables if v.shape and len(v.shape) > 1]
+        self.kept = [beside(1.0, kernel.shape, "kept") for kernel in self.kernels]
+        self.updates = beside(0.0, (), "updates")
+
+    def prune(self, update):
+        """The `update`-th pruning, from 1 to `pruning_updates`; it may set `kept`."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `prune`.")
+
+    def callbacks(self):
+        return [_Pruning()]
+
+    def state_variables(self):
+        return [self.updates, *self.kept]
+
+    def cut(self):
+        """Sets the weights that are not kept to zero."""
+        for kernel, kept in zip(self.kernels, self.kept, strict=True):
+            kernel.assign(kernel * kept)
+
+    def _logs(self, fixed):
+        total = sum(int(np.prod(kept.shape)) for kept in self.kept)
+        left = keras.ops.sum([keras.ops.sum(kept) for kept in self.kept])
+        return {**super()._logs(fixed), "weight_sparsity": 1.0 - left / total}
+
+
+class _Pruning(keras.callbacks.Callback):
+    """Prunes when it is due, and keeps cut weights at zero.
+
+    On the host and after the step, since variables of several replicas are assigned there.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        model = self.model
+        step, done = int(model.optimizer.iterations.numpy()), int(model.updates)
+        due = step * model.pruning_updates // model.pruning_steps
+        for update in range(done + 1, min(due, model.pruning_updates) + 1):
+            model.prune(update)
+            model.updates.assign(update)
+        if due:
+            model.cut()
+
+
+def beside(value, shape, name):
+    """A variable of the method, filled with a value or a tensor; a checkpoint must hold it."""
+    variable = keras.Variable(
+        "zeros", shape=shape, trainable=False, dtype="float32", name=name, autocast=False
+    )
+    variable.assign(tf.broadcast_to(tf.cast(tf.convert_to_tensor(value), tf.float32), shape))
+    return variable

@@ -1,0 +1,28 @@
+"""TRADES, the row `trades`."""
+
+import tensorflow as tf
+
+from anp_tf.attacks import TradesPGD
+from anp_tf.losses import divergence
+from anp_tf.methods.training_model import TrainingModel
+
+
+class Trades(TrainingModel):
+    """CE(x) + beta_T KL(softmax f(x) || softmax f(x')) + decay, without masks.
+
+    x' maximises the same divergence (Zhang et al. 2019, eq. 5 and algorithm 1).
+
+    Args:
+        trades_beta: Float, at least 0; beta_T, weight of the divergence (1 / lambda in the paper).
+    """
+
+    uses_attack = True
+    attack_class = TradesPGD
+
+    def __init__(self, *args, trades_beta=6.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.trades_beta = trades_beta
+
+    def objective(self, terms):
+        distance = tf.reduce_mean(divergence(terms.adversarial_logits, terms.clean_logits))
+        return terms.clean_loss + self.trades_beta * distance + terms.decay, None

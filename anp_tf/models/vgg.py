@@ -1,0 +1,76 @@
+"""VGG-16 for small images, the network of the CIFAR experiments."""
+
+import keras
+
+WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+def vgg16(
+    mask=None,
+    input_shape=(32, 32, 3),
+    num_classes=10,
+    width_multiplier=1.0,
+    layers=keras.layers,
+):
+    """Five blocks of 3x3 convolutions, 13 in all, and dense layers of 512 and `num_classes` units.
+
+    The first layer brings pixels to about mean 0 and deviation 1. Each convolution is followed by
+    batch normalisation, a mask and ReLU, each block by 2x2 max-pooling. The flattened features have
+    a mask, and so have the 512 units, after their batch normalisation. Without masks there is
+    dropout instead: 0.3 between the convolutions of the first block, 0.4 between those of the
+    others, 0.5 before the dense layers.
+
+    Args:
+        mask: Function `name -> mask layer`, called once per masked place. None: no masks.
+        input_shape: Height, width and channels of an image, at least 32x32; pixels are in [0, 1].
+        num_classes: Integer, number of logits.
+        width_multiplier: Float, positive; scales the numbers of channels and the 512 units.
+        layers: Namespace that `Conv2D`, `Dense` and `BatchNormalization` are taken from.
+
+    Returns:
+        A functional `keras.Model` from pixels [batch, *input_shape] to logits [batch, num_classes].
+
+    Raises:
+        ValueError: if the images are too small for five poolings.
+    """
+    if any(size is None or size < 32 for size in input_shape[:2]):
+        raise ValueError(
+            "Invalid value received for argument `input_shape`. Expected a height and a width of "
+            f"at least 32, which are halved five times. Received: input_shape={input_shape}"
+        )
+
+    def scaled(width):
+        return max(1, round(width_multiplier * width))
+
+    def masked(x, name):
+        return x if mask is None else mask(name=name)(x)
+
+    def dropped(x, rate, name):
+        return x if mask is not None else keras.layers.Dropout(rate, name=name)(x)
+
+    pixels = keras.Input(input_shape, name="pixels")
+    x = keras.layers.Rescaling(4.0, offset=-2.0, name="normalise")(pixels)
+    for block, widths in enumerate(WIDTHS, 1):
+        for index, width in enumerate(widths, 1):
+            x = layers.Conv2D(
+                scaled(width),
+                3,
+                padding="same",
+                use_bias=False,
+                kernel_initializer="he_normal",
+                name=f"conv{block}_{index}",
+            )(x)
+            x = layers.BatchNormalization(name=f"bn{block}_{index}")(x)
+            x = masked(x, f"conv{block}_{index}_mask")
+            x = keras.layers.ReLU(name=f"relu{block}_{index}")(x)
+            if index < len(widths):
+                x = dropped(x, 0.3 if block == 1 else 0.4, f"dropout{block}_{index}")
+        x = keras.layers.MaxPooling2D(2, name=f"pool{block}")(x)
+    x = masked(keras.layers.Flatten(name="flatten")(x), "flatten_mask")
+    x = dropped(x, 0.5, "flatten_dropout")
+    x = layers.Dense(scaled(512), use_bias=False, name="dense1")(x)
+    x = masked(layers.BatchNormalization(name="dense1_bn")(x), "dense1_mask")
+    x = keras.layers.ReLU(name="dense1_relu")(x)
+    x = dropped(x, 0.5, "dense1_dropout")
+    logits = layers.Dense(num_classes, name="logits")(x)
+    return keras.Model(pixels, logits, name="vgg16")

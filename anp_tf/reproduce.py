@@ -1,0 +1,117 @@
+"""`python -m anp_tf.reproduce`: the paper's tables, and its sparsity curve, measured."""
+
+import dataclasses
+import json
+import pathlib
+
+from absl import flags
+
+from anp_tf import cli
+from anp_tf.evaluation import results_row, test_examples
+from anp_tf.files import atomic_file
+from anp_tf.release import release
+from anp_tf.reproduction import paper, sparsity, table, wang2018
+from anp_tf.reproduction.make import make, row
+from anp_tf.reproduction.plan import table_runs
+from anp_tf.serving import latest_version
+from anp_tf.settings import Settings, one_of
+from anp_tf.training.progress import counting
+
+TABLES = (*paper.SETTINGS, "wang2018")
+FIGURES = ("sparsity",)
+
+
+def define_flags():
+    cli.define_settings()
+    cli.define("table", None, f"one of {', '.join(TABLES)}")
+    cli.define("figure", None, f"one of {', '.join(FIGURES)}, in place of a table")
+    cli.define("methods", None, "rows of the table, comma separated; by default all", list)
+    cli.define("seeds", 1, "networks per method, with the seeds --seed and up", int)
+    cli.define("standard_epochs", None, "epochs of `standard`; by default --epochs", int)
+    cli.define("export", False, "export each row, slimmed, to WORKDIR/saved_model", bool)
+    cli.define_workdir("folder of all runs, and of table.md and table.json")
+
+
+def main():
+    given = flags.FLAGS
+    folder = pathlib.Path(cli.workdir())
+    if (given.table is None) == (given.figure is None):
+        raise ValueError("--table: expected either --table or --figure")
+    if given.figure is not None:
+        one_of("figure", given.figure, FIGURES)
+        return _sparsity(folder)
+    one_of("table", given.table, TABLES)
+    return _wang2018(folder) if given.table == "wang2018" else _paper(folder)
+
+
+def _paper(folder):
+    given = flags.FLAGS
+    methods = _methods(paper.METHODS)
+    if given.seeds < 1:
+        raise ValueError(f"--seeds: expected a value at least 1, received {given.seeds}")
+    settings = _settings(given.table)
+    runs = table_runs(folder, settings, methods, given.seeds, given.standard_epochs)
+    make(runs, row)
+    if given.export:
+        for run in runs:
+            if run.row and latest_version(folder / "saved_model" / run.name) is None:
+                cli.say_exported(release(run.workdir, folder / "saved_model" / run.name))
+    record = table.table_record(given.table, methods, runs)
+    _write(folder, "table", record, table.markdown(record))
+
+
+def _wang2018(folder):
+    settings = _settings("mnist")
+    runs = wang2018.wang2018_runs(folder, settings)
+    make(runs, wang2018.wang2018_row)
+    record = wang2018.wang2018_record(runs)
+    _write(folder, "table", record, wang2018.wang2018_markdown(record))
+
+
+def _sparsity(folder):
+    settings = _settings("mnist")
+    methods = _methods(tuple(sparsity.LABELS))
+    runs = sparsity.sparsity_runs(folder, settings, methods, flags.FLAGS.standard_epochs)
+
+    def evaluate(run, network):
+        return results_row(run.settings, network, test_examples(run.settings), None, counting)
+
+    make(runs, evaluate)
+    points = sparsity.sparsity_record(runs)
+    _write(folder, "sparsity", points)
+    sparsity.draw(points, folder / "sparsity.png")
+    print(folder / "sparsity.png")
+
+
+def _methods(known):
+    methods = tuple(flags.FLAGS.methods or known)
+    for method in methods:
+        one_of("methods", method, known)
+    if len(set(methods)) < len(methods):
+        raise ValueError(f"--methods: expected each method once, received {','.join(methods)}")
+    return methods
+
+
+def _settings(table):
+    """The paper's settings of a table, with the flags that are given."""
+    settings = cli.settings_from_flags(method="anp_vs")
+    given = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(Settings)
+        if field.name == "method" or flags.FLAGS[field.name].present
+    }
+    return Settings(**{**paper.SETTINGS[table], **given})
+
+
+def _write(folder, name, record, markdown=None):
+    with atomic_file(folder / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    if markdown is not None:
+        with atomic_file(folder / f"{name}.md") as temporary:
+            temporary.write_text(markdown)
+        print(markdown)
+    print(folder / f"{name}.json")
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

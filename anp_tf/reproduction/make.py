@@ -1,0 +1,59 @@
+"""Makes runs one after the other, and says what is running, what is left and for how long."""
+
+import datetime
+import statistics
+
+from anp_tf.evaluation import results_row, test_examples
+from anp_tf.methods import METHODS
+from anp_tf.training.progress import counting
+from anp_tf.training.run import train
+
+
+def make(runs, evaluate):
+    """Trains and evaluates what is not done yet.
+
+    Args:
+        runs: List of `Run`, in order.
+        evaluate: Function `(run, network) -> results` of a row; the results are saved.
+    """
+    for index, run in enumerate(runs):
+        if run.done:
+            continue
+        print(_status(run, runs[index + 1 :], runs), flush=True)
+        network = train(run.settings, run.workdir)
+        if run.row:
+            run.workdir.save_results(evaluate(run, network))
+
+
+def row(run, network):
+    """The results row of a run, with the black-box attack from its source."""
+    source = run.source.load_network()
+    results = results_row(run.settings, network, test_examples(run.settings), source, counting)
+    return {**results, "black_box_source": str(run.source.path)}
+
+
+def _status(run, later, runs):
+    left = [other.name for other in later if not other.done]
+    text = f"running: {run.name}; left after it: {', '.join(left) or 'nothing'}"
+    seconds = _time_left([run, *(other for other in later if not other.done)], runs)
+    if seconds is None:
+        return f"{text}; the time left is known once a run of each kind is done"
+    return f"{text}; training left: about {datetime.timedelta(seconds=round(seconds))}"
+
+
+def _time_left(left, runs):
+    """Seconds of training that are left, by the runs that are done; None if they do not tell."""
+    rates = {}
+    for run in runs:
+        if run.trained and run.workdir.epochs():
+            rates.setdefault(_kind(run), []).append(run.seconds() / run.settings.epochs)
+    if any(_kind(run) not in rates for run in left):
+        return None
+    return sum(
+        max(0.0, statistics.fmean(rates[_kind(run)]) * run.settings.epochs - run.seconds())
+        for run in left
+    )
+
+
+def _kind(run):
+    return METHODS[run.settings.method].uses_attack, run.settings.attack

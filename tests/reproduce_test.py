@@ -1,0 +1,145 @@
+"""The command `python -m anp_tf.reproduce`, as processes on real images."""
+
+import json
+import re
+import signal
+import time
+
+import pytest
+
+TINY = [
+    "--width_multiplier=0.1",
+    "--epochs=2",
+    "--batch_size=32",
+    "--attack_steps=1",
+    "--validation_attack_steps=1",
+    "--eval_attack_steps=2",
+    "--eval_samples=2",
+    "--limit_train_examples=160",
+    "--limit_test_examples=40",
+    "--kl_warmup_epochs=1",
+    "--epsilon_warmup_epochs=1",
+]
+
+
+@pytest.fixture(scope="module")
+def table(commands, tmp_path_factory):
+    """A table of all rows, made by a command that was killed and started again."""
+    folder = tmp_path_factory.mktemp("reproduced") / "a table"
+    flags = ["--table=mnist", f"--workdir={folder}", *TINY, "--standard_epochs=1", "--export"]
+    process = commands.start("reproduce", *flags)
+    deadline = time.monotonic() + 300
+    while not (folder / "seed0" / "at" / "checkpoints").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.signal(signal.SIGKILL)
+    killed = process.wait()
+    return folder, flags, killed, commands.run("reproduce", *flags)
+
+
+def test_it_goes_on_where_it_was_killed(table):
+    folder, _, killed, outcome = table
+    assert killed.code == -signal.SIGKILL
+    assert outcome.code == 0, outcome.err
+    assert not outcome.err
+    assert "running: source" in killed.out
+    assert "running: source" not in outcome.out
+    assert "running: seed0/standard" not in outcome.out
+    assert outcome.out.count("running: seed0/at;") == 1
+    rows = json.loads((folder / "table.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == [
+        "standard",
+        "bp",
+        "at",
+        "at_bnn",
+        "pretrained_at",
+        "admm",
+        "trades",
+        "at_vs",
+        "anp",
+        "anp_vs",
+    ]
+    for row in rows:
+        assert row["seeds"] == [0]
+        assert len(row["measured"]) == 9 + (row["method"] == "at_bnn")
+    assert (folder / "table.md").read_text() in outcome.out
+
+
+def test_what_each_row_measured(table):
+    folder, *_ = table
+    rows = {row["method"]: row for row in json.loads((folder / "table.json").read_text())["rows"]}
+    measured = {
+        method: {name: figure["mean"] for name, figure in row["measured"].items()}
+        for method, row in rows.items()
+    }
+    assert measured["at_bnn"]["memory_percent"] == pytest.approx(200)
+    assert measured["admm"]["weight_sparsity_percent"] == pytest.approx(80, abs=2)
+    assert measured["at"]["weight_sparsity_percent"] == 0
+    assert rows["anp_vs"]["paper"]["white_box_accuracy"] == 91.31
+    results = json.loads((folder / "seed0" / "trades" / "results.json").read_text())
+    assert results["white_box_accuracy"] == measured["trades"]["white_box_accuracy"]
+    assert results["black_box_source"] == str(folder / "source")
+    assert results["black_box_accuracy"] is not None
+
+
+def test_exported_rows_have_a_model_card(table):
+    folder, *_ = table
+    exported = folder / "saved_model" / "seed0" / "anp_vs"
+    assert (exported / "1" / "saved_model.pb").exists()
+    row = json.loads((exported / "results.json").read_text())
+    card = (exported / "README.md").read_text()
+    assert f"| white-box accuracy, % | {row['white_box_accuracy']:.4g} |" in card
+    assert f"--init_from={folder / 'seed0' / 'standard'}" in card
+    assert "--beta=4.0" in card
+
+
+def test_a_finished_table_is_not_made_again(commands, table):
+    folder, flags, *_ = table
+    before = (folder / "table.json").read_text()
+    networks = {p: p.stat().st_mtime_ns for p in folder.rglob("network.keras")}
+    outcome = commands.run("reproduce", *flags)
+    assert outcome.code == 0, outcome.err
+    assert "running" not in outcome.out
+    assert (folder / "table.json").read_text() == before
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("network.keras")} == networks
+
+
+def test_wang2018_and_the_sparsity_curve(commands, tmp_path):
+    tiny = [*TINY, "--epochs=1", "--batch_size=16", "--limit_train_examples=48"]
+    outcome = commands.run("reproduce", "--table=wang2018", f"--workdir={tmp_path / 'w'}", *tiny)
+    assert outcome.code == 0, outcome.err
+    rows = json.loads((tmp_path / "w" / "table.json").read_text())["rows"]
+    for row in rows:
+        asked, measured = row["paper"], row["measured"]
+        assert (measured["training"], measured["pruning"]) == (asked["training"], asked["pruning"])
+        # One filter of this small network is up to 10 % of a layer.
+        tolerance = 12 if asked["pruning"] == "filter" else 2
+        pruned = measured["parameters_pruned_percent"]
+        assert pruned == pytest.approx(asked["parameters_pruned_percent"], abs=tolerance)
+        assert measured["fgsm_eps0.1"] <= measured["natural"] + 20
+    flags = ["--figure=sparsity", "--methods=bp", f"--workdir={tmp_path / 's'}", *tiny]
+    outcome = commands.run("reproduce", *flags)
+    assert outcome.code == 0, outcome.err
+    points = json.loads((tmp_path / "s" / "sparsity.json").read_text())
+    assert [point["beta"] for point in points] == [0.25, 0.5, 1.0, 2.0, 4.0]
+    assert (tmp_path / "s" / "sparsity.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--table: expected either --table or --figure"),
+        (["--table=mnist", "--figure=sparsity"], "--table: expected either"),
+        (["--table=imagenet"], "--table: expected one of mnist, cifar10, cifar100, wang2018"),
+        (["--figure=roc"], "--figure: expected one of sparsity"),
+        (["--table=mnist", "--methods=at,atvs"], "--methods: .*'atvs'; did you mean at_vs"),
+        (["--table=mnist", "--methods=at,at"], "--methods: expected each method once"),
+        (["--table=mnist", "--seeds=0"], "--seeds: expected a value at least 1, received 0"),
+        (["--table=mnist", "--method=at"], "Unknown command line flag 'method'"),
+    ],
+)
+def test_errors(commands, tmp_path, flags, message):
+    outcome = commands.run("reproduce", f"--workdir={tmp_path / 'out'}", *flags)
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert re.search(message, line), line
+    assert not (tmp_path / "out").exists()

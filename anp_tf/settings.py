@@ -62,7 +62,7 @@ class Settings:
     )
     prune_until: float = option(0.5, "admm, magnitude: share of the steps after which all is cut")
     prune_updates: int = option(20, "admm, magnitude: updates up to then")
-    mask: str = option("beta_bernoulli", f"of methods that learn masks: one of {', '.join(MASKS)}")
+    mask: str = option("beta_bernoulli", f"that is learned: one of {', '.join(MASKS)}")
     posterior: str = option("kumaraswamy", "of beta_bernoulli masks: kumaraswamy or beta")
     initial_a: float = option(
         2.0, "where a_u of beta_bernoulli masks starts; -1 keeps 24 % of units, 2 68 %"
@@ -70,6 +70,7 @@ class Settings:
     epsilon: float = option(0.3, "radius of the attack's L-infinity ball, in pixel units")
     attack: str = option("pgd", "in training: pgd or fgsm")
     attack_steps: int = option(20, "PGD steps in training")
+    attack_steps_first: int | None = option(None, "PGD steps at first, growing to --attack_steps over the run, each the longer")  # fmt: skip # noqa: E501
     attack_step_size: float = option(0.01, "length of a PGD step in training, in pixel units")
     epsilon_warmup_epochs: float = option(2.0, "epochs over which the attack grows from 0")
     kl_warmup_epochs: float = option(2.0, "epochs over which beta grows from 0")
@@ -99,7 +100,7 @@ class Settings:
             _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1], in pixel units")
         for name in ("batch_size", "attack_steps", "eval_attack_steps", "validation_attack_steps"):
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
-        for name in ("limit_train_examples", "limit_test_examples"):
+        for name in ("limit_train_examples", "limit_test_examples", "attack_steps_first"):
             _in(name, getattr(self, name), lambda v: v is None or v >= 1, "at least 1")
         for name in ("epochs", "keep_checkpoints", "prune_updates", "eval_samples"):
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
@@ -128,13 +129,8 @@ class Settings:
             _in(name, getattr(self, name), lambda v: 0 < v < 1, "in (0, 1)")
         for name in ("prune_until", "mask_freeze_at"):
             _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1]")
-        if self.schedule == "one_cycle" and self.mask_freeze_at <= self.mask_decay_at:
-            raise ValueError(
-                "--mask_freeze_at: expected a share above --mask_decay_at, received "
-                f"{self.mask_freeze_at} and {self.mask_decay_at}"
-            )
         if self.attack == "fgsm" and METHODS[self.method].attack_class is not PGD:
-            raise ValueError(f"--attack: method {self.method} has an attack of its own, not fgsm")
+            raise ValueError(f"--attack: expected pgd, for method {self.method}, received fgsm")
         if self.beta is None:
             object.__setattr__(self, "beta", METHODS[self.method].default_beta)
         _in("beta", self.beta, lambda v: v is None or v >= 0, "at least 0")

@@ -4,9 +4,11 @@ import dataclasses
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from anp_tf.data import AUGMENTATIONS
+from anp_tf.layers import MASKS
 from anp_tf.methods import METHODS
 from anp_tf.models import NETWORKS
 from anp_tf.settings import Settings
@@ -24,6 +26,7 @@ VALUES = {
     "data_dir": st.none() | TEXT,
     "limit_train_examples": st.none() | COUNT,
     "limit_test_examples": st.none() | COUNT,
+    "augmentation": st.sampled_from(AUGMENTATIONS),
     "validation_examples": st.integers(0, 10**9),
     "network": st.sampled_from(list(NETWORKS)),
     "width_multiplier": ABOVE_0,
@@ -38,20 +41,33 @@ VALUES = {
     "decay_factor": ABOVE_0,
     "peak_at": SHARE,
     "mask_decay_at": SHARE,
+    "mask_freeze_at": RADIUS,
     "weight_decay": AT_LEAST_0,
     "adversarial_weight": AT_LEAST_0,
     "beta": st.none() | AT_LEAST_0,
+    "kl_flops_exponent": AT_LEAST_0,
     "vulnerability_weight": AT_LEAST_0,
+    "trades_beta": AT_LEAST_0,
+    "prior_scale": ABOVE_0,
+    "initial_rho": st.floats(-1e30, 1e30),
+    "target_sparsity": st.floats(0, 1, exclude_max=True),
+    "granularity": st.sampled_from(["weight", "filter"]),
+    "prune_until": RADIUS,
+    "prune_updates": COUNT,
+    "mask": st.sampled_from(list(MASKS)),
     "posterior": st.sampled_from(["kumaraswamy", "beta"]),
     "initial_a": st.floats(-1e30, 1e30),
     "epsilon": RADIUS,
+    "attack": st.sampled_from(["pgd", "fgsm"]),
     "attack_steps": COUNT,
+    "attack_steps_first": st.none() | COUNT,
     "attack_step_size": RADIUS,
     "epsilon_warmup_epochs": AT_LEAST_0,
     "kl_warmup_epochs": AT_LEAST_0,
     "validation_attack_steps": COUNT,
     "eval_attack_steps": COUNT,
     "eval_attack_step_size": RADIUS,
+    "eval_samples": COUNT,
     "select": st.sampled_from(["best", "last"]),
     "select_min_sparsity": st.floats(0, 1, exclude_max=True),
     "seed": st.integers(0, 2**31 - 1),
@@ -74,13 +90,16 @@ def test_a_strategy_for_every_field():
 
 @given(st.fixed_dictionaries({}, optional=VALUES))
 def test_flag_lines_round_trip(values):
+    assume(values.get("method") != "trades" or values.get("attack") != "fgsm")
     settings = Settings(**values)
     lines = settings.flag_lines()
     assert all(line.startswith("--") and len(line.splitlines()) == 1 for line in lines)
     assert Settings.from_flag_lines(lines) == settings
 
 
-@pytest.mark.parametrize(("method", "beta"), [("anp_vs", 4.0), ("bp", 1.0), ("standard", 0.0)])
+@pytest.mark.parametrize(
+    ("method", "beta"), [("anp_vs", 4.0), ("bp", 1.0), ("at_bnn", 0.01), ("at", 0.0)]
+)
 def test_beta_is_the_methods_own_where_none_is_given(method, beta):
     assert Settings(method=method).beta == beta
     assert f"--beta={beta}" in Settings(method=method).flag_lines()
@@ -132,9 +151,14 @@ BAD_VALUES = [
     *((name, (0.0, 1.0, -1.0, math.nan)) for name in VALUES if VALUES[name] is SHARE),
     ("limit_train_examples", (0, -5)),
     ("limit_test_examples", (0, -5)),
+    ("attack_steps_first", (0, -5)),
     ("validation_examples", (-1,)),
     ("beta", (-1.0, math.nan, math.inf)),
     ("initial_a", (math.nan, math.inf)),
+    ("initial_rho", (math.nan, math.inf)),
+    ("mask_freeze_at", (0.0, 1.1, math.nan)),
+    ("prune_until", (0.0, 1.1, math.nan)),
+    ("target_sparsity", (-0.1, 1.0, math.nan)),
     ("checkpoint_seconds", (-1.0, math.nan)),
     ("select_min_sparsity", (-0.1, 1.0, math.nan)),
     ("seed", (-1, 2**31)),
@@ -143,6 +167,10 @@ BAD_VALUES = [
     ("method", ("anpvs", "")),
     ("network", ("lenet",)),
     ("posterior", ("gamma",)),
+    ("mask", ("l0",)),
+    ("attack", ("cw",)),
+    ("augmentation", ("cutout",)),
+    ("granularity", ("channel",)),
     ("schedule", ("steps",)),
     ("select", ("first",)),
 ]
@@ -167,6 +195,24 @@ def test_bad_values_cover_every_checked_field(name):
     free = {"data_dir", "init_from", "deterministic"}
     radii = {"epsilon", "attack_step_size", "eval_attack_step_size"}
     assert name in free | radii | {name for name, _ in BAD_VALUES}
+
+
+def test_trades_has_an_attack_of_its_own():
+    with pytest.raises(ValueError, match="--attack: expected pgd, for method trades"):
+        Settings(method="trades", attack="fgsm")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "augmentation", "expected"),
+    [
+        ("mnist", "auto", False),
+        ("cifar100", "auto", True),
+        ("mnist", "crop_flip", True),
+        ("cifar10", "none", False),
+    ],
+)
+def test_cifar_is_augmented_unless_said_otherwise(dataset, augmentation, expected):
+    assert Settings(dataset=dataset, augmentation=augmentation).crop_flip is expected
 
 
 def test_near_match_is_suggested():

@@ -49,7 +49,7 @@ class PGD:
         self.loss = loss
         self.norm = Linf() if norm is None else norm
 
-    def __call__(self, network, x, y, *, seed=None, scale=1.0):
+    def __call__(self, network, x, y, *, seed=None, scale=1.0, steps=None):
         """Adversarial copies of a batch.
 
         Args:
@@ -58,6 +58,8 @@ class PGD:
             y: Labels [batch], or whatever `loss` takes.
             seed: Integer tensor [2], a stateless seed; by default a fresh one at each call.
             scale: Scalar in [0, 1] that multiplies epsilon and the step size, for warm-ups.
+            steps: Integer scalar, at least 1; another number of steps, of another size that covers
+                the same way, for training whose attack grows.
 
         Returns:
             Tensor like `x`, in the ball around it and in [0, 1].
@@ -74,12 +76,13 @@ class PGD:
         if seed is None:
             seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
         x = tf.stop_gradient(x)
-        best = self._run(network, x, y, tf.random.fold_in(seed, 0), scale)
+        steps = self.steps if steps is None else steps
+        best = self._run(network, x, y, tf.random.fold_in(seed, 0), scale, steps)
         if self.restarts == 1:
             return best
 
         def restart(index, best, best_loss):
-            candidate = self._run(network, x, y, tf.random.fold_in(seed, index), scale)
+            candidate = self._run(network, x, y, tf.random.fold_in(seed, index), scale, steps)
             loss = self.loss(network(candidate, training=False), y)
             better = loss > best_loss
             keep = tf.reshape(better, [-1] + [1] * (x.shape.rank - 1))
@@ -98,9 +101,10 @@ class PGD:
         )
         return tf.stop_gradient(best)
 
-    def _run(self, network, x, y, seed, scale):
+    def _run(self, network, x, y, seed, scale, steps):
         scale = tf.cast(tf.convert_to_tensor(scale, dtype_hint=x.dtype), x.dtype)
-        epsilon, step_size = scale * self.epsilon, scale * self.step_size
+        epsilon = scale * self.epsilon
+        step_size = scale * self.step_size * self.steps / tf.cast(steps, x.dtype)
 
         def project(candidate):
             return tf.clip_by_value(self.norm.project(candidate, x, epsilon), 0, 1)
@@ -111,10 +115,10 @@ class PGD:
             return index + 1, project(moved)
 
         _, adversarial = tf.while_loop(
-            lambda index, _: index < self.steps,
+            lambda index, _: index < steps,
             step,
             (0, project(self._start(x, epsilon, seed))),
-            maximum_iterations=self.steps,
+            maximum_iterations=steps,
             shape_invariants=(tf.TensorShape([]), x.shape),
         )
         return tf.stop_gradient(adversarial)

@@ -22,11 +22,11 @@ class TradesPGD(PGD):
     def __init__(self, *, epsilon, step_size, steps):
         super().__init__(epsilon=epsilon, step_size=step_size, steps=steps, loss=divergence)
 
-    def __call__(self, network, x, y=None, *, seed=None, scale=1.0):
+    def __call__(self, network, x, y=None, **kwargs):
         """As `PGD.__call__`; `y` is not used."""
         x = tf.convert_to_tensor(x)
         reference = tf.stop_gradient(network(x, training=False))
-        return super().__call__(network, x, reference, seed=seed, scale=scale)
+        return super().__call__(network, x, reference, **kwargs)
 
     def _start(self, x, epsilon, seed):
         return x + START_DEVIATION * tf.random.stateless_normal(tf.shape(x), seed, dtype=x.dtype)

@@ -10,8 +10,9 @@ from anp_tf.methods.bp import BayesianPruning
 from anp_tf.methods.gradual_pruning import GradualPruning
 from anp_tf.methods.magnitude import MagnitudePruning
 from anp_tf.methods.standard import Standard
+from anp_tf.methods.terms import Terms
 from anp_tf.methods.trades import Trades
-from anp_tf.methods.training_model import Terms, TrainingModel
+from anp_tf.methods.training_model import TrainingModel
 
 METHODS = {
     "standard": Standard,

@@ -1,50 +1,17 @@
 """The model that `fit` trains: a network, an attack, and a method's two losses."""
 
-import dataclasses
-
 import keras
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
 from anp_tf.layers import bayes_layers, given_masks, mask_layers
 from anp_tf.losses import cross_entropy, l2_decay, vulnerability
-from anp_tf.models import with_latents
+from anp_tf.methods.paired_forward import PairedForward
+from anp_tf.methods.terms import Terms
 
 CLEAN = ("loss", "accuracy")
 NOT_FINITE = "The loss or its gradient is not finite"
-DROPOUTS = (
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-)
 ATTACKED = ("adversarial_loss", "adversarial_accuracy", "vulnerability")
-
-
-@dataclasses.dataclass(frozen=True)
-class Terms:
-    """What a method's losses are made of: float32, and scalars but for the logits.
-
-    Attributes:
-        clean_loss: Cross-entropy of the clean images, a mean over the batch.
-        clean_logits: [batch, classes].
-        adversarial_loss: Cross-entropy of the adversarial images; None without an attack.
-        adversarial_logits: [batch, classes]; None without an attack.
-        vulnerability: Of the latent features; None without an attack.
-        kl: beta KL / N of masks or random weights, with its warm-up; 0 without them.
-        decay: Weight decay, and the weights' own regularizers.
-    """
-
-    clean_loss: tf.Tensor
-    clean_logits: tf.Tensor
-    adversarial_loss: tf.Tensor | None
-    adversarial_logits: tf.Tensor | None
-    vulnerability: tf.Tensor | None
-    kl: tf.Tensor
-    decay: tf.Tensor
 
 
 class TrainingModel(keras.Model):
@@ -73,6 +40,8 @@ class TrainingModel(keras.Model):
         vulnerability_weight: Float, at least 0; lambda, weight of the vulnerability.
         weight_decay: Float, at least 0; coefficient of half the squared weights.
         epsilon_warmup_steps: Integer; the attack grows linearly from 0 over so many steps.
+        attack_growth: Pair of integers, or None. (k, n): the attack has k steps at first, and grows
+            linearly to its own number over n training steps, in steps that cover the same way.
         kl_warmup_steps: Integer; beta grows linearly from 0 over so many steps.
         mask_freeze_step: Integer; from this step on the masks are those of inference, and a rate of
             0 is to keep them so: the weights are tuned to the network that will be used. None:
@@ -105,6 +74,7 @@ class TrainingModel(keras.Model):
         vulnerability_weight=0.0,
         weight_decay=1e-4,
         epsilon_warmup_steps=0,
+        attack_growth=None,
         kl_warmup_steps=0,
         mask_freeze_step=None,
         seed=0,
@@ -135,7 +105,7 @@ class TrainingModel(keras.Model):
         if self.uses_attack and attack is None:
             raise ValueError(f"Method {method} trains on an attack. Received: attack=None")
         self.network = network
-        self.latent_network = with_latents(network)
+        self.paired_forward = PairedForward(network)
         self.num_examples = num_examples
         self.attack = attack if self.uses_attack else None
         self.validation_attack = validation_attack
@@ -154,17 +124,10 @@ class TrainingModel(keras.Model):
         if self.learns_masks:
             self.divergent += list(zip(self.masks, self.kl_weights, strict=True))
         self.epsilon_warmup_steps = epsilon_warmup_steps
+        self.attack_growth = attack_growth
         self.kl_warmup_steps = kl_warmup_steps
         self.mask_freeze_step = mask_freeze_step
         self.seed = seed
-        layers = list(network._flatten_layers(include_self=False))
-        dropouts = [layer for layer in layers if isinstance(layer, DROPOUTS)]
-        self.random_layers = dropouts + random_weights
-        # Batch statistics of a mixed batch would be neither the clean nor the adversarial ones, and
-        # dropout would drop other features in each half.
-        self.one_pass = not dropouts and not any(
-            isinstance(layer, keras.layers.BatchNormalization) for layer in layers
-        )
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
         of_masks = {id(variable) for variable in self.mask_variables}
         self.weight_variables = [v for v in network.trainable_variables if id(v) not in of_masks]
@@ -252,8 +215,9 @@ class TrainingModel(keras.Model):
         adversarial = None
         if self.attack is not None:
             with given_masks(fixed):
-                scale = _warm(step, self.epsilon_warmup_steps)
-                adversarial = self.attack(self.network, x, y, seed=attack_seed, scale=scale)
+                adversarial = self.attack(
+                    self.network, x, y, seed=attack_seed, **self._strength(step)
+                )
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
             draws = self._draws(tf.shape(x)[0], mask_seed, step, fixed)
             terms = self._terms(x, adversarial, y, draws, step)
@@ -283,6 +247,16 @@ class TrainingModel(keras.Model):
         self._forward(x, adversarial, y, fixed, training=False)
         names = CLEAN if adversarial is None else CLEAN + ATTACKED
         return {name: self.means[name].result() for name in names}
+
+    def _strength(self, step):
+        """The attack's radius and number of steps, as its keyword arguments."""
+        strength = {"scale": _warm(step, self.epsilon_warmup_steps)}
+        if self.attack_growth is not None:
+            first, over = self.attack_growth
+            share = tf.minimum(1.0, tf.cast(step, tf.float32) / over)
+            grown = first + share * (self.attack.steps - first)
+            strength["steps"] = tf.cast(tf.round(grown), tf.int32)
+        return strength
 
     def _draws(self, batch_size, seed, step, fixed):
         """The masks of a step: a draw each, or what they are `fixed` to."""
@@ -315,40 +289,13 @@ class TrainingModel(keras.Model):
             with given_masks(masks):
                 logits = self.network(x, training=training)
             return self._score("", logits, y), logits, None, None, None
-        (latents, logits), (other_latents, other_logits) = self._both(
-            x, adversarial, masks, training
-        )
+        clean, moved = self.paired_forward(x, adversarial, masks, training)
+        (latents, logits), (other_latents, other_logits) = clean, moved
         distortion = vulnerability(latents, other_latents)
         self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
         clean_loss = self._score("", logits, y)
         adversarial_loss = self._score("adversarial_", other_logits, y)
         return clean_loss, logits, adversarial_loss, other_logits, distortion
-
-    def _both(self, x, adversarial, masks, training):
-        """(latents, logits) of the clean and of the adversarial images, under the same masks."""
-        if not self.one_pass:
-            return self._one_after_the_other(x, adversarial, masks, training)
-        # A mask per example is repeated for the second half of the batch.
-        masks = {
-            layer: tf.concat([mask, mask], 0) if mask.shape.rank == 2 else mask
-            for layer, mask in masks.items()
-        }
-        with given_masks(masks):
-            outputs = self.latent_network(tf.concat([x, adversarial], 0), training=training)
-        halves = [tf.split(output, 2) for output in keras.tree.flatten(outputs)]
-        return [
-            keras.tree.pack_sequence_as(outputs, list(half)) for half in zip(*halves, strict=True)
-        ]
-
-    def _one_after_the_other(self, x, adversarial, masks, training):
-        """`_both` in two passes, of which the second repeats the draws of the first."""
-        seeds = [layer.seed_generator.state for layer in self.random_layers]
-        start = [tf.identity(seed) for seed in seeds]
-        with given_masks(masks):
-            clean = self.latent_network(x, training=training)
-            for seed, value in zip(seeds, start, strict=True):
-                seed.assign(value)
-            return clean, self.latent_network(adversarial, training=training)
 
     def _score(self, prefix, logits, y):
         losses = cross_entropy(logits, y)

@@ -183,6 +183,7 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         steps=settings.validation_attack_steps,
     )
     weighted = method.learns_masks and settings.kl_flops_exponent
+    grows = settings.attack_steps_first and settings.attack != "fgsm"
     freezes = method.learns_masks and settings.mask_freeze_at < 1
     model = method(
         network,
@@ -195,6 +196,7 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         vulnerability_weight=settings.vulnerability_weight,
         weight_decay=settings.weight_decay,
         epsilon_warmup_steps=round(settings.epsilon_warmup_epochs * steps_per_epoch),
+        attack_growth=(settings.attack_steps_first, total_steps) if grows else None,
         kl_warmup_steps=round(settings.kl_warmup_epochs * steps_per_epoch),
         mask_freeze_step=round(settings.mask_freeze_at * total_steps) if freezes else None,
         seed=settings.seed,

@@ -52,7 +52,8 @@ def schedules(settings, total_steps):
     weights, masks = settings.learning_rate, settings.mask_learning_rate
     freeze = settings.mask_freeze_at * total_steps
     if settings.schedule == "one_cycle":
-        peak, decay = settings.peak_at * total_steps, settings.mask_decay_at * total_steps
+        peak = settings.peak_at * total_steps
+        decay = min(settings.mask_decay_at * total_steps, freeze - 1)
         return (
             PiecewiseLinear([0, peak, total_steps], [0, weights, 0]),
             PiecewiseLinear([decay, freeze], [masks, 0]),

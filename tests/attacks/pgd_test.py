@@ -244,6 +244,17 @@ def test_custom_loss():
 # Randomness.
 
 
+def test_other_numbers_of_steps_cover_the_same_way(trained):
+    network, x, y = trained[:3]
+    seed = tf.constant([1, 2])
+    attack = PGD(epsilon=0.2, step_size=0.05, steps=4)
+    finer = PGD(epsilon=0.2, step_size=0.02, steps=10)
+    expected = finer(network, x, y, seed=seed)
+    actual = attack(network, x, y, seed=seed, steps=tf.constant(10))
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+    assert np.abs(expected - attack(network, x, y, seed=seed)).max() > 0.01
+
+
 def test_seeds():
     x, y, weights = problem()
     attack, network = PGD(**SMALL), linear_network(weights)

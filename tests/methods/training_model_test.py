@@ -32,7 +32,7 @@ class KnownMask(BayesianMask):
         self.s = self.add_weight(name="s", shape=(self.units,), initializer="ones")
 
     def sample(self, batch_size, seed):
-        return tf.sigmoid(self.s + tf.constant(NOISE)[:batch_size])
+        return tf.sigmoid(self.s + tf.constant(NOISE)[:batch_size, : self.units])
 
     def expected(self):
         return tf.sigmoid(tf.convert_to_tensor(self.s))
@@ -249,7 +249,7 @@ def test_each_variable_is_in_one_group():
 def test_both_halves_share_the_draw(attack, norm, one_pass):
     """Without a perturbation the two halves are the same, in training too."""
     model = compiled(anp(BetaBernoulliDropout(initial_a=1.0), attack, norm=norm), rate=0.1)
-    model.one_pass = one_pass
+    model.paired_forward.one_pass = one_pass
     history = model.fit(*data(), batch_size=5, epochs=2, verbose=0).history
     assert history["vulnerability"] == [0.0, 0.0]
     np.testing.assert_allclose(history["adversarial_loss"], history["loss"], rtol=1e-6)
@@ -259,8 +259,8 @@ def test_one_pass_and_two_passes_are_the_same():
     results = []
     for one_pass in (True, False):
         model = compiled(anp(BetaBernoulliDropout(initial_a=1.0)), rate=0.1)
-        assert model.one_pass
-        model.one_pass = one_pass
+        assert model.paired_forward.one_pass
+        model.paired_forward.one_pass = one_pass
         history = model.fit(*data(), batch_size=5, epochs=2, verbose=0, shuffle=False).history
         results.append((history, values(model.network.trainable_variables)))
     (history, variables), (other_history, other_variables) = results
@@ -273,7 +273,7 @@ def test_one_pass_and_two_passes_are_the_same():
 
 def test_batch_normalisation_trains_in_two_passes():
     model = compiled(anp(BetaBernoulliDropout(initial_a=1.0), norm=True), rate=0.1)
-    assert not model.one_pass
+    assert not model.paired_forward.one_pass
     norm = model.network.layers[2]
     x, y = data()
     first = x @ np.array(model.network.layers[1].kernel) + np.array(model.network.layers[1].bias)
@@ -303,6 +303,45 @@ def test_draws_change_from_step_to_step():
     assert np.unique(history["loss"]).size == 3
 
 
+@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+def test_dropout_drops_the_same_features_of_both_halves(run_eagerly):
+    x = pixels = keras.Input((FEATURES,))
+    for width in (20, 20):
+        x = keras.layers.ReLU()(keras.layers.Dense(width)(x))
+        x = keras.layers.Dropout(0.5)(x)
+    dropped = keras.Model(pixels, keras.layers.Dense(CLASSES)(x))
+    model = METHODS["at"](dropped, 20, attack=unchanged)
+    compiled(model, rate=0.0, run_eagerly=run_eagerly)
+    history = model.fit(*data(), batch_size=5, epochs=2, shuffle=False, verbose=0).history
+    assert history["vulnerability"] == [0.0, 0.0]
+    assert history["adversarial_loss"] == pytest.approx(history["loss"])
+    assert history["loss"][0] != history["loss"][1]  # the draws go on
+
+
+def test_fixed_masks_are_those_of_inference():
+    model = compiled(anp(mask_freeze_step=2, attack=unchanged), rate=0.0)
+    losses = []
+    for _ in range(4):
+        losses += model.fit(*data(), batch_size=10, shuffle=False, verbose=0).history["loss"]
+    x, y = data()
+    expected = scipy.special.expit(values([model.masks[0].s])[0])
+    _, logits = forward(x, expected, *values(model.weight_variables))
+    assert losses[2:] == pytest.approx([cross_entropy(logits, y)] * 2, rel=1e-5)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-3)
+
+
+def test_the_divergence_of_each_mask_has_its_factor():
+    x = pixels = keras.Input((FEATURES,))
+    for width in (4, 3):
+        x = keras.layers.ReLU()(KnownMask()(keras.layers.Dense(width)(x)))
+    two = keras.Model(pixels, keras.layers.Dense(CLASSES)(x))
+    model = compiled(BayesianPruning(two, 20, kl_weights=[2.0, 5.0]), rate=0.0)
+    history = model.fit(*data(), batch_size=10, verbose=0).history
+    assert history["kl"] == pytest.approx([2.0 * 4 + 5.0 * 3])
+    with pytest.raises(ValueError, match=r"`kl_weights`.*\[1.0\] for 2 masks"):
+        BayesianPruning(two, 20, kl_weights=[1.0])
+
+
 # Warm-ups.
 
 
@@ -315,6 +354,21 @@ def test_warm_up_of_the_attack(steps, scales):
     model = compiled(anp(attack=attack, epsilon_warmup_steps=steps), rate=0.0)
     model.fit(*data(), batch_size=2, verbose=0)
     np.testing.assert_allclose([float(scale) for scale in attack.scales], scales)
+
+
+def test_the_attack_grows():
+    """From 1 step to 4, over 3 training steps; the way they cover stays the same."""
+    seen = []
+
+    class Counting(PGD):
+        def __call__(self, *args, steps, **kwargs):
+            seen.append(int(steps))
+            return super().__call__(*args, steps=steps, **kwargs)
+
+    attack = Counting(epsilon=0.2, step_size=0.1, steps=4)
+    model = compiled(anp(attack=attack, attack_growth=(1, 3)), rate=0.0)
+    model.fit(*data(), batch_size=2, verbose=0)
+    assert seen == [1, 2, 3, 4, 4]
 
 
 @pytest.mark.parametrize(("steps", "weights"), [(0, [1, 1, 1, 1, 1]), (2, [0.5, 1, 1, 1, 1])])
@@ -476,6 +530,14 @@ def test_method_needs_masks(method):
 def test_method_without_masks():
     with pytest.raises(ValueError, match=r"Standard.*`toy` has masks"):
         Standard(network(KnownMask()), 10)
+
+
+def test_method_with_random_weights():
+    kind = METHODS["at_bnn"]
+    with pytest.raises(ValueError, match=r"`toy` has no random weights"):
+        kind(network(), 10, attack=KnownAttack())
+    with pytest.raises(ValueError, match=r"trains no random weights, but `toy` has"):
+        Standard(network_of(kind), 10)
 
 
 def test_method_needs_an_attack():

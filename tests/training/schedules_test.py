@@ -86,3 +86,19 @@ def test_one_cycle():
 def test_optimizers_take_them(name):
     for schedule in schedules(Settings(schedule=name), 10):
         assert keras.optimizers.Adam(schedule).learning_rate >= 0
+
+
+def test_the_masks_rate_is_0_where_they_are_fixed():
+    settings = Settings(schedule="one_cycle", mask_decay_at=0.4, mask_freeze_at=0.6)
+    weights, masks = schedules(settings, 100)
+    expected = np.interp(np.arange(100), [40, 60], [1e-2, 0])
+    np.testing.assert_allclose(rates(masks, np.arange(100)), expected, atol=1e-8)
+    assert rates(weights, [80])[0] > 0
+    _, masks = schedules(Settings(mask_freeze_at=0.6), 100)
+    assert rates(masks, [50, 51, 60, 61, 99]) == pytest.approx([1e-2, 1e-3, 1e-3, 0, 0])
+
+
+def test_masks_that_are_fixed_before_their_rate_falls():
+    settings = Settings(schedule="one_cycle", mask_decay_at=0.9, mask_freeze_at=0.5)
+    _, masks = schedules(settings, 100)
+    assert rates(masks, [0, 49, 50, 99]) == pytest.approx([1e-2, 1e-2, 0, 0])

@@ -9,6 +9,7 @@ import scipy.stats
 import tensorflow as tf
 
 from anp_tf.layers import BayesConv2D, BayesDense, BetaBernoulliDropout, UnitMask
+from anp_tf.losses import vulnerability
 from anp_tf.methods import METHODS, Terms
 from anp_tf.models import lenet5_caffe
 
@@ -61,14 +62,14 @@ def no_attack(network, x, y, seed=None, scale=1.0):
     return x
 
 
-def model_of(method, **kwargs):
+def model_of(method, width=0.01, **kwargs):
     method = METHODS[method]
     kind = BetaBernoulliDropout if method.learns_masks else UnitMask
     layers = keras.layers
     if method.uses_random_weights:
         layers = types.SimpleNamespace(Conv2D=BayesConv2D, Dense=BayesDense)
     network = lenet5_caffe(
-        kind if method.uses_masks else None, width_multiplier=0.01, layers=layers
+        kind if method.uses_masks else None, width_multiplier=width, layers=layers
     )
     return method(network, 100, attack=no_attack if method.uses_attack else None, **kwargs)
 
@@ -98,6 +99,26 @@ def test_what_a_method_needs(method):
         kind.uses_random_weights,
         kind.starts_from,
     )
+
+
+@pytest.mark.parametrize("method", ["at_vs", "anp_vs"])
+def test_suppression_reaches_every_layer(method):
+    """The gradient of lambda V alone is not zero in any layer that latent features depend on."""
+    model = model_of(method, width=0.3, vulnerability_weight=1.0)
+    x = np.random.default_rng(0).random((8, 28, 28, 1), np.float32)
+    moved = np.clip(x + 0.3 * np.random.default_rng(1).choice([-1, 1], x.shape), 0, 1)
+    masks = {mask: mask.inference_mask() for mask in model.masks}
+    with tf.GradientTape() as tape:
+        (latents, _), (other_latents, _) = model.paired_forward(x, moved, masks, training=True)
+        loss = model.vulnerability_weight * vulnerability(latents, other_latents)
+    gradients = tape.gradient(loss, model.weight_variables)
+    reached = {
+        v.path
+        for v, g in zip(model.weight_variables, gradients, strict=True)
+        if g is not None and np.any(g)
+    }
+    layers = ("conv1", "conv2", "dense1")
+    assert reached == {f"{layer}/{name}" for layer in layers for name in ("kernel", "bias")}
 
 
 def test_every_method_is_tested():

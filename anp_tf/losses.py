@@ -1,5 +1,7 @@
 """Losses: pure functions of tensors."""
 
+import math
+
 import tensorflow as tf
 
 
@@ -31,7 +33,7 @@ def divergence(logits, reference):
     return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-def layer_vulnerability(clean, adversarial):
+def layer_vulnerability(clean, adversarial, size=None):
     """Mean |z_l(x) - z_l(x')| of one layer over batch and features (Madaan et al. 2020, sec. 3).
 
     Computed in float32 at least.
@@ -39,25 +41,30 @@ def layer_vulnerability(clean, adversarial):
     Args:
         clean: Tensor [batch, ...], latent features of the clean images.
         adversarial: Tensor of the same shape, those of the adversarial images.
+        size: Integer, the features per image that the mean is over, where some that are always 0
+            are left out; None: all that are there.
 
     Returns:
         Scalar, at least 0.
     """
-    return tf.reduce_mean(_at_least_float32(tf.abs(clean - adversarial)))
+    mean = tf.reduce_mean(_at_least_float32(tf.abs(clean - adversarial)))
+    return mean if size is None else mean * (math.prod(clean.shape[1:]) / size)
 
 
-def vulnerability(clean, adversarial):
+def vulnerability(clean, adversarial, sizes=None):
     """Vulnerability of a network: the mean over its hidden layers (Madaan et al. 2020, sec. 3).
 
     Args:
         clean: List of tensors [batch, ...], the latent features of each layer.
         adversarial: List of tensors of the same shapes.
+        sizes: List of integers, as `size` of `layer_vulnerability`, or None.
 
     Returns:
         Scalar, at least 0.
     """
+    sizes = [None] * len(clean) if sizes is None else sizes
     return tf.add_n(
-        [layer_vulnerability(c, a) for c, a in zip(clean, adversarial, strict=True)]
+        [layer_vulnerability(*layer) for layer in zip(clean, adversarial, sizes, strict=True)]
     ) / len(clean)
 
 

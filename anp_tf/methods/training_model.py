@@ -1,5 +1,9 @@
 """The model that `fit` trains: a network, an attack, and a method's two losses."""
 
+import contextlib
+import logging
+import math
+
 import keras
 import tensorflow as tf
 
@@ -7,8 +11,11 @@ from anp_tf.attacks import PGD
 from anp_tf.layers import bayes_layers, given_masks, mask_layers
 from anp_tf.losses import cross_entropy, l2_decay, vulnerability
 from anp_tf.methods.paired_forward import PairedForward
+from anp_tf.methods.slim_when_frozen import SlimWhenFrozen
 from anp_tf.methods.terms import Terms
+from anp_tf.pruning.view import SlimView
 
+log = logging.getLogger(__name__)
 CLEAN = ("loss", "accuracy")
 NOT_FINITE = "The loss or its gradient is not finite"
 ATTACKED = ("adversarial_loss", "adversarial_accuracy", "vulnerability")
@@ -44,8 +51,9 @@ class TrainingModel(keras.Model):
             linearly to its own number over n training steps, in steps that cover the same way.
         kl_warmup_steps: Integer; beta grows linearly from 0 over so many steps.
         mask_freeze_step: Integer; from this step on the masks are those of inference, and a rate of
-            0 is to keep them so: the weights are tuned to the network that will be used. None:
-            never.
+            0 is to keep them so: the weights are tuned to the network that will be used. `fit`
+            then trains them through the slimmed network, which computes the same at less cost.
+            None: never.
         seed: Integer.
 
     Raises:
@@ -106,6 +114,7 @@ class TrainingModel(keras.Model):
             raise ValueError(f"Method {method} trains on an attack. Received: attack=None")
         self.network = network
         self.paired_forward = PairedForward(network)
+        self.slim_view = None
         self.num_examples = num_examples
         self.attack = attack if self.uses_attack else None
         self.validation_attack = validation_attack
@@ -186,7 +195,17 @@ class TrainingModel(keras.Model):
 
     def callbacks(self):
         """The callbacks that the method needs; a `CallbackList` given to `fit` must have them."""
-        return []
+        return [] if self.mask_freeze_step is None else [SlimWhenFrozen()]
+
+    def slim(self):
+        """From here on trains through the slimmed network: the masks must not change any more."""
+        try:
+            self.slim_view = SlimView(self.network)
+        except ValueError as error:
+            log.warning("the network is trained at its full size: %s", error)
+            return
+        self.slim_forward = PairedForward(self.slim_view.network)
+        self.make_train_function(force=True)
 
     def state_variables(self):
         """Variables besides the network's and the optimizers' that a checkpoint must hold."""
@@ -214,10 +233,8 @@ class TrainingModel(keras.Model):
         fixed = {mask: mask.inference_mask() for mask in self.masks}
         adversarial = None
         if self.attack is not None:
-            with given_masks(fixed):
-                adversarial = self.attack(
-                    self.network, x, y, seed=attack_seed, **self._strength(step)
-                )
+            with self._network(fixed) as network:
+                adversarial = self.attack(network, x, y, seed=attack_seed, **self._strength(step))
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
             draws = self._draws(tf.shape(x)[0], mask_seed, step, fixed)
             terms = self._terms(x, adversarial, y, draws, step)
@@ -247,6 +264,16 @@ class TrainingModel(keras.Model):
         self._forward(x, adversarial, y, fixed, training=False)
         names = CLEAN if adversarial is None else CLEAN + ATTACKED
         return {name: self.means[name].result() for name in names}
+
+    @contextlib.contextmanager
+    def _network(self, fixed):
+        """The network in inference, as an attack sees it."""
+        if self.slim_view is None:
+            with given_masks(fixed):
+                yield self.network
+        else:
+            with self.slim_view.weights():
+                yield self.slim_view.network
 
     def _strength(self, step):
         """The attack's radius and number of steps, as its keyword arguments."""
@@ -289,13 +316,22 @@ class TrainingModel(keras.Model):
             with given_masks(masks):
                 logits = self.network(x, training=training)
             return self._score("", logits, y), logits, None, None, None
-        clean, moved = self.paired_forward(x, adversarial, masks, training)
+        if self.slim_view is not None and training:
+            with self.slim_view.weights(training):
+                clean, moved = self.slim_forward(x, adversarial, {}, training)
+        else:
+            clean, moved = self.paired_forward(x, adversarial, masks, training)
         (latents, logits), (other_latents, other_logits) = clean, moved
-        distortion = vulnerability(latents, other_latents)
+        distortion = vulnerability(latents, other_latents, self._sizes())
         self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
         clean_loss = self._score("", logits, y)
         adversarial_loss = self._score("adversarial_", other_logits, y)
         return clean_loss, logits, adversarial_loss, other_logits, distortion
+
+    def _sizes(self):
+        """How many features each layer has, those that slimming has cut, which are 0, included."""
+        latents, _ = self.paired_forward.latent_network.output
+        return [math.prod(latent.shape[1:]) for latent in latents]
 
     def _score(self, prefix, logits, y):
         losses = cross_entropy(logits, y)

@@ -37,7 +37,8 @@ def test_versions(commands, workdir):
 
     outcome = commands.run("export", f"--workdir={workdir}")
     assert outcome.code == 0, outcome.err
-    assert {p.name for p in (workdir / "saved_model").iterdir()} == {"3", "4"}
+    names = {p.name for p in (workdir / "saved_model").iterdir()}
+    assert names == {"3", "4", "README.md", "results.json"}
 
 
 @pytest.mark.parametrize("version", [0, -1])

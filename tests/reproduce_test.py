@@ -29,7 +29,9 @@ def table(commands, tmp_path_factory):
     flags = ["--table=mnist", f"--workdir={folder}", *TINY, "--standard_epochs=1", "--export"]
     process = commands.start("reproduce", *flags)
     deadline = time.monotonic() + 300
-    while not (folder / "seed0" / "at" / "checkpoints").exists() and time.monotonic() < deadline:
+    while not (folder / "seed0" / "at" / "checkpoints").exists():
+        assert time.monotonic() < deadline, process.out.read_text()
+        assert not process.err.read_text()
         time.sleep(0.05)
     process.signal(signal.SIGKILL)
     killed = process.wait()
@@ -101,6 +103,15 @@ def test_a_finished_table_is_not_made_again(commands, table):
     assert "running" not in outcome.out
     assert (folder / "table.json").read_text() == before
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("network.keras")} == networks
+
+
+def test_rows_of_other_settings_are_not_taken(commands, table):
+    folder, flags, *_ = table
+    before = (folder / "table.json").read_text()
+    outcome = commands.run("reproduce", *flags, "--attack_steps=2")
+    assert outcome.code == 2
+    assert re.search(r"of another configuration: --attack_steps=1 \(now 2\)", outcome.err)
+    assert (folder / "table.json").read_text() == before
 
 
 def test_wang2018_and_the_sparsity_curve(commands, tmp_path):

@@ -17,6 +17,7 @@ from anp_tf import (
     train,
 )
 from anp_tf.models import lenet5_caffe
+from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
 
 METRICS = {
@@ -427,10 +428,11 @@ def test_export_is_of_the_network_that_is_there(tmp_path, capsys):
     """A version is written once, and again when the network is a newer one."""
     workdir = Workdir(tmp_path / "run")
     workdir.path.mkdir()
-    network = lenet5_caffe(width_multiplier=0.1)
-    workdir.save_network(network)
+    workdir.open(Settings(method="standard"))
+    workdir.save_network(lenet5_caffe(width_multiplier=0.1))
     for seconds, versions in ((-60, {"1"}), (-60, {"1"}), (60, {"1", "2"})):
         os.utime(workdir.network, (time.time() + seconds,) * 2)
-        train.export(network, workdir, tmp_path / "saved_model")
-        assert {path.name for path in (tmp_path / "saved_model").iterdir()} == versions
+        train.export(workdir, tmp_path / "saved_model")
+        folders = {path.name for path in (tmp_path / "saved_model").iterdir() if path.is_dir()}
+        assert folders == versions
         assert f"saved_model/{len(versions)}" in capsys.readouterr().out

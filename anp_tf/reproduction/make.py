@@ -15,9 +15,13 @@ def make(runs, evaluate):
     Args:
         runs: List of `Run`, in order.
         evaluate: Function `(run, network) -> results` of a row; the results are saved.
+
+    Raises:
+        WorkdirError: if a run that is done was made with other settings.
     """
     for index, run in enumerate(runs):
         if run.done:
+            run.workdir.open(run.settings)  # an error where it was made with other settings
             continue
         print(_status(run, runs[index + 1 :], runs), flush=True)
         network = train(run.settings, run.workdir)

@@ -6,7 +6,7 @@ import scipy.stats
 import tensorflow as tf
 
 from anp_tf.layers import LogNormalDropout
-from anp_tf.layers.log_normal_dropout import mills_ratio
+from anp_tf.truncated_normal import mills_ratio
 
 GRID = np.meshgrid(
     [-20.0, -19.5, -10.0, -1.0, -1e-3, 0.0, 1e-3, 0.5, 5.0],

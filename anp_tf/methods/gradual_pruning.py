@@ -69,7 +69,7 @@ class _Pruning(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         model = self.model
-        step, done = int(model.optimizer.iterations.numpy()), int(model.updates)
+        step, done = int(model.optimizer.iterations.numpy()), int(model.updates.numpy())
         due = step * model.pruning_updates // model.pruning_steps
         for update in range(done + 1, min(due, model.pruning_updates) + 1):
             model.prune(update)

@@ -37,6 +37,14 @@ def paper_rows():
     ]
 
 
+def row_names():
+    """The names of the ten rows, such as `pgd_filter_40`."""
+    return tuple(
+        f"{row['training']}_{row['pruning']}_{row['parameters_pruned_percent']:.0f}"
+        for row in paper_rows()
+    )
+
+
 def wang2018_runs(folder, settings):
     """The runs of the ten rows: `Run`s in the order of `paper_rows`.
 
@@ -45,13 +53,12 @@ def wang2018_runs(folder, settings):
         settings: `Settings` of all, but for the method, the attack and what is pruned.
     """
     runs = []
-    for row in paper_rows():
-        share = row["parameters_pruned_percent"] / 100
-        name = f"{row['training']}_{row['pruning']}_{100 * share:.0f}"
+    for name, row in zip(row_names(), paper_rows(), strict=True):
         pruned = row["pruning"] != "none"
         chosen = of_method(settings, "magnitude" if pruned else "at", settings.seed, None)
         chosen = dataclasses.replace(chosen, attack=row["training"])
         if pruned:
+            share = row["parameters_pruned_percent"] / 100
             chosen = dataclasses.replace(chosen, granularity=row["pruning"], target_sparsity=share)
         runs.append(Run(name, chosen, Workdir(pathlib.Path(folder) / name), None))
     return runs

@@ -623,6 +623,45 @@ def test_two_replicas(tmp_path):
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_every_method_trains_on_two_replicas():
+    """With dropout, random weights, cut weights, and masks that are fixed on the way."""
+    script = """if True:
+        import numpy as np
+        import keras
+        import tensorflow as tf
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        halves = 2 * [tf.config.LogicalDeviceConfiguration()]
+        tf.config.set_logical_device_configuration(cpu, halves)
+        from anp_tf.attacks import PGD
+        from anp_tf.layers import BayesDense, BetaBernoulliDropout, UnitMask
+        from anp_tf.methods import METHODS
+
+        x = np.random.default_rng(0).random((8, 6), np.float32)
+        y = np.arange(8) % 3
+        attack = PGD(epsilon=0.1, step_size=0.1, steps=2)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        for name, method in METHODS.items():
+            dense = BayesDense if method.uses_random_weights else keras.layers.Dense
+            mask = BetaBernoulliDropout if method.learns_masks else UnitMask
+            with strategy.scope():
+                parts = [dense(5), *([mask()] if method.uses_masks else [])]
+                parts += [keras.layers.ReLU(), keras.layers.Dropout(0.2), dense(3)]
+                network = keras.Sequential([keras.Input((6,)), *parts])
+                network = keras.Model(network.inputs, network.outputs)
+                options = {"mask_freeze_step": 2} if method.learns_masks else {}
+                model = method(network, 8, attack=attack, **options)
+                model.compile("adam", "adam" if method.learns_masks else None)
+            before = [v.numpy() for v in network.trainable_variables]
+            model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+            assert (model.slim_view is not None) == method.learns_masks, name
+            for variable, value in zip(network.trainable_variables, before, strict=True):
+                assert np.any(variable.numpy() != value), (name, variable.path)
+                first, second = strategy.experimental_local_results(variable.value)
+                np.testing.assert_array_equal(first, second)
+    """
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 # What is given to it.
 
 

@@ -9,7 +9,7 @@ from anp_tf.methods import METHODS
 from anp_tf.reproduction import paper
 from anp_tf.reproduction.plan import table_runs, with_starts
 from anp_tf.reproduction.sparsity import FACTORS, TARGETS, sparsity_runs
-from anp_tf.reproduction.wang2018 import wang2018_runs
+from anp_tf.reproduction.wang2018 import row_names, wang2018_runs
 from anp_tf.settings import Settings
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -90,7 +90,8 @@ def test_runs_of_the_sparsity_curve(tmp_path):
 
 def test_runs_of_wang2018(tmp_path):
     runs = wang2018_runs(tmp_path, BASE)
-    assert len(runs) == len(set(names(runs))) == 10
+    assert names(runs) == list(row_names())
+    assert len(set(names(runs))) == 10
     chosen = {
         run.name: (
             run.settings.method,

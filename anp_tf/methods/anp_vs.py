@@ -10,6 +10,8 @@ class AdversarialNeuralPruningVS(AdversarialNeuralPruning):
     (CE(x) + w CE(x')) / (1 + w) + lambda V + decay (Madaan et al. 2020, sec. 3).
     """
 
+    suppresses = True
+
     def objective(self, terms):
         weight_loss, mask_loss = super().objective(terms)
         return weight_loss + self.vulnerability_weight * terms.vulnerability, mask_loss

@@ -7,6 +7,7 @@ class AdversarialTrainingVS(TrainingModel):
     """(CE(x) + w CE(x')) / (1 + w) + lambda V + decay, without masks (Madaan et al. 2020)."""
 
     uses_attack = True
+    suppresses = True
 
     def objective(self, terms):
         suppressed = self.vulnerability_weight * terms.vulnerability

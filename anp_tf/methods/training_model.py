@@ -29,7 +29,8 @@ class TrainingModel(keras.Model):
     gradients, of the weights' loss and of the masks' loss, taken at the same point.
 
     Subclasses implement `objective` and say what they need: by `uses_attack`, `uses_masks` (and
-    `learns_masks`, where these are distributions) and `uses_random_weights`; by `default_beta` what
+    `learns_masks`, where these are distributions), `uses_random_weights` and `suppresses` (the
+    vulnerability); by `default_beta` what
     the command line takes where no beta is given; by `starts_from` the method whose network they
     start from; by `attack_class` the attack they are defined with. All randomness is a function of
     `seed` and the number of steps done.
@@ -65,6 +66,7 @@ class TrainingModel(keras.Model):
     uses_attack = False
     uses_masks = False
     learns_masks = False
+    suppresses = False
     uses_random_weights = False
     default_beta = 0.0
     starts_from = None

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from anp_tf.methods import METHODS
+from anp_tf.methods import METHODS, GradualPruning, MagnitudePruning, Trades
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
 
@@ -92,10 +92,55 @@ def table_runs(folder, settings, methods, seeds, standard_epochs=None):
     return runs
 
 
+# The options that only some methods read.
+OF_ATTACKS = (
+    "adversarial_weight",
+    "attack",
+    "attack_steps",
+    "attack_steps_first",
+    "attack_step_size",
+    "epsilon_warmup_epochs",
+)
+OF_MASKS = (
+    "mask",
+    "posterior",
+    "initial_a",
+    "mask_learning_rate",
+    "mask_decay_at",
+    "mask_freeze_at",
+    "kl_flops_exponent",
+    "select_min_sparsity",
+)
+OF_PRUNING = ("target_sparsity", "prune_until", "prune_updates")
+OF_RANDOM_WEIGHTS = ("prior_scale", "initial_rho", "eval_samples")
+
+
+def _unread(kind):
+    """The options that a method does not read."""
+    weighs = kind.learns_masks or kind.uses_random_weights
+    groups = (
+        (OF_ATTACKS, kind.uses_attack),
+        (OF_MASKS, kind.learns_masks),
+        (("kl_warmup_epochs",), weighs),
+        (OF_PRUNING, issubclass(kind, GradualPruning)),
+        (OF_RANDOM_WEIGHTS, kind.uses_random_weights),
+        (("vulnerability_weight",), kind.suppresses),
+        (("trades_beta",), issubclass(kind, Trades)),
+        (("granularity",), issubclass(kind, MagnitudePruning)),
+    )
+    return [name for names, read in groups if not read for name in names]
+
+
 def of_method(settings, method, seed, folder, standard_epochs=None):
-    """The settings of one run, which starts from another one's network in the folder if it must."""
+    """The settings of one run, which starts from another one's network in the folder if it must.
+
+    What the method does not read has its default, so that a row need not be made again because an
+    option of another one has changed.
+    """
     kind = METHODS[method]
-    changes = {"method": method, "seed": seed}
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    changes = {name: defaults[name] for name in _unread(kind)}
+    changes |= {"method": method, "seed": seed}
     if not (kind.uses_attack and kind.learns_masks):
         changes["beta"] = kind.default_beta
     if method == "standard" and standard_epochs:

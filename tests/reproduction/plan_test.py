@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from anp_tf.methods import METHODS
-from anp_tf.reproduction import paper
+from anp_tf.reproduction import paper, plan
 from anp_tf.reproduction.plan import table_runs, with_starts
 from anp_tf.reproduction.sparsity import FACTORS, TARGETS, sparsity_runs
 from anp_tf.reproduction.wang2018 import row_names, wang2018_runs
@@ -63,6 +63,37 @@ def test_beta_is_of_the_methods_that_prune_under_attack(tmp_path):
         "anp": 7.0,
         "anp_vs": 7.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "readers"),
+    [
+        ("mask_learning_rate", 0.5, {"bp", "anp", "anp_vs"}),
+        ("kl_warmup_epochs", 1.5, {"bp", "at_bnn", "anp", "anp_vs"}),
+        ("vulnerability_weight", 0.7, {"at_vs", "anp_vs"}),
+        ("trades_beta", 3.0, {"trades"}),
+        ("prior_scale", 0.3, {"at_bnn"}),
+        ("target_sparsity", 0.3, {"admm"}),
+        ("attack_steps", 3, set(paper.METHODS) - {"standard", "bp"}),
+        ("learning_rate", 0.3, set(paper.METHODS)),
+        ("granularity", "filter", set()),
+    ],
+)
+def test_an_option_changes_only_the_rows_that_read_it(tmp_path, option, value, readers):
+    changed = dataclasses.replace(BASE, **{option: value})
+    runs = [table_runs(tmp_path, s, paper.METHODS, seeds=1) for s in (BASE, changed)]
+    differing = {
+        run.settings.method
+        for run, other in zip(*runs, strict=True)
+        if run.settings != other.settings
+    }
+    assert differing == readers
+
+
+def test_every_option_of_some_methods_exists():
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    assert set(plan.OF_ATTACKS + plan.OF_MASKS + plan.OF_PRUNING) <= fields
+    assert set(plan.OF_RANDOM_WEIGHTS) <= fields
 
 
 def test_a_network_to_start_from_can_be_given(tmp_path):

@@ -40,7 +40,9 @@ class BayesianMask(keras.layers.Layer):
     - `expected()`: the mask for inference, float32 [units], exactly 0 where a unit is pruned;
     - `kl()`: the divergence of the posterior from the prior, a scalar, summed over the units.
 
-    The mask is float32 whatever the layer's dtype policy, and is cast where it multiplies.
+    The mask is float32 whatever the layer's dtype policy, and is cast where it multiplies. A layer
+    that is called several times in a model draws, and adds its divergence, at each call; within
+    `given_masks`, and so in the training models of `anp_tf.methods`, all calls share a mask.
 
     Args:
         kl_weight: Float, at least 0. In training, `kl_weight * kl()` is added to the model's loss;

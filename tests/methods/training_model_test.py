@@ -643,6 +643,7 @@ def test_every_method_trains_on_two_replicas():
         for name, method in METHODS.items():
             dense = BayesDense if method.uses_random_weights else keras.layers.Dense
             mask = BetaBernoulliDropout if method.learns_masks else UnitMask
+            keras.utils.set_random_seed(3)
             with strategy.scope():
                 parts = [dense(5), *([mask()] if method.uses_masks else [])]
                 parts += [keras.layers.ReLU(), keras.layers.Dropout(0.2), dense(3)]

@@ -1,11 +1,9 @@
 """A table of measured rows beside the paper's."""
 
-import json
 import math
 import statistics
 
 from anp_tf.evaluation.results import PAPER_COLUMNS
-from anp_tf.files import atomic_file
 from anp_tf.reproduction.paper import paper_rows
 
 HEADS = {
@@ -106,15 +104,3 @@ def _cell(row, column):
     if measured["std"] is not None and math.isfinite(measured["std"]):
         right += f" ± {measured['std']:.{digits}f}"
     return f"{left} / {right}"
-
-
-def write(folder, record):
-    """Writes `table.json` and `table.md` and returns the path of the latter."""
-    for name, text in (
-        ("table.json", json.dumps(record, indent=2) + "\n"),
-        ("table.md", markdown(record)),
-    ):
-        path = folder / name
-        with atomic_file(path) as temporary:
-            temporary.write_text(text)
-    return path

@@ -6,7 +6,7 @@ import pathlib
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluation import markdown_row, results_row, test_examples
+from anp_tf.evaluation import black_box_images, markdown_row, results_row, test_examples
 from anp_tf.training.progress import counting
 from anp_tf.workdir import Workdir, load_network
 
@@ -45,7 +45,9 @@ def main():
     output = given.output or (None if changes else workdir.results)
     if output and not pathlib.Path(output).absolute().parent.is_dir():
         raise ValueError(f"--output: there is no folder for {output}")
-    row = results_row(settings, network, test_examples(settings), source, counting)
+    examples = test_examples(settings)
+    black_box = source and black_box_images(settings, source, examples, counting)
+    row = results_row(settings, network, examples, black_box, counting)
     row["black_box_source"] = given.source
     if source is None and output and workdir.results.exists():
         keep_black_box(row, workdir.load_results())

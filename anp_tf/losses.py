@@ -47,7 +47,8 @@ def layer_vulnerability(clean, adversarial, size=None):
     Returns:
         Scalar, at least 0.
     """
-    mean = tf.reduce_mean(_at_least_float32(tf.abs(clean - adversarial)))
+    distance = tf.abs(_at_least_float32(clean) - _at_least_float32(adversarial))
+    mean = tf.reduce_mean(distance)
     return mean if size is None else mean * (math.prod(clean.shape[1:]) / size)
 
 

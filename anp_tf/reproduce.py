@@ -11,7 +11,7 @@ from anp_tf.evaluation import results_row, test_examples
 from anp_tf.files import atomic_file
 from anp_tf.release import release
 from anp_tf.reproduction import paper, sparsity, table, wang2018
-from anp_tf.reproduction.make import make, row
+from anp_tf.reproduction.make import make, rows
 from anp_tf.reproduction.plan import table_runs
 from anp_tf.serving import latest_version
 from anp_tf.settings import Settings, one_of
@@ -56,7 +56,7 @@ def _paper(folder):
         raise ValueError(f"--seeds: expected a value at least 1, received {given.seeds}")
     settings = _settings(given.table)
     runs = table_runs(folder, settings, methods, given.seeds, given.standard_epochs)
-    make(runs, row)
+    make(runs, rows())
     if given.export:
         for run in runs:
             if run.row and latest_version(folder / "saved_model" / run.name) is None:

@@ -34,6 +34,7 @@ class Settings:
     validation_examples: int = option(1000, "training images set aside to choose the best epoch (at most a fifth)")  # fmt: skip # noqa: E501
     network: str = option("lenet5_caffe", f"one of {', '.join(NETWORKS)}")
     width_multiplier: float = option(1.0, "scales the widths of the network")
+    dropout_multiplier: float = option(1.0, "scales the dropout rates of networks without masks")
     method: str = option("anp_vs", f"one of {', '.join(METHODS)}")
     init_from: str | None = option(None, "workdir of a network of the same shape to start from")
     epochs: int = option(200, "passes over the training images")
@@ -80,6 +81,7 @@ class Settings:
     eval_samples: int = option(10, "at_bnn: draws of the weights in the evaluation of sampled networks")  # fmt: skip # noqa: E501
     select: str = option("best", "the network kept: best (robust validation accuracy) or last")
     select_min_sparsity: float = option(0.0, "share of pruned units, 0 to 1, an epoch needs to be chosen as best")  # fmt: skip # noqa: E501
+    mixed_precision: str = option("none", "of layers in training: none (float32), or bfloat16; weights and losses stay float32")  # fmt: skip # noqa: E501
     seed: int = option(0, "of all randomness")
     deterministic: bool = option(False, "bit for bit reproducible, at some cost in speed")
     checkpoint_seconds: float = option(60.0, "time between checkpoints within an epoch")
@@ -96,6 +98,7 @@ class Settings:
         one_of("granularity", self.granularity, ("weight", "filter"))
         one_of("schedule", self.schedule, ("step", "one_cycle"))
         one_of("select", self.select, ("best", "last"))
+        one_of("mixed_precision", self.mixed_precision, ("none", "bfloat16"))
         for name in ("epsilon", "attack_step_size", "eval_attack_step_size"):
             _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1], in pixel units")
         for name in ("batch_size", "attack_steps", "eval_attack_steps", "validation_attack_steps"):
@@ -134,6 +137,7 @@ class Settings:
         if self.beta is None:
             object.__setattr__(self, "beta", METHODS[self.method].default_beta)
         _in("beta", self.beta, lambda v: v is None or v >= 0, "at least 0")
+        _in("dropout_multiplier", self.dropout_multiplier, lambda v: 0 <= v <= 1, "in [0, 1]")
         for name in ("select_min_sparsity", "target_sparsity"):
             _in(name, getattr(self, name), lambda v: 0 <= v < 1, "in [0, 1)")
         for field in dataclasses.fields(self):

@@ -235,8 +235,8 @@ def test_init_from(commands, networks, tmp_path, source, expected):
     [
         ("missing", "missing has no network.keras: train it first"),
         ("damaged.keras", "cannot load a network from"),
-        ("colour.keras", "it has inputs and outputs ((32, 32, 3), (10,)), the network ((28"),
-        ("seven.keras", "it has inputs and outputs ((28, 28, 1), (7,)), the network ((28"),
+        ("colour.keras", "it has inputs and outputs ((32, 32, 3), (10,)), the data set ((28"),
+        ("seven.keras", "it has inputs and outputs ((28, 28, 1), (7,)), the data set ((28"),
     ],
 )
 def test_source(commands, networks, finished, tmp_path, source, expected):

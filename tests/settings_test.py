@@ -30,6 +30,7 @@ VALUES = {
     "validation_examples": st.integers(0, 10**9),
     "network": st.sampled_from(list(NETWORKS)),
     "width_multiplier": ABOVE_0,
+    "dropout_multiplier": st.floats(0, 1),
     "method": st.sampled_from(list(METHODS)),
     "init_from": st.none() | TEXT,
     "epochs": COUNT,
@@ -70,6 +71,7 @@ VALUES = {
     "eval_samples": COUNT,
     "select": st.sampled_from(["best", "last"]),
     "select_min_sparsity": st.floats(0, 1, exclude_max=True),
+    "mixed_precision": st.sampled_from(["none", "bfloat16"]),
     "seed": st.integers(0, 2**31 - 1),
     "deterministic": st.booleans(),
     "checkpoint_seconds": AT_LEAST_0 | st.just(math.inf),
@@ -173,6 +175,8 @@ BAD_VALUES = [
     ("granularity", ("channel",)),
     ("schedule", ("steps",)),
     ("select", ("first",)),
+    ("mixed_precision", ("float16",)),
+    ("dropout_multiplier", (-0.1, 1.1, math.nan)),
 ]
 
 

@@ -9,13 +9,14 @@ import rich.table
 from anp_tf import data
 from anp_tf.attacks import PGD
 from anp_tf.evaluation.latency import median_latency
-from anp_tf.evaluation.robustness import evaluate_robustness
+from anp_tf.evaluation.robustness import adversarial_batches, measure_robustness
 from anp_tf.evaluation.sampled import evaluate_sampled
 from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost, slim, unit_sparsity
 from anp_tf.tables import as_text
 
+BATCH_SIZE = 250
 PAPER_COLUMNS = (
     "clean_accuracy",
     "white_box_accuracy",
@@ -28,7 +29,7 @@ PAPER_COLUMNS = (
 )
 
 
-def results_row(settings, network, examples, source=None, counter=None):
+def results_row(settings, network, examples, black_box=None, counter=None):
     """Everything that is reported of a trained network.
 
     The white-box attack runs on the slimmed network, which computes the same function; accuracy
@@ -38,28 +39,24 @@ def results_row(settings, network, examples, source=None, counter=None):
         settings: `Settings` of the run, with the attack of the evaluation.
         network: The trained network, masks included.
         examples: `anp_tf.data.Examples`, the test set.
-        source: Optional network for the black-box attack.
+        black_box: Optional, what `black_box_images` returns.
         counter: Optional function `(title, total) -> context manager of a progress function`.
 
     Returns:
         Dict with the columns of the paper's tables (shares in percent; None where not measured)
         and what stands behind them.
     """
-    attack = PGD(
-        epsilon=settings.epsilon,
-        step_size=settings.eval_attack_step_size,
-        steps=settings.eval_attack_steps,
-    )
+    attack = evaluation_attack(settings)
     slimmed = slim(network) if mask_layers(network) else network
+    batches = data.batches(examples, BATCH_SIZE)
 
-    def measure(title, attacked):
-        batches = data.batches(examples, 250)
-        arguments = (network, batches, attack, attacked, settings.seed)
-        with counter(title, len(examples)) if counter else contextlib.nullcontext() as progress:
-            return evaluate_robustness(*arguments, progress=progress)
+    def measure(title, images):
+        with _counting(counter, f"{settings.method}  {title}", examples) as progress:
+            return measure_robustness(network, batches, images, progress)
 
-    white = measure(f"{settings.method}  white-box PGD-{attack.steps}", slimmed)
-    black = source and measure(f"{settings.method}  black-box PGD-{attack.steps}", source)
+    images = adversarial_batches(slimmed, batches, attack, settings.seed)
+    white = measure(f"white-box PGD-{attack.steps}", images)
+    black = black_box and measure(f"black-box PGD-{attack.steps}", black_box)
     dense = NETWORKS[settings.network](
         input_shape=examples.image_shape,
         num_classes=examples.num_classes,
@@ -97,6 +94,50 @@ def results_row(settings, network, examples, source=None, counter=None):
     }
 
 
+def evaluation_attack(settings):
+    """The attack of the evaluation, a `PGD`."""
+    return PGD(
+        epsilon=settings.epsilon,
+        step_size=settings.eval_attack_step_size,
+        steps=settings.eval_attack_steps,
+    )
+
+
+def black_box_images(settings, source, examples, counter=None):
+    """The test images after the attack of the evaluation on another network, for `results_row`.
+
+    Args:
+        settings, examples, counter: As in `results_row`.
+        source: Functional `keras.Model` from pixels to logits, trained independently.
+
+    Returns:
+        List of float tensors, the images in batches.
+
+    Raises:
+        ValueError: if the source takes other images or knows other classes.
+    """
+    shapes = source.input_shape[1:], source.output_shape[1:]
+    expected = examples.image_shape, (examples.num_classes,)
+    if shapes != expected:
+        raise ValueError(
+            "the source of the attack must take the images and know the classes of the data set: "
+            f"it has inputs and outputs {shapes}, the data set {expected}"
+        )
+    attack = evaluation_attack(settings)
+    batches = data.batches(examples, BATCH_SIZE)
+    images = []
+    with _counting(counter, f"images of black-box PGD-{attack.steps}", examples) as progress:
+        for batch in adversarial_batches(source, batches, attack, settings.seed):
+            images.append(batch)
+            if progress:
+                progress(sum(map(len, images)))
+    return images
+
+
+def _counting(counter, title, examples):
+    return counter(title, len(examples)) if counter else contextlib.nullcontext()
+
+
 def kernel_weights(network):
     """How many weights in the kernels of a network are not zero."""
     kernels = [layer.kernel for layer in network.layers if hasattr(layer, "kernel")]
@@ -108,9 +149,9 @@ def _sampled_figures(settings, network, examples, attack, counter):
     if not bayes_layers(network):
         return {}
     samples = settings.eval_samples
-    arguments = (network, data.batches(examples, 250), attack, samples, settings.seed)
+    arguments = (network, data.batches(examples, BATCH_SIZE), attack, samples, settings.seed)
     title = f"{settings.method}  white-box PGD-{attack.steps}, {samples} draws"
-    with counter(title, len(examples)) if counter else contextlib.nullcontext() as progress:
+    with _counting(counter, title, examples) as progress:
         sampled = evaluate_sampled(*arguments, progress=progress)
     return {
         "sampled_clean_accuracy": 100 * sampled.clean_accuracy,

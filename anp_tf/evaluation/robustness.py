@@ -50,12 +50,42 @@ def evaluate_robustness(network, batches, attack, source=None, seed=0, progress=
             "the source of the attack must take the same images and know the same classes as the "
             f"network; it has inputs and outputs {_shapes(source)}, the network {_shapes(network)}"
         )
-    latent_network = with_latents(network)
-    attacked = network if source is None else source
+    images = adversarial_batches(network if source is None else source, batches, attack, seed)
+    return measure_robustness(network, batches, images, progress)
+
+
+def adversarial_batches(network, batches, attack, seed=0):
+    """Attacks a network on every example; yields tensors like the pixels of each batch.
+
+    Args:
+        network, batches, attack, seed: As in `evaluate_robustness`.
+    """
 
     @tf.function(reduce_retracing=True)
-    def measure(x, y, index):
-        adversarial = attack(attacked, x, y, seed=tf.stack([seed, index]))
+    def perturb(x, y, index):
+        return attack(network, x, y, seed=tf.stack([seed, index]))
+
+    for index, (x, y) in enumerate(batches):
+        yield perturb(x, y, tf.constant(index))
+
+
+def measure_robustness(network, batches, images, progress=None):
+    """Measures a network on images and on adversarial ones that were made before.
+
+    Args:
+        network, batches, progress: As in `evaluate_robustness`.
+        images: Iterable of the adversarial images of each batch.
+
+    Returns:
+        `Robustness`.
+
+    Raises:
+        ValueError: if there are no examples, or not as many batches of adversarial images.
+    """
+    latent_network = with_latents(network)
+
+    @tf.function(reduce_retracing=True)
+    def measure(x, adversarial, y):
         latents, logits = latent_network(x, training=False)
         other_latents, other_logits = latent_network(adversarial, training=False)
         correct = [
@@ -66,8 +96,8 @@ def evaluate_robustness(network, batches, attack, source=None, seed=0, progress=
 
     examples = clean = adversarial = 0
     distortion = 0.0
-    for index, (x, y) in enumerate(batches):
-        batch_clean, batch_adversarial, batch_distortion = measure(x, y, tf.constant(index))
+    for (x, y), moved in zip(batches, images, strict=True):
+        batch_clean, batch_adversarial, batch_distortion = measure(x, moved, y)
         examples += len(x)
         clean += int(batch_clean)
         adversarial += int(batch_adversarial)

@@ -3,7 +3,7 @@
 import datetime
 import statistics
 
-from anp_tf.evaluation import results_row, test_examples
+from anp_tf.evaluation import black_box_images, results_row, test_examples
 from anp_tf.methods import METHODS
 from anp_tf.training.progress import counting
 from anp_tf.training.run import train
@@ -29,11 +29,23 @@ def make(runs, evaluate):
             run.workdir.save_results(evaluate(run, network))
 
 
-def row(run, network):
-    """The results row of a run, with the black-box attack from its source."""
-    source = run.source.load_network()
-    results = results_row(run.settings, network, test_examples(run.settings), source, counting)
-    return {**results, "black_box_source": str(run.source.path)}
+def rows():
+    """A function `(run, network) -> results row`, with the black-box attack from the run's source.
+
+    The images of that attack are made once for all runs of a seed.
+    """
+    images = {}
+
+    def row(run, network):
+        settings, examples = run.settings, test_examples(run.settings)
+        if settings.seed not in images:
+            images.clear()
+            source = run.source.load_network()
+            images[settings.seed] = black_box_images(settings, source, examples, counting)
+        results = results_row(settings, network, examples, images[settings.seed], counting)
+        return {**results, "black_box_source": str(run.source.path)}
+
+    return row
 
 
 def _status(run, later, runs):

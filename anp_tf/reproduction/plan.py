@@ -122,6 +122,7 @@ def _unread(kind):
         (OF_ATTACKS, kind.uses_attack),
         (OF_MASKS, kind.learns_masks),
         (("kl_warmup_epochs",), weighs),
+        (("dropout_multiplier",), not kind.uses_masks),
         (OF_PRUNING, issubclass(kind, GradualPruning)),
         (OF_RANDOM_WEIGHTS, kind.uses_random_weights),
         (("vulnerability_weight",), kind.suppresses),

@@ -24,13 +24,17 @@ from anp_tf.workdir import WorkdirError
 def build_network(settings, examples):
     """The untrained network of the settings, for examples of this shape and number of classes."""
     method = METHODS[settings.method]
-    return NETWORKS[settings.network](
+    network = NETWORKS[settings.network](
         mask=_mask(settings) if method.uses_masks else None,
         input_shape=examples.image_shape,
         num_classes=examples.num_classes,
         width_multiplier=settings.width_multiplier,
         layers=_random_layers(settings) if method.uses_random_weights else keras.layers,
     )
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate *= settings.dropout_multiplier
+    return network
 
 
 def _mask(settings):
@@ -51,6 +55,18 @@ def _random_layers(settings):
         Dense=functools.partial(BayesDense, **options),
         BatchNormalization=functools.partial(BayesBatchNormalization, **options),
     )
+
+
+def compute_in(network, policy):
+    """Has a network's layers compute as a Keras dtype policy says, its weights staying as they are.
+
+    Args:
+        network: Functional `keras.Model`.
+        policy: `"float32"` or `"mixed_bfloat16"`.
+    """
+    for layer in network.layers:
+        if not isinstance(layer, keras.layers.InputLayer):
+            layer.dtype_policy = policy
 
 
 def build_training_model(settings, network, num_examples, steps_per_epoch):

@@ -11,7 +11,12 @@ from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
 from anp_tf.methods import GradualPruning
 from anp_tf.methods.training_model import NOT_FINITE
 from anp_tf.training.best import BestEpoch
-from anp_tf.training.build import build_network, build_training_model, copy_weights
+from anp_tf.training.build import (
+    build_network,
+    build_training_model,
+    compute_in,
+    copy_weights,
+)
 from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
 from anp_tf.training.progress import Progress
 from anp_tf.training.records import Records
@@ -57,6 +62,8 @@ def _train(settings, workdir):
         network = build_network(settings, training)
         if settings.init_from:
             copy_weights(load_network(settings.init_from), network)
+        if settings.mixed_precision == "bfloat16":
+            compute_in(network, "mixed_bfloat16")
         model = build_training_model(settings, network, len(training), steps_per_epoch)
     best = _best_epoch(settings, model)
     checkpoints = Checkpoints(workdir.checkpoints, _variables(model), settings.keep_checkpoints)
@@ -100,6 +107,7 @@ def _train(settings, workdir):
             "no epoch reached the sparsity %s of --select_min_sparsity; the last network is kept",
             best.min_sparsity,
         )
+    compute_in(network, "float32")
     return network
 
 

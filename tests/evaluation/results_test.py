@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from anp_tf import data
-from anp_tf.evaluation import comparison, markdown_row, results_row
+from anp_tf.evaluation import black_box_images, comparison, markdown_row, results_row
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe
 from anp_tf.pruning import cost, slim, unit_sparsity
@@ -47,6 +47,10 @@ def examples():
     return data.Examples(images, rng.integers(0, 10, 30).astype(np.int32), 10)
 
 
+def images_of(network, examples):
+    return black_box_images(settings("standard"), network, examples)
+
+
 def masked(pruned):
     """A LeNet with masks that prune about this share of the units."""
     network = lenet5_caffe(lambda name: BetaBernoulliDropout(name=name), width_multiplier=WIDTH)
@@ -62,7 +66,9 @@ def rows(examples):
     dense = lenet5_caffe(width_multiplier=WIDTH)
     return {
         "standard": results_row(settings("standard"), dense, examples),
-        "anp_vs": results_row(settings("anp_vs"), masked(0.6), examples, source=dense),
+        "anp_vs": results_row(
+            settings("anp_vs"), masked(0.6), examples, images_of(dense, examples)
+        ),
         "bp": results_row(settings("bp"), masked(1.1), examples),
     }
 
@@ -125,7 +131,8 @@ def test_network_that_is_pruned_altogether(rows):
 
 def test_black_box_on_the_network_itself_is_white_box(examples):
     network = lenet5_caffe(width_multiplier=WIDTH)
-    row = results_row(settings("standard"), network, examples, source=network)
+    black_box = images_of(network, examples)
+    row = results_row(settings("standard"), network, examples, black_box)
     assert row["black_box_accuracy"] == row["white_box_accuracy"]
     assert row["black_box_vulnerability"] == row["white_box_vulnerability"] > 0
 
@@ -139,9 +146,19 @@ def test_counter_sees_both_attacks(examples):
         yield seen[title].append
 
     network = lenet5_caffe(width_multiplier=WIDTH)
-    results_row(settings("standard"), network, examples, network, counter)
-    title = "standard  {}-box PGD-2"
-    assert seen == {title.format("white"): [30, 30], title.format("black"): [30, 30]}
+    black_box = black_box_images(settings("standard"), network, examples, counter)
+    results_row(settings("standard"), network, examples, black_box, counter)
+    assert seen == {
+        "images of black-box PGD-2": [30, 30],
+        "standard  white-box PGD-2": [30, 30],
+        "standard  black-box PGD-2": [30, 30],
+    }
+
+
+@pytest.mark.parametrize("shape", [{"input_shape": (32, 32, 1)}, {"num_classes": 7}])
+def test_source_of_another_shape(examples, shape):
+    with pytest.raises(ValueError, match="must take the images and know the classes of the data"):
+        black_box_images(settings("standard"), lenet5_caffe(**shape), examples)
 
 
 # --------------------------------------------------------------------------------------- tables

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import FGSM, PGD
-from anp_tf.evaluation import evaluate_robustness
+from anp_tf.evaluation import adversarial_batches, evaluate_robustness, measure_robustness
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe
 from anp_tf.pruning import slim
@@ -91,6 +91,18 @@ def test_images_of_another_network(examples):
         Dense(0).keras, data.batches(examples, 7), FGSM(epsilon=EPSILON), source=Dense(1).keras
     )
     assert figures(result) == pytest.approx(expected, rel=1e-5)
+
+
+def test_images_that_were_made_before(examples):
+    batches, attack = data.batches(examples, 7), FGSM(epsilon=EPSILON)
+    images = list(adversarial_batches(Dense(1).keras, batches, attack, 3))
+    made = np.concatenate(images)
+    assert made.shape == examples.images.shape
+    assert 0 < np.abs(made - examples.images / 255).max() <= EPSILON + 1e-6
+    expected = evaluate_robustness(Dense(0).keras, batches, attack, Dense(1).keras, seed=3)
+    assert measure_robustness(Dense(0).keras, batches, images) == expected
+    with pytest.raises(ValueError, match="shorter"):
+        measure_robustness(Dense(0).keras, batches, images[:-1])
 
 
 def test_last_partial_batch_counts_by_its_size():

@@ -226,6 +226,13 @@ def test_network_fits_the_examples(examples):
     assert not mask_layers(network)
 
 
+def test_dropout_is_as_the_settings_say(examples):
+    settings = Settings(network="vgg16", method="at", width_multiplier=0.1, dropout_multiplier=0.5)
+    network = build_network(settings, examples)
+    rates = {layer.rate for layer in network.layers if isinstance(layer, keras.layers.Dropout)}
+    assert rates == {0.15, 0.2, 0.25}
+
+
 @pytest.mark.parametrize("method", ["bp", "anp_vs"])
 def test_masks_are_as_the_settings_say(examples, method):
     settings = Settings(method=method, posterior="beta", initial_a=1.5)

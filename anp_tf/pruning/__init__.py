@@ -1,14 +1,20 @@
 """Pruned networks made small, and what a network costs."""
 
 from anp_tf.pruning.cost import Cost, LayerCost, cost, unit_sparsity
+from anp_tf.pruning.handlers import Handler, PerChannel, register_handler
+from anp_tf.pruning.insert import insert_masks
 from anp_tf.pruning.slim import slim
 from anp_tf.pruning.unit_flops import flops_weights, unit_flops
 
 __all__ = [
     "Cost",
+    "Handler",
     "LayerCost",
+    "PerChannel",
     "cost",
     "flops_weights",
+    "insert_masks",
+    "register_handler",
     "slim",
     "unit_flops",
     "unit_sparsity",

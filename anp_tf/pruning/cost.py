@@ -173,9 +173,6 @@ def _calls(model):
     """
     origins = {}  # by the tensor's id
     for node in graph_of(model).nodes:
-        if isinstance(node.layer, keras.Model):
-            yield from _calls(node.layer)
-            continue
         origin = origins.get(id(node.inputs[0])) if len(node.inputs) == 1 else None
         yield node, origin
         if isinstance(node.layer, keras.layers.Conv2D | keras.layers.Dense):

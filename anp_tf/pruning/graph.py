@@ -15,6 +15,7 @@ class Node:
         kwargs: Keyword arguments, likewise.
         inputs: List of the symbolic tensors in `args` and `kwargs`.
         outputs: List of the symbolic tensors that come out.
+        path: Names of the nested models that the call is in, the outermost first.
     """
 
     layer: keras.Operation
@@ -22,6 +23,7 @@ class Node:
     kwargs: dict
     inputs: list
     outputs: list
+    path: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,7 +44,8 @@ class Graph:
 def graph_of(model):
     """The graph of a functional or Sequential model.
 
-    The tensors are the graph's own, not the model's, and the model is not changed.
+    The calls in nested models of these kinds take the place of the nested model's own. The tensors
+    are the graph's own, not the model's, and the model is not changed.
 
     Args:
         model: Built `keras.Model`, functional or Sequential.
@@ -65,15 +68,49 @@ def graph_of(model):
     nodes = []
 
     def record(layer, *args, **kwargs):
-        inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if _is_symbolic(leaf)]
         outputs = _Recorded(layer)(*args, **kwargs)
-        nodes.append(Node(layer, args, kwargs, inputs, keras.tree.flatten(outputs)))
+        nodes.append(_node(layer, args, kwargs, keras.tree.flatten(outputs)))
         return outputs
 
     copy = keras.models.clone_model(
         functional, clone_function=lambda layer: layer, call_function=record
     )
-    return Graph(nodes, copy.input, copy.output)
+    return _inlined(Graph(nodes, copy.input, copy.output))
+
+
+def _node(layer, args, kwargs, outputs, path=()):
+    inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if _is_symbolic(leaf)]
+    return Node(layer, args, kwargs, inputs, outputs, path)
+
+
+def _inlined(graph):
+    """The graph with the calls in nested models in the place of these models' own."""
+    nodes, stands_for = [], {}  # by a tensor's id, the tensor that it is equal to
+
+    def replaced(structure):
+        return keras.tree.map_structure(lambda leaf: stands_for.get(id(leaf), leaf), structure)
+
+    for node in graph.nodes:
+        args, kwargs = replaced((node.args, node.kwargs))
+        if not _is_nested(node.layer):
+            nodes.append(_node(node.layer, args, kwargs, node.outputs, node.path))
+            continue
+        inner = graph_of(node.layer)
+        inner_inputs = keras.tree.flatten(inner.input)
+        given = [leaf for leaf in keras.tree.flatten(args) if _is_symbolic(leaf)]
+        for tensor, stand_in in zip(inner_inputs, given, strict=True):
+            stands_for[id(tensor)] = stand_in
+        for call in inner.nodes:
+            call_args, call_kwargs = replaced((call.args, call.kwargs))
+            path = (node.layer.name, *call.path)
+            nodes.append(_node(call.layer, call_args, call_kwargs, call.outputs, path))
+        for tensor, output in zip(node.outputs, keras.tree.flatten(inner.output), strict=True):
+            stands_for[id(tensor)] = replaced(output)
+    return Graph(nodes, graph.input, replaced(graph.output))
+
+
+def _is_nested(layer):
+    return isinstance(layer, keras.Sequential | keras.Function) and isinstance(layer, keras.Model)
 
 
 class _Recorded(keras.Operation):

@@ -1,10 +1,10 @@
 """A masked network made small: pruned units are cut out, the masks' factors become weights.
 
-The graph is swept. Forwards: which channels of each tensor can differ from 0, given the masks
-above? Backwards: which channels does anything below read? Then both ways until nothing changes:
-which channels are kept, at least those that are read, so that the inputs and outputs of each layer
-match, those of a sum for instance? Then the network is rebuilt with the kept channels. A handler
-per kind of layer answers these questions and rebuilds the layer.
+The graph is swept. Forwards: which channels are constants, since a mask prunes them or nothing but
+pruned ones reaches them? Then both ways until nothing changes: which channels are kept, at least
+those that are read, so that the inputs and outputs of each layer match? Then the network is rebuilt
+with the kept channels; what the others add goes into the biases that follow. A handler per kind of
+layer answers these questions and rebuilds the layer.
 """
 
 import collections
@@ -14,26 +14,26 @@ import keras
 import numpy as np
 
 from anp_tf.layers import BayesianMask, mask_layers
-from anp_tf.pruning.activations import is_one
 from anp_tf.pruning.graph import graph_of
-from anp_tf.pruning.handlers import copy_layer, describe, handler_of, require, whole, width
+from anp_tf.pruning.handlers import channels, handler_of
+from anp_tf.pruning.handlers.base import substituted, weights_of
+from anp_tf.pruning.slimmed import slimmed
 
 
 def slim(model):
     """The plain, smaller network that a masked network computes in inference.
 
-    Channels of convolutions and inputs and outputs of dense layers that a mask prunes, or that only
-    pruned units read, are cut out of the weights. The factors of the other units are folded into
-    the weights of the layer before the mask, or, where a nonlinearity is in between, of the next
-    one. If a mask prunes all units of a layer, one stays, with weights of 0. A mask may be called
-    more than once. The tensors of a sum keep the same channels: those that are read of any of them.
+    Channels that a mask prunes, or that only pruned units read, are cut out of the weights; a layer
+    or a branch of which nothing is left goes. What constant channels contribute, such as a pruned
+    unit's sigmoid, goes into the biases that follow. The factors of the other units are folded into
+    the weights of the layer before the mask or after it. Layers may be shared, models nested;
+    tensors that are added, or otherwise joined by elements, keep the same channels.
 
-    Known kinds of layers (channels last): Conv2D without groups, Dense, BatchNormalization, ReLU,
-    LeakyReLU, Activation with f(0) = 0, max- and average-pooling and their global versions,
-    Flatten, Add of equally many channels, Dropout and SpatialDropout2D. Other layers are copied as
-    they are, as long as no pruned unit and no factor reaches them. After a Flatten whose positions
-    are pruned unevenly, the positions that stay are selected with `keras.ops.take`; no other
-    operation is added.
+    Layers without channels to cut, and those that need all of them, such as a layer
+    normalization, are kept as they are. Two kinds of calls are added, and only where weights cannot
+    do it: a `Rescaling` where factors or constants can be folded neither into the layers before nor
+    into those after, `keras.ops.take` where the positions that a flatten makes channels of are
+    pruned unevenly.
 
     Args:
         model: Built functional or Sequential `keras.Model` with mask layers; it is not changed.
@@ -43,131 +43,192 @@ def slim(model):
         names of layers, without masks: it loads without anp_tf.
 
     Raises:
-        ValueError: if pruned units or factors of a mask reach a layer that is not known or that
-            they cannot pass, if a layer but a mask is called more than once, or if a mask is in a
-            nested model.
+        ValueError: if pruned units of a mask reach a layer that is not known (see
+            `register_handler`), or if a mask is in a wrapper or a model that is not functional.
     """
     graph = graph_of(model)
-    _check_layers(model, graph.nodes)
-    live = _live_channels(graph)
-    kept = _kept_channels(graph, _needed_channels(graph, live))
-    outputs = keras.tree.flatten(graph.output)
-    reads = collections.Counter(id(t) for node in graph.nodes for t in node.inputs)
-    reads.update(id(tensor) for tensor in outputs)
-    slimmed = {}
+    calls = [_Call(node, handler_of(node)) for node in graph.nodes]
+    counts = collections.Counter(call.node.layer for call in calls)
+    for mask in mask_layers(model):
+        if mask not in counts:
+            raise ValueError(
+                "`slim` expects masks among the layers of a functional model. "
+                f"{_describe(mask)} is in a wrapper or in a model that is not functional."
+            )
+    shared = {layer for layer, count in counts.items() if count > 1 and weights_of(layer)}
+    shared = {layer for layer in shared if not isinstance(layer, BayesianMask)}
+    _find_constants(graph, calls, shared)
+    kept = _kept_channels(graph, calls, shared)
+    return _build(model, graph, calls, shared, kept)
 
-    def tensors(structure):
-        return keras.tree.map_structure(
-            lambda leaf: slimmed[id(leaf)].tensor if id(leaf) in slimmed else leaf, structure
+
+@dataclasses.dataclass(eq=False)
+class _Call:
+    """A node with its handler, None for a layer that is not known, and its inputs' constants."""
+
+    node: object
+    handler: object
+    constants: list | None = None
+
+
+def _describe(layer):
+    return f"Layer `{layer.name}` ({type(layer).__name__})"
+
+
+def _find_constants(graph, calls, shared):
+    """Finds the constants of each tensor, NaN where it has none, and gives each call its inputs'.
+
+    Of a layer that is called more than once, only those count that all calls have in common.
+    """
+    common = {}
+    while True:
+        constants = {id(tensor): _nan(tensor) for tensor in keras.tree.flatten(graph.input)}
+        masks = {}  # per tensor, the name of a mask above
+        found = {}
+        for call in calls:
+            node = call.node
+            call.constants = [constants[id(tensor)] for tensor in node.inputs]
+            above = [masks[id(tensor)] for tensor in node.inputs if masks.get(id(tensor))]
+            if isinstance(node.layer, BayesianMask):
+                above = [node.layer.name]
+            masks.update((id(tensor), above[0] if above else None) for tensor in node.outputs)
+            if call.handler is None:
+                _check_unknown(call, above)
+                constants.update((id(tensor), _nan(tensor)) for tensor in node.outputs)
+                continue
+            if node.layer in shared:
+                before = found.get(node.layer, call.constants)
+                found[node.layer] = [
+                    np.where(a == b, a, np.nan) for a, b in zip(before, call.constants, strict=True)
+                ]
+                call.constants = common.get(node.layer, call.constants)
+            constants[id(node.outputs[0])] = call.handler.constants(node, *call.constants)
+        if all(_equal(found[layer], common.get(layer)) for layer in found):
+            return
+        common = found
+
+
+def _check_unknown(call, masks):
+    if any(not np.isnan(array).all() for array in call.constants):
+        raise ValueError(
+            f"Units that mask `{masks[0]}` prunes reach a layer that `slim` does not know, or not "
+            f"with these settings. {_describe(call.node.layer)} needs a handler: see "
+            "`anp_tf.pruning.register_handler`."
         )
 
-    def call(layer, node):
-        args, kwargs = tensors((node.args, node.kwargs))
-        return layer(*args, **kwargs)
 
-    for tensor in keras.tree.flatten(graph.input):
-        x = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
-        slimmed[id(tensor)] = whole(x)
-    for node in graph.nodes:
-        handler = handler_of(node)
-        sources = [slimmed[id(tensor)] for tensor in node.inputs]
-        if handler is None:
-            results = _copy_unknown(node, sources, call)
-        else:
-            results = [handler.build(node, call, kept[id(node.outputs[0])], *sources)]
-        for tensor, result in zip(node.outputs, results, strict=True):
-            if reads[id(tensor)] > 1:  # a factor must not change what the other readers get
-                result = dataclasses.replace(result, foldable=None)
-            slimmed[id(tensor)] = result
-    for tensor in outputs:
-        require(is_one, slimmed[id(tensor)], "the output of the model")
-    return keras.Model(tensors(graph.input), tensors(graph.output), name=model.name)
+def _nan(tensor):
+    return np.full(channels(tensor), np.nan)
 
 
-def _check_layers(model, nodes):
-    calls = collections.Counter(node.layer for node in nodes)
-    for layer, count in calls.items():
-        if count > 1 and not isinstance(layer, BayesianMask):
-            raise ValueError(
-                f"`slim` expects layers that are called once. {describe(layer)} is called {count} "
-                "times."
-            )
-    for mask in mask_layers(model):
-        if mask not in calls:
-            raise ValueError(
-                f"`slim` expects masks among the model's own layers. {describe(mask)} is in a "
-                "nested model or a wrapper."
-            )
+def _equal(arrays, others):
+    return others is not None and all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(arrays, others, strict=True)
+    )
 
 
-def _live_channels(graph):
-    """Per tensor (by id), Boolean [channels]: which channels can differ from 0."""
-    live = {id(t): np.ones(width(t), bool) for t in keras.tree.flatten(graph.input)}
-    masks = {}  # per tensor, the name of the mask that its zeros come from
-    for node in graph.nodes:
-        handler = handler_of(node)
-        for tensor in node.inputs if handler is None else ():
-            if not live[id(tensor)].all():
-                raise ValueError(
-                    f"Units that mask `{masks[id(tensor)]}` prunes reach {describe(node.layer)}, "
-                    "which is not a kind of layer (or a setting of it) that `slim` knows."
-                )
-        for tensor in node.outputs:
-            if handler is None:
-                live[id(tensor)] = np.ones(width(tensor), bool)
-                continue
-            sources = [id(source) for source in node.inputs]
-            live[id(tensor)] = handler.live(node, *(live[source] for source in sources))
-            above = [masks[source] for source in sources if masks.get(source)]
-            is_mask = isinstance(node.layer, BayesianMask)
-            masks[id(tensor)] = node.layer.name if is_mask else (above or [None])[0]
-    return live
-
-
-def _needed_channels(graph, live):
-    """Per tensor (by id), Boolean [channels]: which channels the layers below it read."""
-    needed = {key: np.zeros_like(channels) for key, channels in live.items()}
-    for tensor in keras.tree.flatten(graph.output):
-        needed[id(tensor)][:] = True
-    for node in reversed(graph.nodes):
-        handler = handler_of(node)
-        for tensor in node.inputs:
-            if handler is None:
-                needed[id(tensor)][:] = True
-            else:
-                below = needed[id(node.outputs[0])]
-                needed[id(tensor)] |= handler.needs(node, live[id(tensor)], below)
-    return needed
-
-
-def _kept_channels(graph, needed):
+def _kept_channels(graph, calls, shared):
     """Per tensor (by id), Boolean [channels]: which channels the slim network has."""
-    kept = dict(needed)
-    for tensor in keras.tree.flatten(graph.input):
-        kept[id(tensor)] = np.ones(width(tensor), bool)
+    kept = {id(t): np.ones(channels(t), bool) for t in keras.tree.flatten(graph.input)}
+    for call in calls:
+        kept.update((id(t), np.zeros(channels(t), bool)) for t in call.node.outputs)
+    for tensor in keras.tree.flatten(graph.output):
+        kept[id(tensor)][:] = True
     changed = True
     while changed:
         changed = False
-        for node in (*reversed(graph.nodes), *graph.nodes):
-            handler = handler_of(node)
+        alike = {}  # of shared layers, what any of their calls keeps
+        for call in (*reversed(calls), *calls):
+            node = call.node
             keys = [id(tensor) for tensor in (*node.inputs, *node.outputs)]
             before = [kept[key] for key in keys]
-            if handler is None:
-                after = [np.ones_like(channels) for channels in before]
+            if call.handler is None:
+                after = [np.ones_like(array) for array in before]
             else:
-                after = handler.keeps(node, *before)
-            changed |= any(map(np.any, map(np.not_equal, before, after)))
-            kept.update(zip(keys, after, strict=True))
+                after = call.handler.keeps(node, call.constants, *before)
+            if node.layer in shared:
+                others = alike.get(node.layer, after)
+                after = alike[node.layer] = [a | b for a, b in zip(after, others, strict=True)]
+            for key, array in zip(keys, after, strict=True):  # a tensor may be read twice
+                changed |= bool(np.any(array & ~kept[key]))
+                kept[key] = kept[key] | array
     return kept
 
 
-def _copy_unknown(node, sources, call):
-    for source in sources:
-        require(is_one, source, describe(node.layer))
-    copy = copy_layer(node.layer)
-    outputs = keras.tree.flatten(call(copy, node))
-    if isinstance(copy, keras.layers.Layer):
-        copy.set_weights(node.layer.get_weights())
-    if isinstance(copy, keras.layers.Normalization):
-        copy.finalize_state()
-    return [whole(output) for output in outputs]
+def _build(model, graph, calls, shared, kept):
+    reads = collections.Counter(id(t) for call in calls for t in call.node.inputs)
+    reads.update(id(tensor) for tensor in keras.tree.flatten(graph.output))
+    results = {}
+    for tensor in keras.tree.flatten(graph.input):
+        x = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+        results[id(tensor)] = slimmed(x, np.arange(channels(tensor)))
+    make = _Maker(shared)
+    for call in calls:
+        node = call.node
+        sources = [results[id(tensor)] for tensor in node.inputs]
+        if call.handler is None:
+            outputs = _build_unknown(node, make, sources)
+        elif not kept[id(node.outputs[0])].any():
+            outputs = [slimmed(None, [])]
+        else:
+            if node.layer in shared:  # whose weights can take the factors of none of the calls
+                sources = [
+                    source if source.tensor is None else source.plain() for source in sources
+                ]
+            units = np.flatnonzero(kept[id(node.outputs[0])])
+            outputs = [call.handler.build(node, make, units, call.constants, *sources)]
+        for tensor, output in zip(node.outputs, outputs, strict=True):
+            if reads[id(tensor)] > 1:  # a factor must not change what the other readers get
+                output = dataclasses.replace(output, fold=None)
+            results[id(tensor)] = output
+
+    def tensors(structure):
+        return keras.tree.map_structure(lambda leaf: results[id(leaf)].plain().tensor, structure)
+
+    return keras.Model(tensors(graph.input), tensors(graph.output), name=model.name)
+
+
+class _Maker:
+    """Calls copies of layers, a copy for each layer."""
+
+    def __init__(self, shared):
+        self._shared = shared
+        self._copies = {}
+        self._names = set()
+
+    def __call__(self, node, tensors, weights=None, **changes):
+        """See `Handler.build`; the copy of a shared layer is not given away, but None."""
+        layer = node.layer
+        copy = self._copies.get(layer) if layer in self._shared else None
+        fresh = copy is None
+        if fresh:
+            copy = self._copies[layer] = self._copy(node, changes)
+        there = [t for t in tensors if t is not None]
+        if len(there) == len(node.inputs):
+            args, kwargs = substituted(node, tensors)
+        else:
+            args, kwargs = ((there,), {})
+        tensor = copy(*args, **kwargs)
+        if fresh and weights is not None:
+            copy.set_weights(weights)
+        return tensor, None if layer in self._shared else copy
+
+    def _copy(self, node, changes):
+        layer = node.layer
+        name = layer.name
+        if name in self._names:
+            name = "_".join([*node.path, layer.name])
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        config = {**layer.get_config(), **changes}
+        if "name" in config:
+            config["name"] = name
+        return type(layer).from_config(config)
+
+
+def _build_unknown(node, make, sources):
+    """A layer that no pruned unit reaches, copied."""
+    tensors = [source.plain().tensor for source in sources]
+    outputs, _ = make(node, tensors, weights_of(node.layer))
+    return [slimmed(output, np.arange(channels(output))) for output in keras.tree.flatten(outputs)]

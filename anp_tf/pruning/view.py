@@ -27,7 +27,8 @@ class SlimView:
         network: The slimmed network.
 
     Raises:
-        ValueError: if `slim` cannot slim it.
+        ValueError: if `slim` cannot slim it, or if the slimmed network's weights are more than the
+            masked network's times a factor, since pruned units have come to be constants.
     """
 
     def __init__(self, network):
@@ -35,13 +36,18 @@ class SlimView:
         probe = keras.models.clone_model(network)
         for copy, layer in zip(_masks(probe), _masks(network), strict=True):
             copy.set_weights(layer.get_weights())
+        random = np.random.default_rng(0)
+        values = {name: random.uniform(0.5, 1.5, w.shape) for name, w in _weights(probe).items()}
+        expected = _slim_values(probe, values)
+        if not _alike(self.network, expected) or _shifts(slim(probe), network):
+            raise _no_view(network)
         # Every weight of the slimmed network is one of the masked network's times a factor. Which,
         # and which factor, is read off by slimming networks that hold known numbers.
-        factors = _slim_values(probe, np.ones_like)
-        sizes = [int(np.prod(weight.shape)) for _, weight in _weights(network).items()]
+        factors = _slim_values(probe, {name: np.ones(w.shape) for name, w in values.items()})
+        largest = max(value.size for value in values.values())
         digits = [
-            _slim_values(probe, lambda w, k=k: _indices(w) // BASE**k % BASE)
-            for k in range(1 + int(np.log(max(sizes)) // np.log(BASE)))
+            _slim_values(probe, {name: _indices(w) // BASE**k % BASE for name, w in values.items()})
+            for k in range(1 + int(np.log(largest) // np.log(BASE)))
         ]
         dense = _weights(network)
         self._sources = []
@@ -52,6 +58,10 @@ class SlimView:
                 np.rint(digit[name] / divisor).astype(np.int64) * BASE**k
                 for k, digit in enumerate(digits)
             )
+            given = np.append(values[name].ravel(), np.nan)  # for an index that does not exist
+            read = given[np.where((index >= 0) & (index < values[name].size), index, -1)]
+            if not np.allclose(read * factor, expected[name], rtol=1e-4):
+                raise _no_view(network)
             self._sources.append((weight, dense[name], tf.constant(index), tf.constant(factor)))
 
     @contextlib.contextmanager
@@ -93,8 +103,28 @@ def _indices(weight):
     return np.arange(weight.size).reshape(weight.shape)
 
 
-def _slim_values(network, fill):
-    """The weights of the slimmed network when those of the network are filled by a function."""
-    for weight in _weights(network).values():
-        weight.assign(fill(np.asarray(weight)))
+def _slim_values(network, values):
+    """The weights of the slimmed network when those of the network have these values."""
+    for name, weight in _weights(network).items():
+        weight.assign(values[name])
     return {name: np.asarray(weight) for name, weight in _weights(slim(network)).items()}
+
+
+def _alike(network, values):
+    """Whether the weights of a network have the names and shapes of these values."""
+    shapes = {name: tuple(weight.shape) for name, weight in _weights(network).items()}
+    return shapes == {name: value.shape for name, value in values.items()}
+
+
+def _shifts(slimmed, network):
+    """Whether constants are added between the layers of a network's slimmed form."""
+    names = {layer.name for layer in network.layers}
+    added = [layer for layer in slimmed.layers if layer.name not in names]
+    return any(np.any(getattr(layer, "offset", 0)) for layer in added)
+
+
+def _no_view(network):
+    return ValueError(
+        f"The slimmed form of `{network.name}` has weights that are not those of the network times "
+        "a factor, since pruned units have come to be constants."
+    )

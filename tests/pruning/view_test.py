@@ -9,7 +9,6 @@ from anp_tf.attacks import PGD
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.methods import AdversarialNeuralPruningVS
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
-from anp_tf.pruning import slim
 from anp_tf.pruning.view import SlimView
 
 
@@ -97,6 +96,14 @@ def test_moving_averages_go_back():
     np.testing.assert_allclose(after[alive], (0.99 * before + 0.01 * mean)[alive], rtol=1e-4)
 
 
+def test_a_branch_that_comes_to_be_a_constant_has_no_view():
+    network = masked(resnet18, 1 / 16)
+    mask = network.get_layer("conv3_2_1_mask")
+    mask.prune(np.arange(mask.units))
+    with pytest.raises(ValueError, match="have come to be constants"):
+        SlimView(network)
+
+
 def toy(norm):
     keras.utils.set_random_seed(2)
     x = pixels = keras.Input((8, 8, 1))
@@ -143,14 +150,22 @@ def test_training_through_the_view_is_the_same(norm, freeze, monkeypatch):
         np.testing.assert_allclose(actual, value, atol=2e-5)
 
 
-def test_a_network_that_cannot_be_slimmed_is_trained_as_it_is(caplog):
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (lambda x: keras.layers.EinsumDense("abcd,de->abce", (2, 2, 3))(x), "EinsumDense"),
+        (lambda x: keras.layers.Activation("sigmoid")(x), "have come to be constants"),
+        (lambda x: keras.layers.BatchNormalization()(x), "have come to be constants"),
+    ],
+    ids=["unknown layer", "sigmoid", "normalization"],
+)
+def test_a_network_that_has_no_view_is_trained_as_it_is(layer, reason, caplog):
     x = pixels = keras.Input((4, 4, 3))
-    x = keras.layers.ReLU()(BetaBernoulliDropout(initial_a=2.0)(keras.layers.Conv2D(4, 3)(x)))
-    x = keras.layers.LayerNormalization()(x)
+    x = keras.layers.ReLU()(layer(BetaBernoulliDropout()(keras.layers.Conv2D(4, 3)(x))))
     network = keras.Model(pixels, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
     mask_layers(network)[0].prune([1])
-    with pytest.raises(ValueError, match="LayerNormalization"):
-        slim(network)
+    with pytest.raises(ValueError, match=reason):
+        SlimView(network)
     attack = PGD(epsilon=0.1, step_size=0.05, steps=1)
     model = AdversarialNeuralPruningVS(network, 8, attack=attack, mask_freeze_step=1)
     model.compile("sgd", "sgd")

@@ -1,0 +1,152 @@
+"""How each kind of layer is made smaller: a table from the layer's class to a handler."""
+
+import keras
+import numpy as np
+
+from anp_tf.layers import BayesianMask
+from anp_tf.pruning.handlers.activations import (
+    WHOLE,
+    PReLU,
+    Scaling,
+    of_activation,
+    of_operation,
+    of_relu,
+)
+from anp_tf.pruning.handlers.base import (
+    Handler,
+    PerChannel,
+    channels,
+    is_any,
+    is_not_negative,
+    is_zero_or_one,
+)
+from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable
+from anp_tf.pruning.handlers.merging import MERGING, Concatenation, Merge, Product, Sum
+from anp_tf.pruning.handlers.normalization import BatchNormalization, GroupNormalization
+from anp_tf.pruning.handlers.shapes import Permute, Reshape
+
+__all__ = ["Handler", "PerChannel", "channels", "handler_of", "register_handler"]
+
+
+class _Mask(PerChannel):
+    def __init__(self):
+        super().__init__(is_any)
+
+    def knows(self, node):
+        return True
+
+    def constants(self, node, *inputs):
+        active = np.asarray(node.layer.active_units())
+        factor = np.asarray(node.layer.inference_mask(), np.float64)
+        return np.where(active, inputs[0] * factor, 0.0)
+
+    def build(self, node, make, kept, constants, *sources):
+        (source,) = sources
+        factor = np.asarray(node.layer.inference_mask(), np.float64)[kept]
+        if source.fold is None or np.any(source.factor != 1) or np.any(source.offset):
+            return source.passed(
+                source.tensor, factor=source.factor * factor, offset=source.offset * factor
+            )
+        source.fold(factor)
+        return source.passed(source.tensor)
+
+
+_IDENTITY = PerChannel(is_any, shifts=True, linear=True)
+_AVERAGE = PerChannel(is_any, shifts=True)
+_MAXIMUM = PerChannel(is_not_negative, shifts=True)
+_HANDLERS = {
+    keras.layers.Activation: of_activation,
+    keras.layers.BatchNormalization: BatchNormalization(),
+    keras.layers.Dense: Linear("units"),
+    keras.layers.ELU: PerChannel(is_zero_or_one),
+    keras.layers.Flatten: Reshape(),
+    keras.layers.GroupNormalization: GroupNormalization(),
+    keras.layers.LayerNormalization: WHOLE,
+    keras.layers.LeakyReLU: PerChannel(is_not_negative),
+    keras.layers.Normalization: Scaling(),
+    keras.layers.PReLU: PReLU(),
+    keras.layers.Permute: Permute(),
+    keras.layers.ReLU: of_relu,
+    keras.layers.RepeatVector: _AVERAGE,
+    keras.layers.Rescaling: Scaling(),
+    keras.layers.Reshape: Reshape(),
+    keras.layers.Softmax: WHOLE,
+    keras.layers.UnitNormalization: WHOLE,
+    **MERGING,
+}
+_HANDLERS |= dict.fromkeys(
+    (
+        keras.layers.ActivityRegularization,
+        keras.layers.AlphaDropout,
+        keras.layers.Dropout,
+        keras.layers.GaussianDropout,
+        keras.layers.GaussianNoise,
+        keras.layers.Identity,
+        keras.layers.SpatialDropout1D,
+        keras.layers.SpatialDropout2D,
+        keras.layers.SpatialDropout3D,
+    ),
+    _IDENTITY,
+)
+for _name, _handler in {
+    "AveragePooling{}": _AVERAGE,
+    "Conv{}": Linear("filters"),
+    "Conv{}Transpose": Linear("filters", transposed=True),
+    "Cropping{}": _AVERAGE,
+    "DepthwiseConv{}": Depthwise(),
+    "GlobalAveragePooling{}": _AVERAGE,
+    "GlobalMaxPooling{}": _MAXIMUM,
+    "MaxPooling{}": _MAXIMUM,
+    "SeparableConv{}": Separable(),
+    "UpSampling{}": _AVERAGE,
+    "ZeroPadding{}": PerChannel(is_any),
+}.items():
+    for _rank in ("1D", "2D", "3D"):
+        _class = getattr(keras.layers, _name.format(_rank), None)
+        if _class is not None:
+            _HANDLERS[_class] = _handler
+_OF_TWO = {  # operations of `keras.ops` on two tensors
+    "Add": Sum(),
+    "Maximum": Merge(np.maximum),
+    "Minimum": Merge(np.minimum),
+    "Multiply": Product(),
+    "Subtract": Merge(np.subtract),
+}
+_MASK = _Mask()
+
+
+def register_handler(layer_class, handler):
+    """Tells `slim` how to treat a class of layers.
+
+    Args:
+        layer_class: Subclass of `keras.layers.Layer`; its own subclasses are not meant.
+        handler: `Handler`, which see. A plain `Handler()` keeps all channels of the inputs.
+
+    Raises:
+        ValueError: if an argument is of another type.
+    """
+    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
+        raise ValueError(
+            "Argument `layer_class` must be a subclass of `keras.layers.Layer`. "
+            f"Received: layer_class={layer_class!r}"
+        )
+    if not isinstance(handler, Handler):
+        raise ValueError(f"Argument `handler` must be a `Handler`. Received: handler={handler!r}")
+    _HANDLERS[layer_class] = handler
+
+
+def handler_of(node):
+    """The handler of the node's layer, or None: a subclass may compute something else."""
+    layer = node.layer
+    if isinstance(layer, BayesianMask):
+        return _MASK
+    handler = _HANDLERS.get(type(layer))
+    if type(layer).__module__.startswith("keras.src.ops"):
+        of_two = len(node.inputs) == 2
+        handler = _OF_TWO.get(type(layer).__name__) if of_two else of_operation
+    if handler is not None and not isinstance(handler, Handler):
+        handler = handler(node)
+    if handler is None or len(node.outputs) > 1 or not handler.knows(node):
+        return None
+    of_several = isinstance(handler, Merge | Concatenation) or handler is WHOLE
+    return handler if of_several or len(node.inputs) == 1 else None

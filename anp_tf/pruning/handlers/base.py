@@ -1,0 +1,142 @@
+"""What a handler of a kind of layer answers, and the handler of layers that work per channel."""
+
+import keras
+import numpy as np
+
+CONSTANT = 1e-6  # a relative spread up to this is rounding
+
+
+class Handler:
+    """How `slim` treats a kind of layer: a base class for handlers.
+
+    A channel is an index of the last axis of a tensor. One that a mask prunes is a constant, 0, and
+    so may be what layers below make of it. Arrays of constants are float64 [channels], NaN where a
+    channel is not a constant. Arrays of kept channels are Boolean [channels].
+
+    The default is a layer that needs all channels of its inputs and whose outputs are no constants:
+    pruned units before it stay, with weights of 0.
+    """
+
+    def knows(self, node):
+        """Whether the handler can treat this call of a layer; else the layer is unknown."""
+        return True
+
+    def constants(self, node, *inputs):
+        """The constants of the output, given those of the inputs."""
+        return np.full(channels(node.outputs[0]), np.nan)
+
+    def keeps(self, node, constants, *kept):
+        """Which channels must be kept, given which are already.
+
+        Args:
+            node: The call.
+            constants: List of the constants of each input.
+            *kept: The kept channels of each input, and last those of the output.
+
+        Returns:
+            List of the same length, with at least these channels.
+        """
+        *inputs, output = kept
+        if not output.any():
+            return list(kept)
+        return [*(np.ones_like(source) for source in inputs), np.ones_like(output)]
+
+    def build(self, node, make, kept, constants, *sources):
+        """The output, as `Slimmed`.
+
+        Args:
+            node: The call.
+            make: Function `(node, tensors, weights=None, **changes) -> (tensor, layer)`, which
+                calls a copy of the node's layer, with some of its configuration changed, and sets
+                the copy's weights.
+            kept: Integer array, the channels of the output that are kept; not empty.
+            constants: List of the constants of each input; those of channels that are not kept
+                must be accounted for here.
+            *sources: The inputs, as `Slimmed`.
+        """
+        sources = [source.plain() for source in sources]
+        tensor, _ = make(node, [source.tensor for source in sources], weights_of(node.layer))
+        return sources[0].passed(tensor, kept=kept, factor=ones(kept), offset=0 * ones(kept))
+
+
+class PerChannel(Handler):
+    """A layer without weights that works on each channel by itself.
+
+    Args:
+        passes: Predicate of factors: whether f(factor * x) = factor * f(x) for all x.
+        shifts: Boolean, whether f(x + offset) = f(x) + offset.
+        linear: Boolean, whether f(x) = x in inference.
+    """
+
+    def __init__(self, passes, shifts=False, linear=False):
+        self._passes = passes
+        self._shifts = shifts
+        self._linear = linear
+
+    def knows(self, node):
+        return getattr(node.layer, "data_format", "channels_last") == "channels_last"
+
+    def constants(self, node, *inputs):
+        return probe(node, inputs[0])
+
+    def keeps(self, node, constants, *kept):
+        both = np.logical_or.reduce(kept)
+        return [both, both]
+
+    def build(self, node, make, kept, constants, *sources):
+        (source,) = sources
+        if not self._passes(source.factor) or (np.any(source.offset) and not self._shifts):
+            source = source.plain()
+        tensor, _ = make(node, [source.tensor])
+        return source.passed(tensor, fold=source.fold if self._linear else None)
+
+
+def probe(node, constants):
+    """What a layer that works on each channel by itself makes of constants, by calling it."""
+    if np.isnan(constants).all():
+        return constants
+    shape = [1, *(size or 16 for size in node.inputs[0].shape[1:-1]), len(constants)]
+    pixels = np.broadcast_to(np.nan_to_num(constants), shape).astype(np.float32)
+    args, kwargs = substituted(node, [keras.ops.convert_to_tensor(pixels)])
+    result = np.asarray(keras.ops.cast(node.layer(*args, **kwargs), "float32"), np.float64)
+    result = result.reshape(-1, result.shape[-1])
+    spread = np.ptp(result, axis=0) > CONSTANT * np.abs(result).max(axis=0)
+    return np.where(spread | np.isnan(constants), np.nan, result[0])
+
+
+def substituted(node, tensors):
+    """The arguments of a call with other tensors in the place of its inputs."""
+    by_id = {id(old): new for old, new in zip(node.inputs, tensors, strict=True)}
+    return keras.tree.map_structure(
+        lambda leaf: by_id.get(id(leaf), leaf), (node.args, node.kwargs)
+    )
+
+
+def weights_of(layer):
+    """The weights of a layer as arrays; None if it has none."""
+    return layer.get_weights() if getattr(layer, "weights", None) else None
+
+
+def channels(tensor):
+    """The number of channels; 1 stands for an unknown one, which only unknown layers have."""
+    return (tensor.shape[-1] if len(tensor.shape) > 1 else 1) or 1
+
+
+def ones(kept):
+    return np.ones(len(kept))
+
+
+def is_any(factor):
+    return True
+
+
+def is_not_negative(factor):
+    return bool(np.all(factor >= 0))
+
+
+def is_zero_or_one(factor):
+    return bool(np.all((factor == 0) | (factor == 1)))
+
+
+def is_one(factor):
+    return bool(np.all(factor == 1))

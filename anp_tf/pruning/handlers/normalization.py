@@ -1,0 +1,78 @@
+"""Normalizations."""
+
+import numpy as np
+
+from anp_tf.pruning.handlers.base import Handler, PerChannel, channels, is_one, weights_of
+from anp_tf.pruning.slimmed import slimmed
+
+
+class BatchNormalization(PerChannel):
+    """In inference a factor and an offset per channel: those before it are folded into it."""
+
+    def __init__(self):
+        super().__init__(is_one)
+
+    def knows(self, node):
+        return node.layer.axis in (-1, len(node.inputs[0].shape) - 1)
+
+    def constants(self, node, *inputs):
+        gamma, beta, mean, variance = self._numbers(node.layer)
+        return gamma * (inputs[0] - mean) / np.sqrt(variance + node.layer.epsilon) + beta
+
+    def _numbers(self, layer):
+        size = len(np.asarray(layer.moving_mean))
+        gamma = np.asarray(layer.gamma, np.float64) if layer.scale else np.ones(size)
+        beta = np.asarray(layer.beta, np.float64) if layer.center else np.zeros(size)
+        moments = (layer.moving_mean, layer.moving_variance)
+        return gamma, beta, *(np.asarray(moment, np.float64) for moment in moments)
+
+    def build(self, node, make, kept, constants, *sources):
+        (source,), layer = sources, node.layer
+        if np.any(source.factor == 0) or (not layer.scale and np.any(source.factor != 1)):
+            source = source.plain()
+        gamma, beta, mean, variance = (array[kept] for array in self._numbers(layer))
+        gamma = gamma * source.factor
+        mean = (mean - source.offset) / source.factor
+        present = [gamma] * layer.scale + [beta] * layer.center
+        tensor, copy = make(node, [source.tensor], [*present, mean, variance])
+        fold = None
+        if copy is not None and layer.scale:
+
+            def fold(factor):
+                scaled = [array * factor for array in present]
+                copy.set_weights([*scaled, mean, variance])
+
+        return slimmed(tensor, kept, fold)
+
+
+class GroupNormalization(Handler):
+    """Groups of constants go; in a group with others all channels stay."""
+
+    def knows(self, node):
+        return node.layer.axis in (-1, len(node.inputs[0].shape) - 1)
+
+    def _groups(self, node):
+        total = channels(node.inputs[0])
+        return total if node.layer.groups == -1 else node.layer.groups
+
+    def constants(self, node, *inputs):
+        layer, blocks = node.layer, inputs[0].reshape(self._groups(node), -1)
+        mean = blocks.mean(axis=1, keepdims=True)
+        variance = blocks.var(axis=1, keepdims=True)
+        values = ((blocks - mean) / np.sqrt(variance + layer.epsilon)).ravel()
+        values = values * np.asarray(layer.gamma) if layer.scale else values
+        return values + np.asarray(layer.beta) if layer.center else values
+
+    def keeps(self, node, constants, *kept):
+        groups = np.logical_or.reduce(kept).reshape(self._groups(node), -1).any(axis=1)
+        whole = np.repeat(groups, len(kept[0]) // len(groups))
+        return [whole, whole]
+
+    def build(self, node, make, kept, constants, *sources):
+        source = sources[0].plain()
+        weights = weights_of(node.layer)
+        weights = weights and [weight[kept] for weight in weights]
+        per_group = len(constants[0]) // self._groups(node)
+        groups = len(kept) // per_group
+        tensor, _ = make(node, [source.tensor], weights, groups=groups)
+        return slimmed(tensor, kept)

@@ -1,0 +1,106 @@
+"""Layers that move features and leave their values."""
+
+import keras
+import numpy as np
+
+from anp_tf.pruning.handlers.base import Handler, PerChannel, channels, is_any
+from anp_tf.pruning.slimmed import Slimmed
+
+
+class Reshape(Handler):
+    """`Reshape` and `Flatten`.
+
+    Several positions may become channels: channel c of the p-th of them is then p * channels + c.
+    Or the other way round. Otherwise all channels are kept.
+    """
+
+    def knows(self, node):
+        first = getattr(node.layer, "data_format", "channels_last") == "channels_last"
+        return first and None not in (node.inputs[0].shape[-1], node.outputs[0].shape[-1])
+
+    def _merged(self, node):
+        """How many positions become channels; 0 if that is not what happens."""
+        before, after = channels(node.inputs[0]), channels(node.outputs[0])
+        return 0 if after % before else after // before
+
+    def _split(self, node):
+        before, after = channels(node.inputs[0]), channels(node.outputs[0])
+        return 0 if before % after else before // after
+
+    def constants(self, node, *inputs):
+        if self._merged(node):
+            return np.tile(inputs[0], self._merged(node))
+        if self._split(node):
+            blocks = inputs[0].reshape(self._split(node), -1)
+            return np.where((blocks == blocks[0]).all(axis=0), blocks[0], np.nan)
+        return super().constants(node, *inputs)
+
+    def keeps(self, node, constants, *kept):
+        source, output = kept
+        if self._merged(node) == 1:
+            return [source | output] * 2
+        if self._merged(node):
+            if source.any() and not output.any():
+                output = np.tile(source, self._merged(node))
+            return [source | output.reshape(-1, len(source)).any(axis=0), output]
+        if self._split(node):
+            output = output | source.reshape(-1, len(output)).any(axis=0)
+            return [np.tile(output, self._split(node)), output]
+        return super().keeps(node, constants, *kept)
+
+    def build(self, node, make, kept, constants, *sources):
+        (source,) = sources
+        before, after = channels(node.inputs[0]), channels(node.outputs[0])
+        if self._merged(node):
+            starts = np.arange(after // before) * before
+            there = (starts[:, np.newaxis] + source.kept).ravel()
+            repeated = [np.tile(a, len(starts)) for a in (source.factor, source.offset)]
+        elif self._split(node):
+            if not all(
+                np.array_equal(np.tile(a[: len(kept)], self._split(node)), a)
+                for a in (source.factor, source.offset)
+            ):
+                source = source.plain()
+            there = kept
+            repeated = [a[: len(kept)] for a in (source.factor, source.offset)]
+        else:
+            return super().build(node, make, kept, constants, *sources)
+        changes = {}
+        if isinstance(node.layer, keras.layers.Reshape):
+            changes["target_shape"] = _target(node, len(there))
+        tensor, _ = make(node, [source.tensor], **changes)
+        chosen = np.flatnonzero(np.isin(there, kept))
+        if len(chosen) < len(there):
+            tensor = keras.ops.take(tensor, chosen.astype(np.int32), axis=-1)
+        return Slimmed(tensor, kept, *(a[chosen] for a in repeated))
+
+
+def _target(node, last):
+    """The shape [..., last] that a `Reshape` gets."""
+    sizes = node.outputs[0].shape[1:-1]
+    return [*(-1 if size is None else size for size in sizes), last]
+
+
+class Permute(PerChannel):
+    """Channels may not move; else all are kept."""
+
+    def __init__(self):
+        super().__init__(is_any, shifts=True)
+
+    def stays(self, node):
+        """Whether the channels do not move."""
+        return node.layer.dims[-1] == len(node.layer.dims)
+
+    def constants(self, node, *inputs):
+        return inputs[0] if self.stays(node) else Handler.constants(self, node, *inputs)
+
+    def keeps(self, node, constants, *kept):
+        kind = super() if self.stays(node) else Handler
+        if kind is Handler:
+            return Handler.keeps(self, node, constants, *kept)
+        return super().keeps(node, constants, *kept)
+
+    def build(self, node, make, kept, constants, *sources):
+        if self.stays(node):
+            return super().build(node, make, kept, constants, *sources)
+        return Handler.build(self, node, make, kept, constants, *sources)

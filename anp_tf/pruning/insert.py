@@ -1,0 +1,207 @@
+"""Masks for a network that has none."""
+
+import collections
+
+import keras
+
+from anp_tf.layers import BayesianMask, BetaBernoulliDropout
+from anp_tf.pruning.graph import graph_of
+from anp_tf.pruning.handlers import channels, handler_of
+from anp_tf.pruning.handlers.base import Handler, PerChannel, substituted, weights_of
+from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable
+from anp_tf.pruning.handlers.merging import Concatenation, Merge
+from anp_tf.pruning.handlers.normalization import BatchNormalization, GroupNormalization
+from anp_tf.pruning.handlers.shapes import Permute, Reshape
+
+
+def beta_bernoulli(name):
+    """The default mask: Beta-Bernoulli dropout that keeps two thirds of the units at first."""
+    return BetaBernoulliDropout(initial_a=2.0, name=name)
+
+
+def insert_masks(model, mask=beta_bernoulli, layers=None):
+    """A copy of a network with masks after its convolutions and dense layers.
+
+    A mask comes after a batch normalization that follows, and before the activation, so that a
+    pruned unit is 0. Channels that are joined by elements (Add, Multiply and so on) or by a
+    depthwise convolution share one mask, which is called after each of the layers they come from.
+    The units of the outputs have no mask, nor have those that are joined with the network's inputs
+    or that reach a layer that needs all channels, such as a layer normalization.
+
+    Args:
+        model: Built functional or Sequential `keras.Model`; it is not changed. The calls in nested
+            models take the place of the nested models' own.
+        mask: Function `name -> mask layer`, called once per mask.
+        layers: Which convolutions and dense layers to mask: sequence of names, or function
+            `layer -> Boolean`. None: all. Where channels share a mask, all the layers they come
+            from must be among them.
+
+    Returns:
+        A functional `keras.Model` with the same weights and names of layers. With masks of 1 it
+        computes what `model` does.
+
+    Raises:
+        ValueError: if `model` is not functional or has masks, or if a name in `layers` is not that
+            of a convolution or dense layer that can have a mask.
+    """
+    graph = graph_of(model)
+    if any(isinstance(node.layer, BayesianMask) for node in graph.nodes):
+        raise ValueError("Argument `model` has masks already.")
+    groups = _Groups(graph)
+    chosen = _chosen(groups, layers)
+    names = collections.Counter(layer.name for layer in {node.layer for node in graph.nodes})
+    results, copies, activations, masks = {}, {}, {}, {}
+
+    def masked(x, group):
+        if group not in masks:
+            first = copies[groups.layers[group][0]]
+            masks[group] = mask(name=f"{first.name}_mask")
+        return masks[group](x)
+
+    def split(layer):
+        """The activation of a layer whose mask is to come before it."""
+        if layer not in activations:
+            name = f"{copies[layer].name}_activation"
+            activations[layer] = keras.layers.Activation(layer.activation, name=name)
+        return activations[layer]
+
+    for tensor in keras.tree.flatten(graph.input):
+        results[id(tensor)] = keras.Input(
+            batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name
+        )
+    for node in graph.nodes:
+        layer, group = node.layer, groups.of(node.outputs[0])
+        gets_mask = id(node) in groups.sites and group in chosen
+        splits = gets_mask and not _is_linear(layer)
+        if layer not in copies:
+            name = layer.name if names[layer.name] == 1 else "_".join([*node.path, layer.name])
+            copies[layer] = _copy(layer, name, splits)
+        args, kwargs = substituted(node, [results[id(tensor)] for tensor in node.inputs])
+        outputs = copies[layer](*args, **kwargs)
+        if weights_of(layer):
+            copies[layer].set_weights(layer.get_weights())
+        if gets_mask:
+            outputs = masked(outputs, group)
+        if splits:
+            outputs = split(layer)(outputs)
+        for tensor, output in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
+            results[id(tensor)] = output
+
+    def tensors(structure):
+        return keras.tree.map_structure(lambda leaf: results[id(leaf)], structure)
+
+    return keras.Model(tensors(graph.input), tensors(graph.output), name=model.name)
+
+
+def _is_linear(layer):
+    return getattr(layer, "activation", None) in (None, keras.activations.linear)
+
+
+def _copy(layer, name, linear):
+    """The layer with another name and, if it is to be `linear`, without its activation."""
+    config = layer.get_config()
+    if "name" in config:
+        config["name"] = name
+    if linear:
+        config["activation"] = "linear"
+    return type(layer).from_config(config)
+
+
+def _chosen(groups, layers):
+    """The groups that get a mask."""
+    possible = {
+        group: sources for group, sources in groups.layers.items() if group not in groups.fixed
+    }
+    if layers is None:
+        return set(possible)
+    if not callable(layers):
+        names = set(layers)
+        known = {layer.name for sources in possible.values() for layer in sources}
+        if names - known:
+            raise ValueError(
+                "Argument `layers` must name convolutions and dense layers that can have a mask: "
+                f"{', '.join(sorted(known))}. Received: {', '.join(sorted(names - known))}"
+            )
+
+        def layers(layer):
+            return layer.name in names
+
+    return {group for group, sources in possible.items() if all(map(layers, sources))}
+
+
+class _Groups:
+    """Which tensors have the same channels, and the calls that a mask comes after.
+
+    Attributes:
+        layers: Dict from a group to the convolutions and dense layers that its channels come from.
+        fixed: Set of the groups that cannot have a mask.
+        sites: Set of the ids of the nodes that a mask comes after.
+    """
+
+    def __init__(self, graph):
+        self._parents = {}
+        self.sites = set()
+        fixed = [*keras.tree.flatten(graph.input), *keras.tree.flatten(graph.output)]
+        sources = []
+        outputs = {}  # of a layer that is called several times, the first one
+        readers = collections.defaultdict(list)
+        for node in graph.nodes:
+            for tensor in node.inputs:
+                readers[id(tensor)].append(node)
+        for tensor in keras.tree.flatten(graph.output):
+            readers[id(tensor)].append(None)
+        for node in graph.nodes:
+            handler, (output, *_) = handler_of(node), node.outputs
+            same = _same_channels(node, handler)
+            for tensor in same:
+                self._join(tensor, output)
+            if isinstance(handler, Linear | Separable):
+                sources.append((output, node.layer))
+                self._join(output, outputs.setdefault(node.layer, output))
+            elif handler is None or (not same and not isinstance(handler, Depthwise)):
+                fixed += node.outputs
+            if handler is None or type(handler) is Handler:
+                fixed += node.inputs
+            if isinstance(handler, Merge):
+                fixed += [x for x in node.inputs if channels(x) != channels(output)]
+            if isinstance(handler, Linear | Separable | Depthwise):
+                self.sites.add(id(_site(node, readers)))
+        self.fixed = {self.of(tensor) for tensor in fixed}
+        self.layers = collections.defaultdict(list)
+        for output, layer in sources:
+            if layer not in self.layers[self.of(output)]:
+                self.layers[self.of(output)].append(layer)
+
+    def of(self, tensor):
+        """The group of a tensor."""
+        key = id(tensor)
+        while key in self._parents:
+            key = self._parents[key]
+        return key
+
+    def _join(self, tensor, other):
+        a, b = self.of(tensor), self.of(other)
+        if a != b:
+            self._parents[a] = b
+
+
+def _same_channels(node, handler):
+    """The inputs of a call that have the channels of its output."""
+    if isinstance(handler, Concatenation):
+        return [] if handler.is_of_channels(node) else node.inputs
+    alike = [tensor for tensor in node.inputs if channels(tensor) == channels(node.outputs[0])]
+    if isinstance(handler, Depthwise):
+        return alike if node.layer.depth_multiplier == 1 else []
+    if isinstance(handler, Permute):
+        return alike if handler.stays(node) else []
+    per_channel = isinstance(handler, PerChannel | Merge | GroupNormalization | Reshape)
+    return alike if per_channel else []
+
+
+def _site(node, readers):
+    """Where the mask of a layer's outputs is: after a batch normalization that follows."""
+    below = readers[id(node.outputs[0])]
+    followed = len(below) == 1 and below[0] is not None
+    if followed and _is_linear(node.layer) and isinstance(handler_of(below[0]), BatchNormalization):
+        return below[0]
+    return node

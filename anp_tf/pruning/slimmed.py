@@ -1,0 +1,47 @@
+"""How a tensor of a slim network stands for one of the masked network."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Slimmed:
+    """What of a tensor of the masked network is left.
+
+    `masked[..., kept] == tensor * factor + offset`. The other channels, of the last axis, are
+    constants that the analysis of the graph knows, or nothing reads them.
+
+    Attributes:
+        tensor: Symbolic tensor [batch, ..., len(kept)]; None if nothing is kept.
+        kept: Integer array, the channels of the masked network's tensor that are there.
+        factor: Float array [len(kept)], not yet folded into any weights.
+        offset: Float array [len(kept)], likewise.
+        fold: Function of a factor [len(kept)] that multiplies it into the weights the tensor comes
+            from, so that a mask that comes next costs nothing; None where that is not possible.
+    """
+
+    tensor: keras.KerasTensor | None
+    kept: np.ndarray
+    factor: np.ndarray
+    offset: np.ndarray
+    fold: Callable | None = None
+
+    def plain(self):
+        """The same with factor 1 and offset 0: what is left of them becomes a `Rescaling` layer."""
+        if not (np.any(self.factor != 1) or np.any(self.offset != 0)):
+            return self
+        numbers = (array.astype(np.float32).tolist() for array in (self.factor, self.offset))
+        return slimmed(keras.layers.Rescaling(*numbers)(self.tensor), self.kept)
+
+    def passed(self, tensor, **changes):
+        """The same channels of another tensor, whose weights fold nothing."""
+        return dataclasses.replace(self, **{"tensor": tensor, "fold": None, **changes})
+
+
+def slimmed(tensor, kept, fold=None):
+    """`Slimmed` with factor 1 and offset 0."""
+    kept = np.asarray(kept, np.int64)
+    return Slimmed(tensor, kept, np.ones(len(kept)), np.zeros(len(kept)), fold)

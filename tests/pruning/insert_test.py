@@ -1,0 +1,119 @@
+"""Masks for networks that have none."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from anp_tf.layers import HardConcrete, UnitMask, mask_layers
+from anp_tf.models import resnet18
+from anp_tf.pruning import insert_masks, slim
+
+
+def unit_mask(name):
+    return UnitMask(name=name)
+
+
+def outputs(model):
+    x = np.random.default_rng(0).random((3, *model.input_shape[1:]), np.float32)
+    return np.asarray(model(x))
+
+
+def names(model):
+    return [mask.name for mask in mask_layers(model)]
+
+
+def test_a_mask_is_after_the_normalization_and_before_the_activation():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, use_bias=False, name="first"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+            layers.Conv2D(5, 3, activation="relu", name="second"),
+            layers.GlobalAveragePooling2D(name="pool"),
+            layers.Dense(6, activation="tanh", name="third"),
+            layers.Dense(3, activation="softmax", name="last"),
+        ]
+    )
+    masked = insert_masks(model)
+    assert [layer.name for layer in masked.layers[1:]] == [
+        *("first", "norm", "first_mask", "relu", "second", "second_mask"),
+        *("second_activation", "pool", "third", "third_mask", "third_activation", "last"),
+    ]
+    assert [mask.units for mask in mask_layers(masked)] == [4, 5, 6]
+    np.testing.assert_array_equal(outputs(insert_masks(model, unit_mask)), outputs(model))
+    assert model.get_layer("second").activation is keras.activations.relu  # it is not changed
+
+
+def test_the_masks_of_a_residual_network_are_those_of_resnet18():
+    plain, expected = (
+        resnet18(mask, width_multiplier=1 / 16) for mask in (None, lambda name: UnitMask(name=name))
+    )
+    masked = insert_masks(plain, unit_mask)
+    np.testing.assert_array_equal(outputs(masked), outputs(plain))
+    assert len(names(masked)) == len(names(expected))
+    counts = sorted(len(mask._inbound_nodes) for mask in mask_layers(masked))
+    assert counts == sorted(len(mask._inbound_nodes) for mask in mask_layers(expected))
+    for network, prefix in ((masked, "stem_mask"), (expected, "stage1_mask")):
+        network.get_layer(prefix).prune([0, 2])
+        kernels = slim(network).get_layer("conv1_1_1").kernel.shape, slim(network).count_params()
+        assert kernels[0] == (3, 3, 2, 4)
+    assert slim(masked).count_params() == slim(expected).count_params()
+
+
+def test_a_depthwise_convolution_shares_the_mask_before_it():
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(6, 1, name="expand")(x)))
+    x = layers.DepthwiseConv2D(3, name="depthwise", padding="same")(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.BatchNormalization()(layers.Conv2D(3, 1, name="project")(x))
+    x = layers.Add()([inputs, x])
+    model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    masked = insert_masks(model, unit_mask)
+    assert names(masked) == ["expand_mask"]  # the inputs, which `project` is added to, have none
+    assert len(mask_layers(masked)[0]._inbound_nodes) == 2
+    mask_layers(masked)[0].prune([1, 2, 5])
+    slimmed = slim(masked)
+    np.testing.assert_allclose(outputs(slimmed), outputs(masked), atol=1e-6)
+    assert slimmed.get_layer("expand").filters == 3
+    assert slimmed.get_layer("depthwise").kernel.shape == (3, 3, 3, 1)
+
+
+def test_units_that_a_layer_needs_all_of_have_no_mask():
+    x = inputs = keras.Input((10, 4))
+    x = layers.LayerNormalization()(layers.Dense(6, name="needed")(x))
+    x = layers.Dense(7, activation="gelu", name="free")(x)
+    x = layers.Dense(6, name="attended")(x)
+    x = layers.MultiHeadAttention(2, 3)(x, x)
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(layers.Flatten()(x)))
+    masked = insert_masks(model, unit_mask)
+    assert names(masked) == ["free_mask"]
+    np.testing.assert_array_equal(outputs(masked), outputs(model))
+
+
+def test_the_kind_of_mask_and_the_layers_are_chosen():
+    x = inputs = keras.Input((4,))
+    for name in "abc":
+        x = layers.Dense(5, activation="relu", name=name)(x)
+    model = keras.Model(inputs, layers.Dense(2, name="logits")(x))
+    masked = insert_masks(model, lambda name: HardConcrete(name=name), layers=["a", "c"])
+    assert names(masked) == ["a_mask", "c_mask"]
+    assert all(isinstance(mask, HardConcrete) for mask in mask_layers(masked))
+    assert names(insert_masks(model, layers=lambda layer: layer.name == "b")) == ["b_mask"]
+    with pytest.raises(ValueError, match=r"can have a mask: a, b, c\. Received: d, logits"):
+        insert_masks(model, layers=["a", "logits", "d"])
+    with pytest.raises(ValueError, match="has masks already"):
+        insert_masks(masked)
+    with pytest.raises(ValueError, match="must be a functional model"):
+        insert_masks(keras.Sequential([layers.Dense(3)]))
+
+
+def test_nested_models_and_layers_of_the_same_name():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(6, name="dense")], name="inner")
+    inputs = keras.Input((4,))
+    x = layers.Dense(5, name="dense")(layers.ReLU()(inner(inputs)))
+    model = keras.Model(inputs, layers.Dense(2)(layers.ReLU()(x)))
+    masked = insert_masks(model, unit_mask)
+    assert names(masked) == ["inner_dense_mask", "dense_mask"]
+    np.testing.assert_array_equal(outputs(masked), outputs(model))

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from anp_tf.pruning.slimmed import slimmed
+
 CONSTANT = 1e-6  # a relative spread up to this is rounding
 
 
@@ -54,9 +56,9 @@ class Handler:
                 must be accounted for here.
             *sources: The inputs, as `Slimmed`.
         """
-        sources = [source.plain() for source in sources]
-        tensor, _ = make(node, [source.tensor for source in sources], weights_of(node.layer))
-        return sources[0].passed(tensor, kept=kept, factor=ones(kept), offset=0 * ones(kept))
+        tensors = [source.plain().tensor for source in sources]
+        tensor, _ = make(node, tensors, weights_of(node.layer))
+        return slimmed(tensor, kept)
 
 
 class PerChannel(Handler):
@@ -120,10 +122,6 @@ def weights_of(layer):
 def channels(tensor):
     """The number of channels; 1 stands for an unknown one, which only unknown layers have."""
     return (tensor.shape[-1] if len(tensor.shape) > 1 else 1) or 1
-
-
-def ones(kept):
-    return np.ones(len(kept))
 
 
 def is_any(factor):

@@ -11,7 +11,7 @@ from anp_tf.pruning.handlers.base import Handler, PerChannel, substituted, weigh
 from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable
 from anp_tf.pruning.handlers.merging import Concatenation, Merge
 from anp_tf.pruning.handlers.normalization import BatchNormalization, GroupNormalization
-from anp_tf.pruning.handlers.shapes import Permute, Reshape
+from anp_tf.pruning.handlers.shapes import Reshape
 
 
 def beta_bernoulli(name):
@@ -192,8 +192,6 @@ def _same_channels(node, handler):
     alike = [tensor for tensor in node.inputs if channels(tensor) == channels(node.outputs[0])]
     if isinstance(handler, Depthwise):
         return alike if node.layer.depth_multiplier == 1 else []
-    if isinstance(handler, Permute):
-        return alike if handler.stays(node) else []
     per_channel = isinstance(handler, PerChannel | Merge | GroupNormalization | Reshape)
     return alike if per_channel else []
 

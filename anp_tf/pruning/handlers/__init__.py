@@ -5,7 +5,6 @@ import numpy as np
 
 from anp_tf.layers import BayesianMask
 from anp_tf.pruning.handlers.activations import (
-    WHOLE,
     PReLU,
     Scaling,
     of_activation,
@@ -13,6 +12,7 @@ from anp_tf.pruning.handlers.activations import (
     of_relu,
 )
 from anp_tf.pruning.handlers.base import (
+    WHOLE,
     Handler,
     PerChannel,
     channels,
@@ -23,7 +23,7 @@ from anp_tf.pruning.handlers.base import (
 from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable
 from anp_tf.pruning.handlers.merging import MERGING, Concatenation, Merge, Product, Sum
 from anp_tf.pruning.handlers.normalization import BatchNormalization, GroupNormalization
-from anp_tf.pruning.handlers.shapes import Permute, Reshape
+from anp_tf.pruning.handlers.shapes import Reshape, of_permute
 
 __all__ = ["Handler", "PerChannel", "channels", "handler_of", "register_handler"]
 
@@ -65,7 +65,7 @@ _HANDLERS = {
     keras.layers.LeakyReLU: PerChannel(is_not_negative),
     keras.layers.Normalization: Scaling(),
     keras.layers.PReLU: PReLU(),
-    keras.layers.Permute: Permute(),
+    keras.layers.Permute: of_permute,
     keras.layers.ReLU: of_relu,
     keras.layers.RepeatVector: _AVERAGE,
     keras.layers.Rescaling: Scaling(),

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from anp_tf.pruning.handlers.base import (
-    Handler,
+    WHOLE,
     PerChannel,
     is_any,
     is_not_negative,
@@ -37,7 +37,6 @@ _WITH_A_NUMBER = ("Add", "Divide", "Maximum", "Minimum", "Multiply", "Power", "S
 _MORE = ("Clip", "Cos", "Exp", "Expm1", "Log1p", "Sin", "Sqrt", "Square", "TrueDivide")
 OPERATIONS |= dict.fromkeys((*_WITH_A_NUMBER, *_MORE), is_one)
 MIXING = tuple(getattr(keras.activations, name) for name in ("log_softmax", "softmax", "sparsemax"))
-WHOLE = Handler()
 
 
 def of_activation(node):

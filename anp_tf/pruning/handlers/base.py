@@ -61,6 +61,9 @@ class Handler:
         return slimmed(tensor, kept)
 
 
+WHOLE = Handler()
+
+
 class PerChannel(Handler):
     """A layer without weights that works on each channel by itself.
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from anp_tf.pruning.handlers.base import Handler, PerChannel, channels, is_any
+from anp_tf.pruning.handlers.base import WHOLE, Handler, PerChannel, channels, is_any
 from anp_tf.pruning.slimmed import Slimmed
 
 
@@ -81,26 +81,7 @@ def _target(node, last):
     return [*(-1 if size is None else size for size in sizes), last]
 
 
-class Permute(PerChannel):
-    """Channels may not move; else all are kept."""
-
-    def __init__(self):
-        super().__init__(is_any, shifts=True)
-
-    def stays(self, node):
-        """Whether the channels do not move."""
-        return node.layer.dims[-1] == len(node.layer.dims)
-
-    def constants(self, node, *inputs):
-        return inputs[0] if self.stays(node) else Handler.constants(self, node, *inputs)
-
-    def keeps(self, node, constants, *kept):
-        kind = super() if self.stays(node) else Handler
-        if kind is Handler:
-            return Handler.keeps(self, node, constants, *kept)
-        return super().keeps(node, constants, *kept)
-
-    def build(self, node, make, kept, constants, *sources):
-        if self.stays(node):
-            return super().build(node, make, kept, constants, *sources)
-        return Handler.build(self, node, make, kept, constants, *sources)
+def of_permute(node):
+    """The handler of a `Permute`: channels may not move; else all are kept."""
+    dims = node.layer.dims
+    return PerChannel(is_any, shifts=True) if dims[-1] == len(dims) else WHOLE

@@ -5,6 +5,7 @@ from anp_tf.layers.bayes_batch_normalization import BayesBatchNormalization
 from anp_tf.layers.bayes_conv2d import BayesConv2D
 from anp_tf.layers.bayes_dense import BayesDense
 from anp_tf.layers.beta_bernoulli_dropout import BetaBernoulliDropout
+from anp_tf.layers.fused_batch_normalization import FusedBatchNormalization, with_fused
 from anp_tf.layers.hard_concrete import HardConcrete
 from anp_tf.layers.information_bottleneck import InformationBottleneck
 from anp_tf.layers.log_normal_dropout import LogNormalDropout
@@ -28,6 +29,7 @@ __all__ = [
     "BayesLayer",
     "BayesianMask",
     "BetaBernoulliDropout",
+    "FusedBatchNormalization",
     "HardConcrete",
     "InformationBottleneck",
     "LogNormalDropout",
@@ -37,4 +39,5 @@ __all__ = [
     "mask_layers",
     "mask_summary",
     "sampled_weights",
+    "with_fused",
 ]

@@ -2,6 +2,8 @@
 
 import keras
 
+from anp_tf.models.plain import PLAIN
+
 WIDTHS = (64, 128, 256, 512)
 
 
@@ -10,7 +12,7 @@ def resnet18(
     input_shape=(32, 32, 3),
     num_classes=10,
     width_multiplier=1.0,
-    layers=keras.layers,
+    layers=PLAIN,
 ):
     """A 3x3 convolution and four stages of two residual blocks, of 64, 128, 256 and 512 channels.
 
@@ -27,7 +29,8 @@ def resnet18(
         input_shape: Height, width and channels of an image; pixels are in [0, 1].
         num_classes: Integer, number of logits.
         width_multiplier: Float, positive; scales the numbers of channels.
-        layers: Namespace that `Conv2D`, `Dense` and `BatchNormalization` are taken from.
+        layers: Namespace that `Conv2D`, `Dense` and `BatchNormalization` are taken from; by default
+            those of Keras, with batch normalization fused.
 
     Returns:
         A functional `keras.Model` from pixels [batch, *input_shape] to logits [batch, num_classes].

@@ -2,6 +2,8 @@
 
 import keras
 
+from anp_tf.models.plain import PLAIN
+
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
@@ -10,7 +12,7 @@ def vgg16(
     input_shape=(32, 32, 3),
     num_classes=10,
     width_multiplier=1.0,
-    layers=keras.layers,
+    layers=PLAIN,
 ):
     """Five blocks of 3x3 convolutions, 13 in all, and dense layers of 512 and `num_classes` units.
 
@@ -25,7 +27,8 @@ def vgg16(
         input_shape: Height, width and channels of an image, at least 32x32; pixels are in [0, 1].
         num_classes: Integer, number of logits.
         width_multiplier: Float, positive; scales the numbers of channels and the 512 units.
-        layers: Namespace that `Conv2D`, `Dense` and `BatchNormalization` are taken from.
+        layers: Namespace that `Conv2D`, `Dense` and `BatchNormalization` are taken from; by default
+            those of Keras, with batch normalization fused.
 
     Returns:
         A functional `keras.Model` from pixels [batch, *input_shape] to logits [batch, num_classes].

@@ -13,7 +13,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from anp_tf.layers import BayesianMask, mask_layers
+from anp_tf.layers import BayesianMask, FusedBatchNormalization, mask_layers
 from anp_tf.pruning.graph import graph_of
 from anp_tf.pruning.handlers import channels, handler_of
 from anp_tf.pruning.handlers.base import substituted, weights_of
@@ -224,7 +224,9 @@ class _Maker:
         config = {**layer.get_config(), **changes}
         if "name" in config:
             config["name"] = name
-        return type(layer).from_config(config)
+        fused = type(layer) is FusedBatchNormalization
+        kind = keras.layers.BatchNormalization if fused else type(layer)
+        return kind.from_config(config)
 
 
 def _build_unknown(node, make, sources):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.layers import BayesianMask
+from anp_tf.layers import BayesianMask, with_fused
 from anp_tf.pruning.slim import slim
 
 BASE = 1024  # of the digits of an index, small enough to survive a product in float32
@@ -32,7 +32,7 @@ class SlimView:
     """
 
     def __init__(self, network):
-        self.network = slim(network)
+        self.network = with_fused(slim(network))
         probe = keras.models.clone_model(network)
         for copy, layer in zip(_masks(probe), _masks(network), strict=True):
             copy.set_weights(layer.get_weights())

@@ -29,7 +29,7 @@ def build_network(settings, examples):
         input_shape=examples.image_shape,
         num_classes=examples.num_classes,
         width_multiplier=settings.width_multiplier,
-        layers=_random_layers(settings) if method.uses_random_weights else keras.layers,
+        **({"layers": _random_layers(settings)} if method.uses_random_weights else {}),
     )
     for layer in network.layers:
         if isinstance(layer, keras.layers.Dropout):

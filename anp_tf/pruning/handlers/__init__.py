@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from anp_tf.layers import BayesianMask
+from anp_tf.layers import BayesianMask, FusedBatchNormalization
 from anp_tf.pruning.handlers.activations import (
     PReLU,
     Scaling,
@@ -57,6 +57,7 @@ _MAXIMUM = PerChannel(is_not_negative, shifts=True)
 _HANDLERS = {
     keras.layers.Activation: of_activation,
     keras.layers.BatchNormalization: BatchNormalization(),
+    FusedBatchNormalization: BatchNormalization(),
     keras.layers.Dense: Linear("units"),
     keras.layers.ELU: PerChannel(is_zero_or_one),
     keras.layers.Flatten: Reshape(),

@@ -2,7 +2,6 @@
 
 import contextlib
 
-import numpy as np
 import rich.box
 import rich.table
 
@@ -78,7 +77,7 @@ def results_row(settings, network, examples, black_box=None, counter=None):
         "memory_percent": 100 * slim_cost.memory / dense_cost.memory,
         "flops_reduction": dense_cost.flops / slim_cost.flops,
         "sparsity_percent": unit_sparsity(network),
-        "weight_sparsity_percent": 100 * (1 - kernel_weights(slimmed) / kernel_weights(dense)),
+        "weight_sparsity_percent": 100 * (1 - _weights_left(slim_cost) / _weights_left(dense_cost)),
         "dense_parameter_bytes": dense_cost.parameter_bytes,
         "slim_parameter_bytes": slim_cost.parameter_bytes,
         "dense_flops": dense_cost.flops,
@@ -138,10 +137,8 @@ def _counting(counter, title, examples):
     return counter(title, len(examples)) if counter else contextlib.nullcontext()
 
 
-def kernel_weights(network):
-    """How many weights in the kernels of a network are not zero."""
-    kernels = [layer.kernel for layer in network.layers if hasattr(layer, "kernel")]
-    return sum(int(np.count_nonzero(np.asarray(kernel))) for kernel in kernels)
+def _weights_left(network_cost):
+    return network_cost.kernel_weights - network_cost.zero_weights
 
 
 def _sampled_figures(settings, network, examples, attack, counter):

@@ -11,7 +11,30 @@ import rich.table
 
 from anp_tf.layers import BayesianMask, BayesLayer, mask_layers
 from anp_tf.pruning.graph import graph_of
+from anp_tf.pruning.layer_costs import (
+    CONVS,
+    DENSE,
+    is_known,
+    kernels,
+    multiply_adds,
+    paper_memory,
+    tensor_bytes,
+)
 from anp_tf.tables import as_text
+
+HANDING_ON = (  # in inference, their input
+    keras.layers.ActivityRegularization,
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.Identity,
+    keras.layers.Reshape,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +46,19 @@ class LayerCost:
     multiply_adds: int
     parameters: int
     parameter_bytes: int
+    kernel_weights: int
+    zero_weights: int
     memory: int
 
     @property
     def flops(self):
         """Two floating-point operations per multiply-add."""
         return 2 * self.multiply_adds
+
+    @property
+    def weight_sparsity(self):
+        """The percentage of the weights in kernels that are 0."""
+        return 100.0 * self.zero_weights / max(1, self.kernel_weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +73,21 @@ class Cost:
         flops: `2 * multiply_adds`.
         parameters: Numbers in the weights, those that are not trained included, masks' not.
         parameter_bytes: Bytes of these weights.
+        kernel_weights: Numbers in the kernels.
+        zero_weights: How many of these are 0.
+        weight_sparsity: The percentage of the weights in kernels that are 0.
+        peak_activation_bytes: The most bytes that the features of one image take at a time, when
+            the layers are computed one after the other, each into new memory but for those that
+            hand their input on (masks, dropout, flatten, reshape), and features are kept until the
+            last layer that reads them is done.
         memory: The count of the ANP paper, in numbers: a convolution
             `k * k * c_in * (h_out * w_out + c_out)`, and `2 * c_out` more with batch normalisation;
             a dense layer `inputs * outputs + outputs`, and `2 * inputs` more with it. A random
-            weight counts as two numbers.
+            weight counts as two numbers. Other convolutions likewise: patches read, and weights.
     """
 
     layers: tuple[LayerCost, ...]
+    peak_activation_bytes: int
 
     @property
     def multiply_adds(self):
@@ -68,6 +106,18 @@ class Cost:
         return self._sum("parameter_bytes")
 
     @property
+    def kernel_weights(self):
+        return self._sum("kernel_weights")
+
+    @property
+    def zero_weights(self):
+        return self._sum("zero_weights")
+
+    @property
+    def weight_sparsity(self):
+        return 100.0 * self.zero_weights / max(1, self.kernel_weights)
+
+    @property
     def memory(self):
         return self._sum("memory")
 
@@ -75,16 +125,18 @@ class Cost:
         return sum(getattr(layer, field) for layer in self.layers)
 
     def table(self):
-        """The costs as a text table with a row per layer and one for the whole network."""
+        """The costs as a text table: a row per layer, the whole network, and the activations."""
         table = rich.table.Table(box=rich.box.SIMPLE, show_edge=False)
         fields = ("flops", "parameters", "parameter_bytes", "memory")
-        for column in ("layer", "kind", *fields):
-            table.add_column(column, justify="right" if column in fields else "left")
-        for layer in self.layers:
-            figures = (f"{getattr(layer, field):,}" for field in fields)
-            table.add_row(layer.name, layer.kind, *figures)
-        table.add_row("all", "", *(f"{getattr(self, field):,}" for field in fields))
-        return as_text(table)
+        for column in ("layer", "kind", *fields, "zeros, %"):
+            table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+        for name, kind, costs in (
+            *((layer.name, layer.kind, layer) for layer in self.layers),
+            ("all", "", self),
+        ):
+            figures = (f"{getattr(costs, field):,}" for field in fields)
+            table.add_row(name, kind, *figures, f"{costs.weight_sparsity:.1f}")
+        return f"{as_text(table)}\npeak activation memory: {self.peak_activation_bytes:,} bytes"
 
 
 def cost(model):
@@ -92,7 +144,8 @@ def cost(model):
 
     Masks cost nothing, so that the cost of a masked network is the one of the dense network, and
     `cost(slim(network))` what remains. A layer that is called more than once counts its
-    multiply-adds each time, and the rest once.
+    multiply-adds each time, and the rest once. Convolutions of all kinds and dense layers are
+    known.
 
     Args:
         model: Built functional or Sequential `keras.Model`, whose images have a known size.
@@ -101,44 +154,70 @@ def cost(model):
         `Cost`.
 
     Raises:
-        ValueError: if a layer other than Conv2D and Dense has a kernel, since its multiply-adds are
-            not known, or if the size of an output is not known.
+        ValueError: if the multiply-adds of a layer are not known, such as those of attention, of
+            recurrent layers and of other classes with weights, or if the size of a tensor is not.
     """
-    multiply_adds, memory = collections.Counter(), {}
+    flops, memory = collections.Counter(), {}
     layers, normalised = {}, {}
-    for node, origin in _calls(model):
+    graph = graph_of(model)
+    for node, origin in _calls(graph):
         layer = node.layer
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
-            positions = _positions(node)
-            multiply_adds[layer] += math.prod(layer.kernel.shape) * positions
+        if not is_known(layer):
+            raise ValueError(
+                "`cost` knows the multiply-adds of convolutions and dense layers only. Received: "
+                f"layer `{layer.name}` ({type(layer).__name__})"
+            )
+        if kernels(layer):
+            flops[layer] += multiply_adds(node)
             # A random weight is stored as a mean and a deviation.
             numbers = 2 if isinstance(layer, BayesLayer) else 1
-            memory.setdefault(layer, numbers * _paper_memory(layer, positions))
-        elif any("kernel" in weight.name for weight in getattr(layer, "weights", ())):
-            raise ValueError(
-                "`cost` knows the multiply-adds of Conv2D and Dense layers only. Received: layer "
-                f"`{layer.name}` ({type(layer).__name__})"
-            )
+            memory.setdefault(layer, numbers * paper_memory(node))
         elif isinstance(layer, keras.layers.BatchNormalization) and origin is not None:
             normalised[origin] = 2 if isinstance(layer, BayesLayer) else 1
         if getattr(layer, "weights", ()) and not isinstance(layer, BayesianMask):
             layers[layer] = None  # a set that keeps the order
     for layer, numbers in normalised.items():
-        is_dense = isinstance(layer, keras.layers.Dense)
+        is_dense = isinstance(layer, DENSE)
         memory[layer] += numbers * 2 * layer.kernel.shape[-2 if is_dense else -1]
-    return Cost(
-        tuple(
-            LayerCost(
-                name=layer.name,
-                kind=type(layer).__name__,
-                multiply_adds=multiply_adds[layer],
-                parameters=sum(math.prod(weight.shape) for weight in layer.weights),
-                parameter_bytes=sum(np.asarray(weight).nbytes for weight in layer.weights),
-                memory=memory.get(layer, 0),
-            )
-            for layer in layers
-        )
+    costs = (_layer_cost(layer, flops[layer], memory.get(layer, 0)) for layer in layers)
+    return Cost(tuple(costs), _peak_activation_bytes(graph))
+
+
+def _layer_cost(layer, multiply_adds, memory):
+    in_kernels = [np.asarray(kernel) for kernel in kernels(layer)]
+    numbers = sum(kernel.size for kernel in in_kernels)
+    return LayerCost(
+        name=layer.name,
+        kind=type(layer).__name__,
+        multiply_adds=multiply_adds,
+        parameters=sum(math.prod(weight.shape) for weight in layer.weights),
+        parameter_bytes=sum(np.asarray(weight).nbytes for weight in layer.weights),
+        kernel_weights=numbers,
+        zero_weights=numbers - sum(int(np.count_nonzero(kernel)) for kernel in in_kernels),
+        memory=memory,
     )
+
+
+def _peak_activation_bytes(graph):
+    """See `Cost`."""
+    inputs = {id(tensor): tensor for tensor in keras.tree.flatten(graph.input)}
+    alive = {key: tensor_bytes(tensor.name, tensor) for key, tensor in inputs.items()}
+    owner = {key: key for key in inputs}  # by a tensor's id, that of the one whose memory it is in
+    reads = collections.Counter()
+    for node in graph.nodes:
+        reads.update(owner[id(tensor)] for tensor in node.inputs)
+        hands_on = isinstance(node.layer, (BayesianMask, *HANDING_ON))
+        for tensor in node.outputs:
+            owner[id(tensor)] = owner[id(node.inputs[0])] if hands_on else id(tensor)
+    reads.update(owner[id(tensor)] for tensor in keras.tree.flatten(graph.output))
+    peak = sum(alive.values())
+    for node in graph.nodes:
+        for tensor in node.outputs:
+            alive.setdefault(owner[id(tensor)], tensor_bytes(node.layer.name, tensor))
+        peak = max(peak, sum(alive.values()))
+        reads.subtract(owner[id(tensor)] for tensor in node.inputs)
+        alive = {key: size for key, size in alive.items() if reads[key]}
+    return peak
 
 
 def unit_sparsity(model):
@@ -155,47 +234,26 @@ def unit_sparsity(model):
 
 
 def linear_origins(model):
-    """For each call of a mask, the mask and the Conv2D or Dense whose output it gets.
+    """For each call of a mask, the mask and the convolution or dense layer whose output it gets.
 
     On the way there may be normalisations, activations, poolings and the like. Yields (mask, layer
     or None).
     """
-    for node, origin in _calls(model):
+    for node, origin in _calls(graph_of(model)):
         if isinstance(node.layer, BayesianMask):
             yield node.layer, origin
 
 
-def _calls(model):
-    """The calls in a model and, per call, the Conv2D or Dense that its one input goes back to.
+def _calls(graph):
+    """The calls in a graph, and per call the convolution or dense layer its one input goes back to.
 
     The way back passes masks, normalisations, activations, poolings and the like. Yields (`Node`,
-    layer or None); a nested model's calls take the place of its own.
+    layer or None).
     """
     origins = {}  # by the tensor's id
-    for node in graph_of(model).nodes:
+    for node in graph.nodes:
         origin = origins.get(id(node.inputs[0])) if len(node.inputs) == 1 else None
         yield node, origin
-        if isinstance(node.layer, keras.layers.Conv2D | keras.layers.Dense):
+        if isinstance(node.layer, CONVS + DENSE):
             origin = node.layer
         origins.update((id(tensor), origin) for tensor in node.outputs)
-
-
-def _positions(node):
-    """How often the kernel of a Conv2D or Dense is applied to an image."""
-    shape = node.outputs[0].shape
-    is_first = getattr(node.layer, "data_format", "channels_last") == "channels_first"
-    sizes = shape[2:] if is_first else shape[1:-1]
-    if None in sizes:
-        raise ValueError(
-            f"`cost` needs the size of the images, but the output of layer `{node.layer.name}` has "
-            f"the shape {shape}."
-        )
-    return math.prod(sizes)
-
-
-def _paper_memory(layer, positions):
-    """The paper's count for a Conv2D or Dense without batch normalisation."""
-    *inputs, outputs = layer.kernel.shape
-    if isinstance(layer, keras.layers.Dense):
-        return inputs[0] * outputs + outputs
-    return math.prod(inputs) * (positions + outputs)

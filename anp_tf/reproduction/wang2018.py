@@ -91,11 +91,12 @@ def wang2018_row(run, network):
     pixels, _ = next(iter(data.batches(examples, queries)))
     train_substitute(attacked, pixels, substitute, seed=settings.seed)
     black_box = accuracy(FGSM(epsilon=EPSILONS[-1]), examples.skip(queries), substitute)
-    dense, left = cost(network).parameters, _parameters_left(attacked)
+    left = cost(attacked)
+    pruned = 1 - (left.parameters - left.zero_weights) / cost(network).parameters
     return {
         "training": settings.attack,
         "pruning": settings.granularity if settings.method == "magnitude" else "none",
-        "parameters_pruned_percent": 100 * (1 - left / dense),
+        "parameters_pruned_percent": 100 * pruned,
         "natural": 100 * measured["pgd"].clean_accuracy,
         **{name: 100 * figures.adversarial_accuracy for name, figures in measured.items()},
         "papernot_black_box": 100 * black_box.adversarial_accuracy,
@@ -103,15 +104,6 @@ def wang2018_row(run, network):
         "test_examples": len(examples),
         "seed": settings.seed,
     }
-
-
-def _parameters_left(network):
-    """The parameters of a network, without the weights of kernels that are zero."""
-    zeros = 0
-    for layer in network.layers:
-        if hasattr(layer, "kernel"):
-            zeros += int(keras.ops.count_nonzero(layer.kernel == 0))
-    return cost(network).parameters - zeros
 
 
 def wang2018_record(runs):

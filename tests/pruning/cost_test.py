@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from anp_tf.layers import BayesianMask, BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
@@ -22,18 +23,25 @@ class OpenMask(BayesianMask):
         return tf.ones(self.units)
 
 
+PRODUCTS = ("Conv2D", "Conv2DBackpropInput", "Conv3D", "DepthwiseConv2dNative", "MatMul")
+
+
 def profiled_flops(model):
-    """The floating-point operations of convolutions and products, by TensorFlow's profiler."""
+    """The floating-point operations of convolutions and products, by TensorFlow's profiler.
+
+    It counts them in the model's frozen graph, operation by operation.
+    """
     image = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
+    frozen = convert_variables_to_constants_v2(function).graph
     builder = tf.compat.v1.profiler.ProfileOptionBuilder
     options = builder(builder.float_operation()).with_empty_output().build()
-    node = tf.compat.v1.profiler.profile(function.graph, cmd="op", options=options)
+    node = tf.compat.v1.profiler.profile(frozen, cmd="op", options=options)
     flops = {}
     while node.children:  # each kind of operation is the child of the one before
         (node,) = node.children
         flops[node.name] = node.float_ops
-    return flops["Conv2D"] + flops["MatMul"]
+    return sum(flops.get(name, 0) for name in PRODUCTS)
 
 
 def conv_network():
@@ -127,13 +135,137 @@ def test_shared_layers_nested_models_and_data_types():
     assert unit_sparsity(model) == pytest.approx(100 / 3)
 
 
-def test_unknown_kernels_and_sizes_are_errors():
-    inputs = keras.Input((8, 8, 3))
-    with pytest.raises(ValueError, match=r"`odd` \(DepthwiseConv2D\)"):
-        cost(keras.Model(inputs, layers.DepthwiseConv2D(3, name="odd")(inputs)))
+KINDS = {
+    "depthwise": lambda: layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"),
+    "separable": lambda: layers.SeparableConv2D(5, 3, strides=2, depth_multiplier=2),
+    "transposed": lambda: layers.Conv2DTranspose(5, 3, strides=2, padding="same"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flops_of_other_convolutions_are_those_of_the_profiler(kind):
+    inputs = keras.Input((9, 8, 4))
+    x = layers.Conv2D(4, 1)(inputs)
+    model = keras.Model(inputs, KINDS[kind]()(x))
+    assert cost(model).flops == profiled_flops(model) > 2 * 9 * 8 * 4 * 4
+
+
+def test_other_ranks_by_hand():
+    sequence, volume = keras.Input((20, 3)), keras.Input((6, 5, 4, 2))
+    x = layers.Conv1D(4, 5)(sequence)
+    x = layers.Conv1DTranspose(2, 3, strides=2)(x)
+    y = layers.Conv3D(3, 2)(volume)
+    y = layers.Conv3DTranspose(4, 2)(y)
+    result = cost(keras.Model([sequence, volume], [x, y]))
+    assert {layer.kind: layer.multiply_adds for layer in result.layers} == {
+        "Conv1D": 16 * (5 * 3) * 4,
+        "Conv1DTranspose": 16 * (3 * 4) * 2,
+        "Conv3D": (5 * 4 * 3) * (8 * 2) * 3,
+        "Conv3DTranspose": (5 * 4 * 3) * (8 * 3) * 4,
+    }
+
+
+def test_groups_and_dilation_by_hand():
+    inputs = keras.Input((9, 8, 4))
+    x = layers.Conv2D(6, 3, groups=2)(inputs)
+    result = cost(keras.Model(inputs, layers.Conv2D(5, 3, dilation_rate=2, name="dilated")(x)))
+    grouped, dilated = result.layers
+    assert grouped.multiply_adds == (7 * 6) * 6 * (9 * 2)
+    assert grouped.memory == 9 * 4 * (7 * 6) + 9 * 2 * 6
+    assert dilated.multiply_adds == (3 * 2) * 5 * (9 * 6)
+
+
+def test_channels_first():
+    inputs = keras.Input((3, 9, 8))
+    model = keras.Model(inputs, layers.Conv2D(5, 3, data_format="channels_first")(inputs))
+    assert cost(model).multiply_adds == 7 * 6 * 27 * 5
+
+
+class Scale(keras.layers.Layer):
+    """Multiplies by a matrix that is not called a kernel."""
+
+    def build(self, shape):
+        self.matrix = self.add_weight(shape=(shape[-1], shape[-1]))
+
+    def call(self, x):
+        return x @ self.matrix
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"),
+    [
+        (lambda: layers.LSTM(3, name="odd"), "LSTM"),
+        (lambda: Scale(name="odd"), "Scale"),
+        (lambda: lambda x: layers.Dot(1, name="odd")([x, x]), "Dot"),
+        (lambda: lambda x: layers.MultiHeadAttention(2, 3, name="odd")(x, x), "MultiHeadAttention"),
+        (lambda: layers.TimeDistributed(layers.Dense(2), name="odd"), "TimeDistributed"),
+    ],
+)
+def test_unknown_layers_are_errors(layer, kind):
+    inputs = keras.Input((8, 3))
+    with pytest.raises(ValueError, match=rf"`odd` \({kind}\)"):
+        cost(keras.Model(inputs, layer()(inputs)))
+
+
+def test_products_of_features_are_errors():
+    inputs = keras.Input((8, 8))
+    with pytest.raises(ValueError, match=r"Matmul"):
+        cost(keras.Model(inputs, keras.ops.matmul(inputs, inputs)))
+
+
+def test_unknown_sizes_are_errors():
     inputs = keras.Input((None, None, 3))
-    with pytest.raises(ValueError, match="the output of layer `conv`"):
+    with pytest.raises(ValueError, match="not known at layer `conv`"):
         cost(keras.Model(inputs, layers.Conv2D(3, 3, name="conv")(inputs)))
+
+
+def test_weight_sparsity():
+    model = conv_network()
+    kernel = model.get_layer("conv2").kernel
+    zeros = np.arange(kernel.numpy().size).reshape(kernel.shape) % 3 == 0
+    kernel.assign(np.where(zeros, 0.0, 1.0))
+    result = cost(model)
+    sizes = {"conv1": 162, "conv2": 378, "dense": 567, "logits": 36}
+    assert {layer.name: layer.kernel_weights for layer in result.layers if layer.memory} == sizes
+    by_layer = {layer.name: layer.weight_sparsity for layer in result.layers}
+    assert by_layer["conv2"] == pytest.approx(100 / 3)
+    assert by_layer["conv1"] == by_layer["bn1"] == 0
+    assert result.zero_weights == 126
+    assert result.weight_sparsity == pytest.approx(100 * 126 / sum(sizes.values()))
+
+
+def test_peak_activation_memory_of_a_chain():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(5, 3, padding="same")(inputs)  # reads 192, makes 320
+    x = layers.ReLU()(mask("mask")(layers.Dropout(0.5)(x)))  # reads 320, makes 320
+    x = layers.Dense(7)(layers.Flatten()(layers.MaxPooling2D(4)(x)))
+    assert cost(keras.Model(inputs, x)).peak_activation_bytes == 4 * (320 + 320)
+
+
+def test_peak_activation_memory_of_branches():
+    inputs = keras.Input((10,))
+    a = layers.Dense(40)(inputs)
+    b = layers.Dense(30)(a)
+    c = layers.Dense(40)(b)
+    joined = layers.Add()([c, a])
+
+    def peak(inputs, outputs):
+        return cost(keras.Model(inputs, outputs)).peak_activation_bytes
+
+    assert peak(inputs, c) == 4 * (40 + 30)
+    assert peak(inputs, joined) == 4 * (40 + 40 + 40)
+    assert peak(inputs, [joined, b]) == 4 * (40 + 30 + 40 + 40)
+    other = keras.Input((7,), dtype="float16")  # is there from the start
+    last = layers.Concatenate()([joined, layers.Dense(1, dtype="float16")(other)])
+    assert peak([inputs, other], last) in (4 * 120 + 2 * 1, 4 * 120 + 2 * 7)
+
+
+def test_peak_activation_memory_is_less_when_slim():
+    model = lenet5_caffe(mask)
+    before = cost(model).peak_activation_bytes
+    assert before == 4 * 24 * 24 * 20 * 2
+    model.get_layer("conv1_mask").prune(range(15))
+    assert cost(slim(model)).peak_activation_bytes == 4 * 8 * 8 * 50 * 2  # of conv2
 
 
 def test_unit_sparsity():
@@ -179,8 +311,9 @@ def test_unit_flops_of_resnet():
 
 
 def test_table():
-    rows = cost(lenet5_caffe()).table().splitlines()
-    assert rows[0].split() == ["layer", "kind", "flops", "parameters", "parameter_bytes", "memory"]
-    dense1 = ["dense1", "Dense", "800,000", "400,500", "1,602,000", "400,500"]
-    assert dense1 in [row.split() for row in rows]
-    assert rows[-1].split() == ["all", "4,586,000", "431,080", "1,724,320", "477,410"]
+    rows = [row.split() for row in cost(lenet5_caffe()).table().splitlines()]
+    fields = ["flops", "parameters", "parameter_bytes", "memory"]
+    assert rows[0] == ["layer", "kind", *fields, "zeros,", "%"]
+    assert ["dense1", "Dense", "800,000", "400,500", "1,602,000", "400,500", "0.0"] in rows
+    assert rows[-2] == ["all", "4,586,000", "431,080", "1,724,320", "477,410", "0.0"]
+    assert " ".join(rows[-1]) == "peak activation memory: 92,160 bytes"

@@ -1,0 +1,86 @@
+"""What one call of a layer takes, per image, by the kind of layer."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+DENSE = (keras.layers.Dense,)
+CONVS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+SPREAD = (  # whose kernels are applied at each position of the output
+    *CONVS,
+    *DENSE,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+TRANSPOSED = (  # whose kernels are applied at each position of the input
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+# Layers and operations of Keras that multiply tensors with one another.
+PRODUCTS = (
+    *("AdditiveAttention", "Attention", "Conv", "ConvTranspose", "Cross", "DepthwiseConv", "Dot"),
+    *("DotProductAttention", "Einsum", "Inner", "Kron", "Matmul", "Outer", "SeparableConv"),
+    *("Tensordot", "Vdot"),
+)
+
+
+def is_known(layer):
+    """Whether the multiply-adds of a layer or an operation can be counted; most have none."""
+    if isinstance(layer, SPREAD + TRANSPOSED):
+        return True
+    is_named = type(layer).__module__.split(".")[0] in ("keras", "anp_tf")
+    weights = kernels(layer) if is_named else getattr(layer, "weights", ())
+    return not weights and type(layer).__name__ not in PRODUCTS
+
+
+def kernels(layer):
+    """The kernels among the weights of a layer, without the deviations of random ones."""
+    weights = getattr(layer, "weights", ())
+    return [weight for weight in weights if weight.name.endswith("kernel")]
+
+
+def multiply_adds(node):
+    """The multiplications in the kernels of a call of a known layer."""
+    numbers = sum(math.prod(kernel.shape) for kernel in kernels(node.layer))
+    return numbers * _positions(node) if numbers else 0
+
+
+def paper_memory(node):
+    """The ANP paper's count of a call of a layer with kernels, without batch normalization."""
+    layer = node.layer
+    if isinstance(layer, DENSE):
+        inputs, outputs = layer.kernel.shape
+        return inputs * outputs + outputs
+    # Of groups, all of whose patches are read, the kernel has the channels of one.
+    groups = getattr(layer, "groups", 1)
+    positions = _positions(node)
+    return sum(
+        math.prod(kernel.shape[:-1]) * (groups * positions + kernel.shape[-1])
+        for kernel in kernels(layer)
+    )
+
+
+def tensor_bytes(name, tensor):
+    """The bytes of a tensor that the layer of this name reads or makes."""
+    return math.prod(_known(name, tensor.shape[1:])) * tf.as_dtype(tensor.dtype).size
+
+
+def _positions(node):
+    """How often the kernels of a call are applied."""
+    layer = node.layer
+    shape = (node.inputs if isinstance(layer, TRANSPOSED) else node.outputs)[0].shape
+    is_first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return math.prod(_known(layer.name, shape[2:] if is_first else shape[1:-1]))
+
+
+def _known(name, sizes):
+    if None in sizes:
+        raise ValueError(
+            "`cost` needs the size of the images, but it is not known at layer "
+            f"`{name}`: {tuple(sizes)}."
+        )
+    return sizes

@@ -8,6 +8,9 @@ import setuptools
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "anp_tf" / "__init__.py").read_text())[1]
 
+LITERT = ["ai-edge-litert>=2.1,<3"]
+ONNX = ["onnx>=1.19", "tf2onnx>=1.17,<2"]
+
 setuptools.setup(
     name="anp_tf",
     version=VERSION,
@@ -31,9 +34,20 @@ setuptools.setup(
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.10,<5",
         "tensorflow-probability[tf]>=0.25,<0.26",
+        "tensorflow-serving-api>=2.21,<2.22",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "test": ["hypothesis>=6.100", "pytest>=8", "ruff==0.17.6", "scipy>=1.14"],
+        "litert": LITERT,
+        "onnx": ONNX,
+        "test": [
+            *LITERT,
+            *ONNX,
+            "hypothesis>=6.100",
+            "onnxruntime>=1.20",
+            "pytest>=8",
+            "ruff==0.17.6",
+            "scipy>=1.14",
+        ],
     },
 )

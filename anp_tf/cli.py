@@ -77,9 +77,11 @@ def workdir():
     return flags.FLAGS.workdir
 
 
-def say_exported(path):
-    """Says where an exported network is, and how to load it."""
-    print(f"the slimmed network is in {path}; load it by tf.saved_model.load({str(path)!r})")
+def say_exported(paths):
+    """Says where an exported network is, and how to load a SavedModel."""
+    for path in paths:
+        how = f"; load it by tf.saved_model.load({str(path)!r})" if path.is_dir() else ""
+        print(f"the slimmed network is in {path}{how}")
 
 
 def run(main, define_flags):

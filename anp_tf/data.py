@@ -27,6 +27,7 @@ class Examples:
         images: uint8 array `[n, height, width, channels]`.
         labels: int32 array `[n]`, each in 0 to `num_classes - 1`.
         num_classes: number of classes.
+        class_names: tuple of a name for each class, or None.
 
     Raises:
         DataError: an array has another type or shape, or a label is out of range.
@@ -35,6 +36,7 @@ class Examples:
     images: np.ndarray
     labels: np.ndarray
     num_classes: int
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self):
         images, labels = self.images, self.labels
@@ -107,7 +109,8 @@ def load(name, split, data_dir=None):
         DataError: the directory cannot be used, the name is unknown, the set is damaged, cannot be
             downloaded, has no such split, or does not classify images of one size.
     """
-    return Examples(*datasets.read(name, split, data_dir))
+    images, labels, class_names = datasets.read(name, split, data_dir)
+    return Examples(images, labels, len(class_names), tuple(class_names))
 
 
 def split_validation(examples, count, seed):

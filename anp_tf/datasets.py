@@ -31,18 +31,18 @@ def read(name, split, data_dir=None):
 
     Returns:
         Triple of the images, uint8 `[n, height, width, channels]`, the labels, int32 `[n]`, and the
-        number of classes.
+        list of the classes' names.
     """
     if split not in _SPLITS:
         raise DataError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
     with _less_logging():
         root = _data_root(data_dir)
         builder = _builder(name, root)
-        num_classes = _check_features(builder)
+        class_names = _check_features(builder)
         if not builder.is_prepared():
             _prepare(builder)
             builder = _builder(name, root)
-        return _read(builder, split, num_classes)
+        return _read(builder, split, class_names)
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def _builder(name, root):
 
 
 def _check_features(builder):
-    """Returns the number of classes of a set of labelled uint8 images of one size."""
+    """Returns the names of the classes of a set of labelled uint8 images of one size."""
     info = builder.info
     keys = info.supervised_keys or ()
     found = [info.features[key] for key in keys if isinstance(key, str)]
@@ -105,7 +105,7 @@ def _check_features(builder):
             f"data set {info.full_name} must have uint8 images of one size and a number of "
             f"classes, got {np.dtype(image.np_dtype)} {image.shape}, {label.num_classes} classes"
         )
-    return label.num_classes
+    return label.names
 
 
 def _prepare(builder):
@@ -157,7 +157,7 @@ def _prepare_mnist(builder, arrays):
         builder.download_and_prepare()
 
 
-def _read(builder, split, num_classes):
+def _read(builder, split, class_names):
     if split not in builder.info.splits:
         raise DataError(
             f"data set {builder.info.full_name} has no split {split!r}, "
@@ -173,7 +173,7 @@ def _read(builder, split, num_classes):
         images, labels = zip(*tfds.as_numpy(dataset), strict=True)
     except (tf.errors.OpError, OSError, ValueError, LookupError, AssertionError) as error:
         raise _damaged(builder, _in_short(error)) from error
-    return np.concatenate(images), np.concatenate(labels).astype(np.int32), num_classes
+    return np.concatenate(images), np.concatenate(labels).astype(np.int32), class_names
 
 
 def _damaged(builder, why):

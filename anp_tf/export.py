@@ -1,9 +1,10 @@
-"""`python -m anp_tf.export`: a slimmed network as a SavedModel for TensorFlow Serving."""
+"""`python -m anp_tf.export`: a slimmed network for TensorFlow Serving, LiteRT or ONNX Runtime."""
 
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.release import release
+from anp_tf.release import FORMATS, Form, release
+from anp_tf.serving import PRECISIONS
 from anp_tf.workdir import Workdir
 
 
@@ -11,13 +12,29 @@ def define_flags():
     cli.define_workdir("folder of the run whose network is exported")
     cli.define("output", None, "folder of the versions; by default saved_model in the workdir")
     cli.define("version", None, "an integer; by default the next one", int)
+    cli.define("format", "saved_model", f"some of {', '.join(FORMATS)}, comma separated", list)
+    cli.define("precision", "float32", f"of LiteRT files: some of {', '.join(PRECISIONS)}", list)
+    cli.define("name", None, "the model's name on a server; by default DATASET_METHOD")
+    cli.define("warmup_images", Form.warmup_images, "test images of the warm-up requests", int)
+    cli.define(
+        "litert_examples", Form.litert_examples, "test images LiteRT files are measured on", int
+    )
+    cli.define_settings(["data_dir"])
 
 
 def main():
     given = flags.FLAGS
     workdir = Workdir(cli.workdir())
-    path = release(workdir, given.output or workdir.path / "saved_model", given.version)
-    cli.say_exported(path)
+    form = Form(
+        format=tuple(given.format),
+        precision=tuple(given.precision),
+        name=given.name,
+        warmup_images=given.warmup_images,
+        litert_examples=given.litert_examples,
+        data_dir=given.data_dir,
+    )
+    directory = given.output or workdir.path / "saved_model"
+    cli.say_exported(release(workdir, directory, given.version, form))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,37 @@
 """A trained network as a folder to give away: SavedModel, results row and model card."""
 
+import dataclasses
+import importlib.util
+import pathlib
 import shlex
 
+import numpy as np
+
+from anp_tf import data
+from anp_tf.evaluation import (
+    ExportedAccuracy,
+    evaluation_attack,
+    exported_accuracy,
+    test_examples,
+)
 from anp_tf.files import atomic_file
 from anp_tf.pruning import slim
-from anp_tf.serving import export_saved_model, saved_model_bytes
+from anp_tf.serving import (
+    PRECISIONS,
+    checked_version,
+    export_litert,
+    export_onnx,
+    export_saved_model,
+    litert_network,
+    saved_model_bytes,
+    write_server_config,
+)
+from anp_tf.settings import one_of
+
+FORMATS = ("saved_model", "litert", "onnx")
+PACKAGES = {"litert": "ai_edge_litert", "onnx": "tf2onnx"}  # of the extras of these names
+REPRESENTATIVE = 200  # training images that give int8 its ranges
+BATCH_SIZE = 250
 
 LINES = {
     "clean_accuracy": "clean accuracy, %",
@@ -22,46 +49,159 @@ LINES = {
 }
 
 
-def release(workdir, directory, version=None):
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """The form in which a network is released.
+
+    Args:
+        format: Some of `"saved_model"`, `"litert"`, `"onnx"`.
+        precision: Of LiteRT files: some of `"float32"`, `"float16"`, `"int8"`.
+        name: The model's name on a server; None: `<data set>_<method>`.
+        warmup_images: Integer, at least 0: test images of the SavedModel's warm-up requests. With
+            0 no data are read, and the classes have numbers for names.
+        litert_examples: Integer, at least 1: test images on which LiteRT files are measured.
+        data_dir: Directory of TFDS data sets; None: that of the run.
+
+    Raises:
+        ValueError: if a value is not among these, or if a format needs a package that is missing.
+    """
+
+    format: tuple[str, ...] = ("saved_model",)
+    precision: tuple[str, ...] = ("float32",)
+    name: str | None = None
+    warmup_images: int = 8
+    litert_examples: int = 1000
+    data_dir: str | None = None
+
+    def __post_init__(self):
+        for name, known in (("format", FORMATS), ("precision", PRECISIONS)):
+            given = getattr(self, name)
+            if not given:
+                raise ValueError(f"--{name}: expected some of {', '.join(known)}, received none")
+            for value in given:
+                one_of(name, value, known)
+        for name in self.format:
+            if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
+                raise ValueError(f"--format: {name} needs more: pip install 'anp_tf[{name}]'")
+        for name, least in (("warmup_images", 0), ("litert_examples", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"--{name}: expected a value at least {least}, received {getattr(self, name)}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file or folder that was written, its bytes, and what was measured of it, if anything."""
+
+    path: pathlib.Path
+    size: int
+    accuracy: ExportedAccuracy | None = None
+
+    def row(self):
+        """Its line in the table of the model card."""
+        cells = ["", ""]
+        if self.accuracy:
+            shares = self.accuracy.clean_accuracy, self.accuracy.adversarial_accuracy
+            cells = [f"{100 * share:.2f}" for share in shares]
+        return f"| `{self.path.name}` | {self.size:,} | {' | '.join(cells)} |"
+
+
+def release(workdir, directory, version=None, form=None):
     """Exports the slimmed network of a run, with its results row and a model card beside it.
 
     Args:
         workdir: `Workdir` of a finished run.
-        directory: Folder of the versions; `README.md` and `results.json` in it are of the newest.
+        directory: Folder of the versions; `README.md`, `results.json` and the server's
+            configuration in it are of the newest.
         version: Integer, at least 1. None: one above the highest version that is there.
+        form: `Form`; None: the default one.
 
     Returns:
-        `pathlib.Path` of the SavedModel.
+        List of `pathlib.Path`s of what was written: the SavedModel `directory/<version>`, LiteRT
+        files `<version>.<precision>.tflite`, the ONNX file `<version>.onnx`.
 
     Raises:
-        WorkdirError, FileExistsError, ValueError, OSError: as `load_network` and
-            `export_saved_model`.
+        WorkdirError, FileExistsError, ValueError, OSError: as `load_network`,
+            `export_saved_model`, `export_litert`, `export_onnx` and `anp_tf.data.load`.
     """
-    path = export_saved_model(slim(workdir.load_network()), directory, version)
+    form = form or Form()
+    directory = pathlib.Path(directory)
+    settings, network = workdir.settings(), slim(workdir.load_network())
+    settings = dataclasses.replace(settings, data_dir=form.data_dir or settings.data_dir)
+    version = checked_version(directory, version)
+    files = []
+    if "saved_model" in form.format:
+        files.append(_saved_model(settings, network, directory, version, form))
+    if "litert" in form.format:
+        files += [
+            _litert(settings, network, directory / f"{version}.{precision}.tflite", precision, form)
+            for precision in form.precision
+        ]
+    if "onnx" in form.format:
+        path = directory / f"{version}.onnx"
+        export_onnx(network, path)
+        files.append(File(path, path.stat().st_size))
     results = workdir.load_results() if workdir.results.exists() else None
     if results:
-        workdir.save_results(results, path.parent / "results.json")
-    with atomic_file(path.parent / "README.md") as temporary:
-        temporary.write_text(model_card(workdir.settings(), results, saved_model_bytes(path)))
-    return path
+        workdir.save_results(results, directory / "results.json")
+    with atomic_file(directory / "README.md") as temporary:
+        temporary.write_text(model_card(settings, results, files))
+    return [file.path for file in files]
 
 
-def model_card(settings, results, size):
+def _saved_model(settings, network, directory, version, form):
+    names = images = None
+    if form.warmup_images:
+        examples = test_examples(settings).take(form.warmup_images)
+        names, images = examples.class_names, examples.images / np.float32(255)
+    path = export_saved_model(network, directory, version, names, images)
+    write_server_config(directory, form.name or f"{settings.dataset}_{settings.method}")
+    return File(path, saved_model_bytes(path))
+
+
+def _litert(settings, network, path, precision, form):
+    representative = None
+    if precision == "int8":
+        training = data.load(settings.dataset, "train", settings.data_dir).take(REPRESENTATIVE)
+        representative = training.images / np.float32(255)
+    export_litert(network, path, precision, representative)
+    accuracy = exported_accuracy(
+        litert_network(path),
+        network,
+        data.batches(test_examples(settings).take(form.litert_examples), BATCH_SIZE),
+        evaluation_attack(settings),
+        settings.seed,
+    )
+    return File(path, path.stat().st_size, accuracy)
+
+
+def model_card(settings, results, files):
     """A model card in Markdown.
 
     Args:
         settings: `Settings` of the run.
         results: Its results row, or None if it was not evaluated.
-        size: Integer, bytes of the SavedModel.
+        files: List of `File`.
     """
     lines = [
         f"# {settings.network}, {settings.dataset}, `{settings.method}`",
         "",
         f"A network trained on {settings.dataset} by the method `{settings.method}` of anp_tf, "
-        f"slimmed. SavedModel of {size:,} bytes; signature `serving_default`: `pixels`, float32 in "
-        "[0, 1], to `logits` and `probabilities`.",
+        "slimmed: pruned units are cut out. It takes pixels, float32 in [0, 1], and returns logits "
+        "and probabilities.",
+        "",
+        "| file | bytes | clean, % | under the attack, % |",
+        "|---|---:|---:|---:|",
+        *(file.row() for file in files),
         "",
     ]
+    if measured := [file.accuracy.examples for file in files if file.accuracy]:
+        lines += [
+            f"These figures are of {measured[0]:,} test images; the attack, the one below, is made "
+            "on the network before its weights were rounded.",
+            "",
+        ]
     if results:
         lines += [
             f"Threat model: the attacker knows the network and moves each pixel by at most "

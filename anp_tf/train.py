@@ -77,8 +77,8 @@ def export(workdir, directory):
     """Exports the slimmed network, unless the newest version is younger than the network."""
     path = latest_version(directory)
     if path is None or path.stat().st_mtime < workdir.network.stat().st_mtime:
-        path = release(workdir, directory)
-    cli.say_exported(path)
+        (path,) = release(workdir, directory)
+    cli.say_exported([path])
 
 
 if __name__ == "__main__":

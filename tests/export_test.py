@@ -38,7 +38,26 @@ def test_versions(commands, workdir):
     outcome = commands.run("export", f"--workdir={workdir}")
     assert outcome.code == 0, outcome.err
     names = {p.name for p in (workdir / "saved_model").iterdir()}
-    assert names == {"3", "4", "README.md", "results.json"}
+    configs = {"models.config", "batching.config"}
+    assert names == {"3", "4", "README.md", "results.json", *configs}
+    assert (path / "assets.extra" / "tf_serving_warmup_requests").is_file()
+    assert 'name: "mnist_anp_vs"' in (workdir / "saved_model" / "models.config").read_text()
+
+
+def test_other_formats(commands, workdir, tmp_path):
+    output = tmp_path / "out"
+    flags = ["--format=litert,onnx", "--precision=float16", "--litert_examples=20"]
+    outcome = commands.run("export", f"--workdir={workdir}", f"--output={output}", *flags)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == (
+        f"the slimmed network is in {output}/1.float16.tflite\n"
+        f"the slimmed network is in {output}/1.onnx\n"
+    )
+    outcome = commands.run("export", f"--workdir={workdir}", "--format=tflite")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "export.py: --format: expected one of saved_model, litert, onnx, received 'tflite'\n"
+    )
 
 
 @pytest.mark.parametrize("version", [0, -1])

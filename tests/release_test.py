@@ -3,25 +3,33 @@
 import json
 import shlex
 import shutil
+import sys
 
+import numpy as np
+import onnxruntime
 import pytest
+import tensorflow as tf
 
-from anp_tf.release import model_card, release
+from anp_tf import data
+from anp_tf.evaluation import evaluate_robustness, evaluation_attack
+from anp_tf.release import Form, model_card, release
+from anp_tf.serving import litert_network
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
 
 
 def test_release(finished, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
-    path = release(workdir, tmp_path / "served")
+    (path,) = release(workdir, tmp_path / "served")
     assert path == tmp_path / "served" / "1"
     assert (path / "saved_model.pb").is_file()
     row = json.loads((tmp_path / "served" / "results.json").read_text())
     assert row == workdir.load_results()
     card = (tmp_path / "served" / "README.md").read_text()
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    assert f"SavedModel of {size:,} bytes" in card
-    lines = [line for line in card.splitlines() if line.startswith("| ") and line != "| | |"]
+    assert f"| `1` | {size:,} |  |  |" in card
+    lines = [line for line in card.splitlines() if line.startswith("| ") and line.count("|") == 3]
+    lines.remove("| | |")
     figures = dict(line.strip("| ").split(" | ") for line in lines)
     assert figures["clean accuracy, %"] == f"{row['clean_accuracy']:.4g}"
     assert figures["units pruned, %"] == f"{row['sparsity_percent']:.4g}"
@@ -32,9 +40,88 @@ def test_release(finished, tmp_path):
     assert (tmp_path / "served" / "2").is_dir()
 
 
+def test_all_formats(finished, small_data_dir, tmp_path):
+    workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
+    form = Form(
+        format=("saved_model", "litert", "onnx"),
+        precision=("float32", "int8"),
+        name="digits",
+        litert_examples=40,
+        data_dir=str(small_data_dir),
+    )
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "6.float16.tflite").touch()
+    names = ["7", "7.float32.tflite", "7.int8.tflite", "7.onnx"]
+    paths = release(workdir, served, form=form)
+    assert paths == [served / name for name in names]
+    examples = data.load("mnist", "test", small_data_dir).take(40)
+    pixels = examples.images.astype(np.float32) / 255
+    logits = np.asarray(workdir.load_network()(pixels))
+    signatures = tf.saved_model.load(str(paths[0])).signatures
+    serve = signatures["serving_default"]
+    np.testing.assert_allclose(serve(pixels=pixels)["logits"], logits, atol=1e-5)
+    litert, int8 = (litert_network(path)(pixels) for path in paths[1:3])
+    np.testing.assert_allclose(litert, logits, atol=1e-5)
+    assert 1e-5 < np.abs(int8 - logits).max() < 0.1 * np.abs(logits).max()
+    onnx = onnxruntime.InferenceSession(paths[3]).run(["logits"], {"pixels": pixels})[0]
+    np.testing.assert_allclose(onnx, logits, atol=1e-5)
+    assert 'name: "digits"' in (served / "models.config").read_text()
+
+    card = (served / "README.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in card.splitlines() if "| `7" in line]
+    assert [row[0] for row in rows] == [f"`{name}`" for name in names]
+    sizes = [path.stat().st_size for path in paths[1:]]
+    assert [int(row[1].replace(",", "")) for row in rows[1:]] == sizes
+    clean = 100 * np.mean(litert.argmax(-1) == examples.labels)
+    assert rows[1][2] == f"{clean:.2f}"
+    assert rows[1][3] == f"{100 * attacked_accuracy(workdir, examples):.2f}"
+    assert rows[2][2] == f"{100 * np.mean(int8.argmax(-1) == examples.labels):.2f}"
+    assert 0 <= float(rows[2][3]) <= float(rows[2][2])
+    assert "figures are of 40 test images" in card
+
+
+def attacked_accuracy(workdir, examples):
+    """White-box accuracy of the Keras network, by the evaluation of the package."""
+    settings = workdir.settings()
+    attack = evaluation_attack(settings)
+    network = workdir.load_network()
+    result = evaluate_robustness(network, data.batches(examples, 250), attack, seed=settings.seed)
+    return result.adversarial_accuracy
+
+
+def test_without_warmup_no_data_are_read(finished, tmp_path):
+    workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
+    form = Form(warmup_images=0, data_dir=str(tmp_path / "nowhere"))
+    (path,) = release(workdir, tmp_path / "served", form=form)
+    assert not (path / "assets.extra").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"format": ("tflite",)}, "--format: expected one of saved_model, litert, onnx"),
+        ({"format": ()}, "--format: expected some of saved_model, litert, onnx, received none"),
+        ({"precision": ("int4",)}, "--precision: expected one of float32, float16, int8"),
+        ({"warmup_images": -1}, "--warmup_images: expected a value at least 0, received -1"),
+        ({"litert_examples": 0}, "--litert_examples: expected a value at least 1, received 0"),
+    ],
+)
+def test_invalid_forms(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Form(**arguments)
+
+
+@pytest.mark.parametrize(("name", "package"), [("litert", "ai_edge_litert"), ("onnx", "tf2onnx")])
+def test_packages_that_are_missing_are_named(monkeypatch, name, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"needs more: pip install 'anp_tf\[{name}\]'"):
+        Form(format=(name,))
+
+
 def test_the_cards_command_repeats_the_run():
     settings = Settings(init_from="a folder/of mine", epsilon=0.2, method="anp", seed=5)
-    card = model_card(settings, None, 1000)
+    card = model_card(settings, None, [])
     assert "not evaluated" in card
     command = card.split("```sh\n")[1].split("```")[0].replace("\\\n", "")
     _, _, module, workdir, *flags = shlex.split(command)
@@ -43,7 +130,7 @@ def test_the_cards_command_repeats_the_run():
 
 
 def test_data_dir_is_not_in_the_card():
-    card = model_card(Settings(data_dir="/private"), None, 1)
+    card = model_card(Settings(data_dir="/private"), None, [])
     assert "private" not in card
 
 
@@ -52,5 +139,5 @@ def test_drawn_weights_are_in_the_card_where_measured(finished, drawn):
     row = Workdir(finished.path / "anp_vs").load_results()
     if drawn is not None:
         row["sampled_white_box_accuracy"] = drawn
-    card = model_card(Settings(), row, 1)
+    card = model_card(Settings(), row, [])
     assert ("drawn weights, % | 77.5 |" in card) == (drawn is not None)

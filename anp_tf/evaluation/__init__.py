@@ -1,9 +1,11 @@
 """Evaluation: accuracy under attack, vulnerability, cost and latency."""
 
+from anp_tf.evaluation.exported import ExportedAccuracy, exported_accuracy
 from anp_tf.evaluation.latency import median_latency
 from anp_tf.evaluation.results import (
     black_box_images,
     comparison,
+    evaluation_attack,
     markdown_row,
     results_row,
     test_examples,
@@ -17,6 +19,7 @@ from anp_tf.evaluation.robustness import (
 from anp_tf.evaluation.sampled import SampledAccuracy, SampledNetwork, evaluate_sampled
 
 __all__ = [
+    "ExportedAccuracy",
     "Robustness",
     "SampledAccuracy",
     "SampledNetwork",
@@ -25,6 +28,8 @@ __all__ = [
     "comparison",
     "evaluate_robustness",
     "evaluate_sampled",
+    "evaluation_attack",
+    "exported_accuracy",
     "markdown_row",
     "measure_robustness",
     "median_latency",

@@ -1,0 +1,23 @@
+"""Networks in the forms that are deployed: SavedModels for TensorFlow Serving, LiteRT, ONNX."""
+
+from anp_tf.serving.litert import PRECISIONS, export_litert, litert_network
+from anp_tf.serving.onnx import export_onnx
+from anp_tf.serving.saved_model import (
+    checked_version,
+    export_saved_model,
+    latest_version,
+    saved_model_bytes,
+)
+from anp_tf.serving.server_config import write_server_config
+
+__all__ = [
+    "PRECISIONS",
+    "checked_version",
+    "export_litert",
+    "export_onnx",
+    "export_saved_model",
+    "latest_version",
+    "litert_network",
+    "saved_model_bytes",
+    "write_server_config",
+]

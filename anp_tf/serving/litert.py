@@ -1,0 +1,77 @@
+"""Networks as LiteRT files, for phones and small devices."""
+
+import pathlib
+import tempfile
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from anp_tf.files import atomic_file
+from anp_tf.serving import signatures
+from anp_tf.serving.saved_model import write
+
+PRECISIONS = ("float32", "float16", "int8")
+
+
+def export_litert(network, path, precision="float32", representative=None):
+    """Writes a network as a LiteRT file, whole or not at all.
+
+    Its signature `serving_default` takes `pixels`, float32 [batch, *image shape] in [0, 1], which
+    are not checked, and returns `logits` and `probabilities`, float32, at all precisions.
+
+    Args:
+        network: Built `keras.Model` from pixels to logits, exported as it is.
+        path: The file, `*.tflite`; it must not exist.
+        precision: `"float32"`; `"float16"`, that of the weights; or `"int8"`, that of weights and
+            features, whose ranges are taken from `representative`.
+        representative: Float array [images, *image shape] in [0, 1], for `"int8"`: some hundred
+            training images.
+
+    Raises:
+        FileExistsError: if the file exists.
+        ValueError: if an argument is not as described, or the network has not exactly one input
+            and one output.
+    """
+    signatures.check_network(network)
+    path = pathlib.Path(path)
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"Argument `precision` must be one of {', '.join(PRECISIONS)}. "
+            f"Received: precision={precision!r}"
+        )
+    if precision == "int8" and (representative is None or not len(representative)):
+        raise ValueError("Argument `representative` must be some images where precision='int8'.")
+    if path.exists():
+        raise FileExistsError(f"{path} exists already and is not overwritten")
+    with tempfile.TemporaryDirectory() as directory:
+        write({signatures.PREDICT: signatures.predict(network, check=False)}, directory)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            directory, signature_keys=[signatures.PREDICT]
+        )
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == "int8":
+            images = np.asarray(representative, np.float32)
+            converter.representative_dataset = lambda: ({"pixels": x[None]} for x in images)
+        with warnings.catch_warnings():
+            # Of TensorFlow's own use of a class that it has moved to another package.
+            warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
+            content = converter.convert()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def litert_network(path):
+    """A LiteRT file as a function from pixels [batch, ...] to logits, NumPy arrays.
+
+    Raises:
+        ImportError: if `ai-edge-litert` is not installed.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_path=str(path)).get_signature_runner(signatures.PREDICT)
+    return lambda pixels: runner(pixels=np.asarray(pixels, np.float32))["logits"]

@@ -1,0 +1,85 @@
+"""What an exported network can be asked."""
+
+import tensorflow as tf
+
+PREDICT, CLASSIFY, BYTES = "serving_default", "classify", "bytes"
+NOT_PIXELS = "`pixels` must be finite numbers in [0, 1]"
+
+
+def check_network(network):
+    """Raises a ValueError unless a network has one input and one output, [batch, classes]."""
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise ValueError(
+            "Argument `network` must have one input, the pixels, and one output, the logits. "
+            f"Received: {len(network.inputs)} inputs and {len(network.outputs)} outputs"
+        )
+    if len(network.outputs[0].shape) != 2:
+        raise ValueError(
+            "Argument `network` must return logits [batch, classes]. Received: an output of shape "
+            f"{network.outputs[0].shape}"
+        )
+
+
+def predict(network, check=True):
+    """`serving_default`: `pixels`, which may be checked, to `logits` and `probabilities`."""
+
+    def serve(pixels):
+        return _answer(network, _checked(pixels) if check else pixels)
+
+    return serve, [_pixels_spec(network)]
+
+
+def classify(network, class_names):
+    """`classify`: serialized `tf.train.Example`s to `classes` and `scores`, a pair per class.
+
+    An example has the feature `pixels`, its floats in the order of the image's axes.
+    """
+    spec = _pixels_spec(network)
+    features = {"pixels": tf.io.FixedLenFeature(spec.shape[1:], tf.float32)}
+
+    def serve(inputs):
+        pixels = tf.io.parse_example(inputs, features)["pixels"]
+        scores = _answer(network, _checked(pixels))["probabilities"]
+        classes = tf.tile(tf.constant([class_names]), [tf.shape(scores)[0], 1])
+        return {"classes": classes, "scores": scores}
+
+    return serve, [tf.TensorSpec([None], tf.string, name="inputs")]
+
+
+def from_bytes(network):
+    """`bytes`: `image_bytes`, PNG or JPEG files, to what `serving_default` returns."""
+    shape = _pixels_spec(network).shape[1:]
+
+    def decode(file):
+        image = tf.io.decode_image(file, shape[-1], expand_animations=False)
+        return tf.cast(tf.ensure_shape(image, shape), tf.float32) / 255.0
+
+    def serve(image_bytes):
+        pixels = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec(shape))
+        return _answer(network, pixels)
+
+    return serve, [tf.TensorSpec([None], tf.string, name="image_bytes")]
+
+
+def takes_images(network):
+    """Whether a network takes images that PNG files can hold."""
+    shape = network.inputs[0].shape[1:]
+    return len(shape) == 3 and None not in shape and shape[-1] in (1, 3, 4)
+
+
+def _pixels_spec(network):
+    return tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.float32, name="pixels")
+
+
+def _answer(network, pixels):
+    logits = tf.cast(network(pixels, training=False), tf.float32)
+    return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+
+def _checked(pixels):
+    pixels = tf.ensure_shape(pixels, pixels.shape)  # which callers may not have kept to
+    valid = tf.reduce_all((pixels >= 0) & (pixels <= 1))  # NaN is not
+    found = tf.reduce_min(pixels), tf.reduce_max(pixels)
+    check = tf.debugging.Assert(valid, [NOT_PIXELS, "received values from, to", *found])
+    with tf.control_dependencies([check]):
+        return tf.identity(pixels)

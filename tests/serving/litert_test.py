@@ -1,0 +1,65 @@
+"""LiteRT files against the networks they were made of."""
+
+import numpy as np
+import pytest
+
+from anp_tf.models import resnet18, vgg16
+from anp_tf.serving import export_litert, litert_network
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float32", 1e-5), ("float16", 1e-3), ("int8", 0.1)]
+)
+def test_logits(masked, slimmed, images, tmp_path, precision, tolerance):
+    path = tmp_path / "new" / "network.tflite"
+    export_litert(slimmed, path, precision, images)
+    network = litert_network(path)
+    expected = np.asarray(masked(images))
+    for pixels, logits in ((images, expected), (images[:2], expected[:2])):
+        received = network(pixels)
+        assert received.dtype == np.float32
+        np.testing.assert_allclose(received, logits, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("build", [vgg16, resnet18])
+def test_batch_normalization(build, tmp_path):
+    network = build(width_multiplier=1 / 16)
+    random = np.random.default_rng(0)
+    network.set_weights([random.uniform(0.1, 0.5, w.shape) for w in network.get_weights()])
+    export_litert(network, tmp_path / "network.tflite")
+    pixels = random.random((3, 32, 32, 3), np.float32)
+    expected = np.asarray(network(pixels))
+    received = litert_network(tmp_path / "network.tflite")(pixels)
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
+
+
+def test_less_precise_files_are_smaller(tmp_path):
+    network = vgg16(width_multiplier=1 / 8)
+    pixels = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
+    sizes = []
+    for precision in ("float32", "float16", "int8"):
+        path = tmp_path / f"{precision}.tflite"
+        export_litert(network, path, precision, pixels)
+        sizes.append(path.stat().st_size)
+    assert sizes[0] > 1.8 * sizes[1] > 1.8 * 1.5 * sizes[2]
+
+
+def test_files_are_not_overwritten(slimmed, tmp_path):
+    (tmp_path / "mine.tflite").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"mine\.tflite exists already"):
+        export_litert(slimmed, tmp_path / "mine.tflite")
+    assert (tmp_path / "mine.tflite").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": "int4"}, "one of float32, float16, int8. Received: precision='int4'"),
+        ({"precision": "int8"}, "`representative` must be some images"),
+        ({"precision": "int8", "representative": []}, "`representative` must be some images"),
+    ],
+)
+def test_invalid_arguments(slimmed, tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        export_litert(slimmed, tmp_path / "network.tflite", **arguments)
+    assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,20 @@
 """The README's code and commands do what they say."""
 
+import base64
+import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
+from concurrent import futures
 
+import grpc
 import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.config import model_server_config_pb2
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -51,13 +59,73 @@ def run(arguments, folder):
     return result.stdout
 
 
-def test_python_blocks(folder):
+SERVED = ROOT / "saved_models" / "mnist_cpu" / "anp_vs"  # as the README's container serves it
+
+
+class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers Predict by the SavedModel's signature, in the place of TensorFlow Serving."""
+
+    def __init__(self):
+        text = (SERVED / "models.config").read_text()
+        config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+        (self.config,) = config.model_config_list.config
+        self.signatures = tf.saved_model.load(str(SERVED / "1")).signatures
+
+    def Predict(self, request, context):  # noqa: N802 - gRPC's name
+        assert request.model_spec.name == self.config.name
+        name = request.model_spec.signature_name or "serving_default"
+        inputs = {key: tf.constant(tf.make_ndarray(x)) for key, x in request.inputs.items()}
+        answer = predict_pb2.PredictResponse()
+        for key, value in self.signatures[name](**inputs).items():
+            answer.outputs[key].CopyFrom(tf.make_tensor_proto(value))
+        return answer
+
+
+@pytest.fixture
+def port():
+    """The port of a server."""
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Server(), server)
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    yield port
+    server.stop(None)
+
+
+def test_python_blocks(folder, port):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    outputs = [run(["-c", block], folder) for block in blocks]
+    outputs = [
+        run(["-c", b.replace("localhost:8500", f"localhost:{port}")], folder) for b in blocks
+    ]
     assert "kept" in outputs[0]
     assert (folder / "pruned.keras").exists()
     assert "adversarial_accuracy" in outputs[2]
     assert "0." in outputs[3]
+    assert outputs[5].strip("[]\n").split()[2] == "1."  # a 2
+
+
+def test_rest_request(folder):
+    """The body that the README's curl sends, understood as TensorFlow Serving understands it."""
+    (block,) = re.findall(r"```python\n([^`]*?request\.json.*?)```", README, re.DOTALL)
+    run(["-c", block], folder)
+    body = json.loads((folder / "request.json").read_text())
+    assert body.keys() == {"signature_name", "instances"}
+    files = [base64.b64decode(instance["b64"]) for instance in body["instances"]]
+    signature = tf.saved_model.load(str(SERVED / "1")).signatures[body["signature_name"]]
+    ((name, spec),) = signature.structured_input_signature[1].items()
+    assert spec.dtype == tf.string
+    (probabilities,) = signature(**{name: tf.constant(files)})["probabilities"]
+    stated = re.search(r"class 2 is\s+([\d.]+)\.", README)[1]
+    assert f"{probabilities[2]:.4f}" == stated
+
+
+def test_server_command():
+    (command,) = re.findall(r"^docker run (.*?)```", README, re.DOTALL | re.MULTILINE)
+    folder, mounted = re.search(r'"\$PWD/(.*?):(.*?)"', command).groups()
+    for name in re.findall(rf"{mounted}/(\S+)", command):
+        assert (ROOT / folder / name).is_file()
+    assert f'base_path: "{mounted}"' in (SERVED / "models.config").read_text()
+    assert ROOT / folder == SERVED
 
 
 def test_commands(folder):

@@ -84,26 +84,29 @@ def say_exported(paths):
         print(f"the slimmed network is in {path}{how}")
 
 
-def run(main, define_flags):
+def run(main, define_flags, subjects=()):
     """Runs a command: every expected error is one line on stderr and an exit code.
 
     Args:
-        main: Function without arguments.
+        main: Function without arguments, or of a list of subjects where there are some.
         define_flags: Function that defines the flags.
+        subjects: What the command line may name beside the flags; all are meant if it names none.
     """
     define_flags()
     signal.signal(signal.SIGTERM, _stop)
-    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+    app.run(lambda argv: _guarded(main, argv, subjects), flags_parser=_parse)
 
 
-def _guarded(main, argv):
+def _guarded(main, argv, subjects):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
         tf.get_logger().setLevel("ERROR")  # else each evaluation is one retracing too many
     try:
-        if len(argv) > 1:
-            raise ValueError(f"unexpected argument {argv[1]!r}; flags start with --")
-        main()
+        unknown = [argument for argument in argv[1:] if argument not in subjects]
+        if unknown:
+            known = f", subjects are {', '.join(subjects)}" if subjects else ""
+            raise ValueError(f"unexpected argument {unknown[0]!r}; flags start with --{known}")
+        main(argv[1:] or list(subjects)) if subjects else main()
     except Stopped as stopped:
         _exit(str(stopped), EXIT_STOPPED)
     except NonFiniteError as error:

@@ -1,7 +1,7 @@
 """Evaluation: accuracy under attack, vulnerability, cost and latency."""
 
 from anp_tf.evaluation.exported import ExportedAccuracy, exported_accuracy
-from anp_tf.evaluation.latency import median_latency
+from anp_tf.evaluation.latency import median_latency, median_times
 from anp_tf.evaluation.results import (
     black_box_images,
     comparison,
@@ -33,6 +33,7 @@ __all__ = [
     "markdown_row",
     "measure_robustness",
     "median_latency",
+    "median_times",
     "results_row",
     "test_examples",
 ]

@@ -19,12 +19,26 @@ def median_latency(networks, batch_size, repeats=30):
     """
     shape = next(iter(networks.values())).input_shape[1:]
     pixels = tf.random.stateless_uniform([batch_size, *shape], [0, 0])
-    calls = {name: tf.function(_inference(network)) for name, network in networks.items()}
-    times = {name: [] for name in networks}
+    functions = {name: tf.function(_inference(network)) for name, network in networks.items()}
+    calls = {name: lambda f=f: f(pixels).numpy() for name, f in functions.items()}
+    return median_times(calls, repeats)
+
+
+def median_times(calls, repeats=30):
+    """Median time of functions that take turns.
+
+    Args:
+        calls: Dict from a name to a function without arguments.
+        repeats: Integer, timed calls of each function, after three that are not counted.
+
+    Returns:
+        Dict from the name to milliseconds a call.
+    """
+    times = {name: [] for name in calls}
     for repeat in range(-3, repeats):
         for name, call in calls.items():
             start = time.perf_counter()
-            call(pixels).numpy()
+            call()
             if repeat >= 0:
                 times[name].append(1000 * (time.perf_counter() - start))
     return {name: statistics.median(measured) for name, measured in times.items()}

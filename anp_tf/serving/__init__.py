@@ -1,6 +1,6 @@
 """Networks in the forms that are deployed: SavedModels for TensorFlow Serving, LiteRT, ONNX."""
 
-from anp_tf.serving.litert import PRECISIONS, export_litert, litert_network
+from anp_tf.serving.litert import PRECISIONS, export_litert, litert_content, litert_network
 from anp_tf.serving.onnx import export_onnx
 from anp_tf.serving.saved_model import (
     checked_version,
@@ -17,6 +17,7 @@ __all__ = [
     "export_onnx",
     "export_saved_model",
     "latest_version",
+    "litert_content",
     "litert_network",
     "saved_model_bytes",
     "write_server_config",

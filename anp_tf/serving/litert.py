@@ -46,32 +46,47 @@ def export_litert(network, path, precision="float32", representative=None):
         raise FileExistsError(f"{path} exists already and is not overwritten")
     with tempfile.TemporaryDirectory() as directory:
         write({signatures.PREDICT: signatures.predict(network, check=False)}, directory)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            directory, signature_keys=[signatures.PREDICT]
-        )
-        if precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8":
-            images = np.asarray(representative, np.float32)
-            converter.representative_dataset = lambda: ({"pixels": x[None]} for x in images)
-        with warnings.catch_warnings():
-            # Of TensorFlow's own use of a class that it has moved to another package.
-            warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
-            content = converter.convert()
+        content = litert_content(directory, precision, representative)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
 
 
-def litert_network(path):
+def litert_content(directory, precision="float32", representative=None):
+    """The bytes of the LiteRT file of a SavedModel's `serving_default`, without its checks.
+
+    Args:
+        directory: Folder of the SavedModel.
+        precision, representative: As in `export_litert`.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(directory), signature_keys=[signatures.PREDICT]
+    )
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        images = np.asarray(representative, np.float32)
+        converter.representative_dataset = lambda: ({"pixels": x[None]} for x in images)
+    with warnings.catch_warnings():
+        # Of TensorFlow's own use of a class that it has moved to another package.
+        warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
+        return converter.convert()
+
+
+def litert_network(path, threads=None):
     """A LiteRT file as a function from pixels [batch, ...] to logits, NumPy arrays.
+
+    Args:
+        path: The file.
+        threads: Integer, at least 1, threads that compute; None: LiteRT's choice.
 
     Raises:
         ImportError: if `ai-edge-litert` is not installed.
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    runner = Interpreter(model_path=str(path)).get_signature_runner(signatures.PREDICT)
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    runner = interpreter.get_signature_runner(signatures.PREDICT)
     return lambda pixels: runner(pixels=np.asarray(pixels, np.float32))["logits"]

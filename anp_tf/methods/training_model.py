@@ -10,6 +10,12 @@ import tensorflow as tf
 from anp_tf.attacks import PGD
 from anp_tf.layers import bayes_layers, given_masks, mask_layers
 from anp_tf.losses import cross_entropy, l2_decay, vulnerability
+from anp_tf.methods.checks import (
+    check_compile_arguments,
+    check_finite,
+    check_network,
+    unpack,
+)
 from anp_tf.methods.paired_forward import PairedForward
 from anp_tf.methods.slim_when_frozen import SlimWhenFrozen
 from anp_tf.methods.terms import Terms
@@ -17,7 +23,6 @@ from anp_tf.pruning.view import SlimView
 
 log = logging.getLogger(__name__)
 CLEAN = ("loss", "accuracy")
-NOT_FINITE = "The loss or its gradient is not finite"
 ATTACKED = ("adversarial_loss", "adversarial_accuracy", "vulnerability")
 
 
@@ -91,29 +96,9 @@ class TrainingModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        method = type(self).__name__
+        check_network(type(self), network, attack)
         self.masks = mask_layers(network)
         random_weights = bayes_layers(network)
-        for kind, layers, used in (
-            ("masks", self.masks, self.uses_masks),
-            ("random weights", random_weights, self.uses_random_weights),
-        ):
-            if used and not layers:
-                raise ValueError(
-                    f"Method {method} trains {kind}, but `{network.name}` has no {kind}."
-                )
-            if layers and not used:
-                raise ValueError(
-                    f"Method {method} trains no {kind}, but `{network.name}` has {kind}."
-                )
-        for layer in self.masks + random_weights:
-            if layer.kl_weight > 0:
-                raise ValueError(
-                    f"Method {method} weighs the divergence by beta / num_examples, but layer "
-                    f"`{layer.name}` has kl_weight={layer.kl_weight}. Expected 0."
-                )
-        if self.uses_attack and attack is None:
-            raise ValueError(f"Method {method} trains on an attack. Received: attack=None")
         self.network = network
         self.paired_forward = PairedForward(network)
         self.slim_view = None
@@ -169,12 +154,7 @@ class TrainingModel(keras.Model):
             ValueError: if the method has masks and `mask_optimizer` is missing or is `optimizer`,
                 or if an argument is not supported.
         """
-        for name in ("loss", "loss_weights", "metrics", "weighted_metrics", "auto_scale_loss"):
-            if kwargs.get(name):
-                raise ValueError(
-                    f"Argument `{name}` is not supported: a method has its own losses and metrics, "
-                    f"which are not scaled. Received: {name}={kwargs[name]}"
-                )
+        check_compile_arguments(kwargs)
         kwargs = {"jit_compile": False, **kwargs, "auto_scale_loss": False}
         super().compile(optimizer=optimizer, **kwargs)
         # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
@@ -229,7 +209,7 @@ class TrainingModel(keras.Model):
         raise ValueError("A training model is not saved; save its network: `model.network.save(…)`")
 
     def train_step(self, data):
-        x, y = _unpack(data)
+        x, y = unpack(data)
         step = self.optimizer.iterations
         attack_seed, mask_seed = self._seeds(step)
         fixed = {mask: mask.inference_mask() for mask in self.masks}
@@ -250,13 +230,13 @@ class TrainingModel(keras.Model):
             [g / replicas for g in tape.gradient(loss, variables)]
             for _, variables, tape, loss in pairs
         ]
-        with tf.control_dependencies([_check_finite(gradients, weight_loss)]):
+        with tf.control_dependencies([check_finite(gradients, weight_loss)]):
             for (optimizer, variables, _, _), group in zip(pairs, gradients, strict=True):
                 optimizer.apply(group, variables)
         return self._logs(fixed)
 
     def test_step(self, data):
-        x, y = _unpack(data)
+        x, y = unpack(data)
         fixed = {mask: mask.inference_mask() for mask in self.masks}
         adversarial = None
         if self.validation_attack is not None:
@@ -360,22 +340,6 @@ class TrainingModel(keras.Model):
         return logs
 
 
-def _unpack(data):
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if sample_weight is not None:
-        raise ValueError("Argument `sample_weight` is not supported: every example counts alike.")
-    if not y.dtype.is_integer or y.shape.rank not in (1, 2) or y.shape[1:] not in ((), (1,)):
-        raise ValueError(
-            f"Labels must be integers [batch]. Received: {y.dtype.name} of shape {y.shape}"
-        )
-    return x, tf.reshape(tf.cast(y, tf.int32), [-1])
-
-
 def _warm(step, warmup_steps):
     """Grows linearly to 1 over the warm-up."""
     return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(1.0, warmup_steps))
-
-
-def _check_finite(gradients, loss):
-    norm = tf.add_n([tf.nn.l2_loss(g) for g in keras.tree.flatten(gradients)])
-    return tf.debugging.check_numerics(norm + loss, NOT_FINITE)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
 from anp_tf.methods import GradualPruning
-from anp_tf.methods.training_model import NOT_FINITE
+from anp_tf.methods.checks import NOT_FINITE
 from anp_tf.training.best import BestEpoch
 from anp_tf.training.build import (
     build_network,

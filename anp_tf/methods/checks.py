@@ -1,0 +1,72 @@
+"""What a training model expects of its network, of `compile`, of a batch and of its gradients."""
+
+import keras
+import tensorflow as tf
+
+from anp_tf.layers import bayes_layers, mask_layers
+
+NOT_FINITE = "The loss or its gradient is not finite"
+# The arguments of `keras.Model.compile` that a method's own losses take the place of.
+NOT_SUPPORTED = ("loss", "loss_weights", "metrics", "weighted_metrics", "auto_scale_loss")
+
+
+def check_network(method, network, attack):
+    """Checks that a network and an attack are what a method trains.
+
+    Args:
+        method: Class of a `TrainingModel`.
+        network: Functional `keras.Model`.
+        attack: The attack for training, or None.
+
+    Raises:
+        ValueError: as described at `TrainingModel`.
+    """
+    masks, random_weights = mask_layers(network), bayes_layers(network)
+    for kind, layers, used in (
+        ("masks", masks, method.uses_masks),
+        ("random weights", random_weights, method.uses_random_weights),
+    ):
+        if used and not layers:
+            raise ValueError(
+                f"Method {method.__name__} trains {kind}, but `{network.name}` has no {kind}."
+            )
+        if layers and not used:
+            raise ValueError(
+                f"Method {method.__name__} trains no {kind}, but `{network.name}` has {kind}."
+            )
+    for layer in masks + random_weights:
+        if layer.kl_weight > 0:
+            raise ValueError(
+                f"Method {method.__name__} weighs the divergence by beta / num_examples, but layer "
+                f"`{layer.name}` has kl_weight={layer.kl_weight}. Expected 0."
+            )
+    if method.uses_attack and attack is None:
+        raise ValueError(f"Method {method.__name__} trains on an attack. Received: attack=None")
+
+
+def check_compile_arguments(arguments):
+    """Raises a ValueError for arguments of `compile` that are not supported."""
+    for name in NOT_SUPPORTED:
+        if arguments.get(name):
+            raise ValueError(
+                f"Argument `{name}` is not supported: a method has its own losses and metrics, "
+                f"which are not scaled. Received: {name}={arguments[name]}"
+            )
+
+
+def unpack(data):
+    """The images and the labels, int32 [batch], of what `fit` hands to a step."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        raise ValueError("Argument `sample_weight` is not supported: every example counts alike.")
+    if not y.dtype.is_integer or y.shape.rank not in (1, 2) or y.shape[1:] not in ((), (1,)):
+        raise ValueError(
+            f"Labels must be integers [batch]. Received: {y.dtype.name} of shape {y.shape}"
+        )
+    return x, tf.reshape(tf.cast(y, tf.int32), [-1])
+
+
+def check_finite(gradients, loss):
+    """A tensor whose evaluation is an error unless the loss and all gradients are finite."""
+    norm = tf.add_n([tf.nn.l2_loss(g) for g in keras.tree.flatten(gradients)])
+    return tf.debugging.check_numerics(norm + loss, NOT_FINITE)

@@ -46,6 +46,7 @@ setuptools.setup(
             "hypothesis>=6.100",
             "onnxruntime>=1.20",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff==0.17.6",
             "scipy>=1.14",
         ],

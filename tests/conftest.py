@@ -7,13 +7,14 @@ import pathlib
 import subprocess
 import sys
 
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as the commands have it, whatever the shell has
+
 import keras
 import pytest
 
 from anp_tf import data, datasets
 
 ROOT = pathlib.Path(__file__).parents[1]
-os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)  # or commands would say what they are to keep back
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from anp_tf.evaluation import (
     test_examples,
 )
 from anp_tf.files import atomic_file
-from anp_tf.pruning import slim
+from anp_tf.pruning import fold_batch_normalization, slim
 from anp_tf.serving import (
     PRECISIONS,
     checked_version,
@@ -127,7 +127,8 @@ def release(workdir, directory, version=None, form=None):
     """
     form = form or Form()
     directory = pathlib.Path(directory)
-    settings, network = workdir.settings(), slim(workdir.load_network())
+    settings = workdir.settings()
+    network = fold_batch_normalization(slim(workdir.load_network()))
     settings = dataclasses.replace(settings, data_dir=form.data_dir or settings.data_dir)
     version = checked_version(directory, version)
     files = []

@@ -14,7 +14,7 @@ import tensorflow as tf
 from anp_tf.evaluation import median_times
 from anp_tf.layers import UnitMask, mask_layers
 from anp_tf.models import NETWORKS
-from anp_tf.pruning import cost, slim
+from anp_tf.pruning import cost, fold_batch_normalization, slim
 from anp_tf.serving import export_saved_model, litert_content, litert_network, saved_model_bytes
 from anp_tf.tables import as_text
 
@@ -94,7 +94,7 @@ def _pairs(folder, shipped, width_multiplier):
     for network in ("vgg16", "resnet18"):
         build = NETWORKS[network]
         dense = build(width_multiplier=width_multiplier)
-        path = export_saved_model(dense, folder / network)
+        path = export_saved_model(fold_batch_normalization(dense), folder / network)
         for sparsity in SPARSITIES:
             masked = build(mask=UnitMask, width_multiplier=width_multiplier)
             random = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def _pairs(folder, shipped, width_multiplier):
             yield Pair(
                 f"{network}, {100 * sparsity:g} % of the units pruned",
                 path,
-                export_saved_model(slimmed, folder / network),
+                export_saved_model(fold_batch_normalization(slimmed), folder / network),
                 cost(dense).flops / cost(slimmed).flops,
             )
 

@@ -56,15 +56,7 @@ def graph_of(model):
     Raises:
         ValueError: if the model is neither functional nor Sequential, or has no shapes yet.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        functional = keras.Model(model.inputs[0], model.outputs[0])
-    elif isinstance(model, keras.Model) and isinstance(model, keras.Function):
-        functional = keras.Model(model.input, model.output)
-    else:
-        raise ValueError(
-            "Argument `model` must be a functional model, or a Sequential one that is built. "
-            f"Received: model={model!r} of type {type(model).__name__}"
-        )
+    functional = as_functional(model)
     nodes = []
 
     def record(layer, *args, **kwargs):
@@ -76,6 +68,22 @@ def graph_of(model):
         functional, clone_function=lambda layer: layer, call_function=record
     )
     return _inlined(Graph(nodes, copy.input, copy.output))
+
+
+def as_functional(model):
+    """A functional model of the same layers, for a functional or Sequential one.
+
+    Raises:
+        ValueError: as `graph_of`.
+    """
+    if isinstance(model, keras.Sequential) and model.built:
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if isinstance(model, keras.Model) and isinstance(model, keras.Function):
+        return keras.Model(model.input, model.output, name=model.name)
+    raise ValueError(
+        "Argument `model` must be a functional model, or a Sequential one that is built. "
+        f"Received: model={model!r} of type {type(model).__name__}"
+    )
 
 
 def _node(layer, args, kwargs, outputs, path=()):

@@ -7,14 +7,10 @@ import tensorflow as tf
 
 DENSE = (keras.layers.Dense,)
 CONVS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-SPREAD = (  # whose kernels are applied at each position of the output
-    *CONVS,
-    *DENSE,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+# Whose kernels are applied at each position of the output.
+APPLIED = CONVS + DENSE + DEPTHWISE + SEPARABLE
 TRANSPOSED = (  # whose kernels are applied at each position of the input
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
@@ -30,7 +26,7 @@ PRODUCTS = (
 
 def is_known(layer):
     """Whether the multiply-adds of a layer or an operation can be counted; most have none."""
-    if isinstance(layer, SPREAD + TRANSPOSED):
+    if isinstance(layer, APPLIED + TRANSPOSED):
         return True
     is_named = type(layer).__module__.split(".")[0] in ("keras", "anp_tf")
     weights = kernels(layer) if is_named else getattr(layer, "weights", ())

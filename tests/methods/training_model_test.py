@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 
 import keras
 import numpy as np
@@ -569,23 +570,33 @@ def test_lenet_with_names_of_optimizers():
     np.testing.assert_allclose(model.predict(x, verbose=0), lenet(x), atol=1e-5)
 
 
-def test_two_replicas(tmp_path):
+TWO_DEVICES = """
+import numpy as np
+import keras
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+halves = 2 * [tf.config.LogicalDeviceConfiguration()]
+tf.config.set_logical_device_configuration(cpu, halves)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+from anp_tf.attacks import PGD
+
+x = np.random.default_rng(0).random((8, 6), np.float32)
+y = np.arange(8) % 3
+attack = PGD(epsilon=0.1, step_size=0.1, steps=2)
+"""
+
+
+def run_on_two_devices(script):
+    """Runs Python code in a process with a strategy of two logical CPU devices."""
+    code = TWO_DEVICES + textwrap.dedent(script)
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_two_replicas():
     """Two replicas with half the batch each take the step of one with all of it."""
-    script = """if True:
-        import sys
-        import numpy as np
-        import keras
-        import tensorflow as tf
-        (cpu,) = tf.config.list_physical_devices("CPU")
-        halves = 2 * [tf.config.LogicalDeviceConfiguration()]
-        tf.config.set_logical_device_configuration(cpu, halves)
-        from anp_tf.attacks import PGD
+    script = """
         from anp_tf.layers import BetaBernoulliDropout
         from anp_tf.methods import AdversarialNeuralPruningVS, Standard
-
-        x = np.random.default_rng(0).random((8, 6), np.float32)
-        y = np.arange(8) % 3
-        attack = PGD(epsilon=0.1, step_size=0.1, steps=2)
 
         def network(*mask):
             keras.utils.set_random_seed(3)
@@ -599,7 +610,6 @@ def test_two_replicas(tmp_path):
             return model, history
 
         one, history = standard()
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
             two, other_history = standard()
         for name, value in history.items():
@@ -620,26 +630,15 @@ def test_two_replicas(tmp_path):
             first, second = strategy.experimental_local_results(variable.value)
             np.testing.assert_array_equal(first, second)
     """
-    subprocess.run([sys.executable, "-c", script], check=True)
+    run_on_two_devices(script)
 
 
 def test_every_method_trains_on_two_replicas():
     """With dropout, random weights, cut weights, and masks that are fixed on the way."""
-    script = """if True:
-        import numpy as np
-        import keras
-        import tensorflow as tf
-        (cpu,) = tf.config.list_physical_devices("CPU")
-        halves = 2 * [tf.config.LogicalDeviceConfiguration()]
-        tf.config.set_logical_device_configuration(cpu, halves)
-        from anp_tf.attacks import PGD
+    script = """
         from anp_tf.layers import BayesDense, BetaBernoulliDropout, UnitMask
         from anp_tf.methods import METHODS
 
-        x = np.random.default_rng(0).random((8, 6), np.float32)
-        y = np.arange(8) % 3
-        attack = PGD(epsilon=0.1, step_size=0.1, steps=2)
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         for name, method in METHODS.items():
             dense = BayesDense if method.uses_random_weights else keras.layers.Dense
             mask = BetaBernoulliDropout if method.learns_masks else UnitMask
@@ -660,7 +659,7 @@ def test_every_method_trains_on_two_replicas():
                 first, second = strategy.experimental_local_results(variable.value)
                 np.testing.assert_array_equal(first, second)
     """
-    subprocess.run([sys.executable, "-c", script], check=True)
+    run_on_two_devices(script)
 
 
 # What is given to it.

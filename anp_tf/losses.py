@@ -4,6 +4,8 @@ import math
 
 import tensorflow as tf
 
+SPREAD = 1e-12  # below it the logits are taken as equal
+
 
 def cross_entropy(logits, labels):
     """Cross-entropy of each example, computed in float32 at least.
@@ -16,6 +18,61 @@ def cross_entropy(logits, labels):
         Tensor [batch], in nats.
     """
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _at_least_float32(logits))
+
+
+def margin(logits, labels):
+    """How far the highest other logit is above that of the label (Carlini & Wagner 2017).
+
+    Args:
+        logits: Tensor [batch, classes], two classes at least.
+        labels: Integer tensor [batch].
+
+    Returns:
+        Tensor [batch], in float32 at least; above 0 where the label is not the prediction.
+    """
+    logits = _at_least_float32(logits)
+    return tf.reduce_max(_others(logits, labels), axis=-1) - _of(logits, labels)
+
+
+def dlr(logits, labels):
+    """Difference of logits ratio: the margin in units of the logits' spread (Croce & Hein 2020).
+
+    It does not change when the logits are scaled or shifted, so that a network cannot hide its
+    gradients by large logits.
+
+    Args:
+        logits: Tensor [batch, classes], three classes at least.
+        labels: Integer tensor [batch].
+
+    Returns:
+        Tensor [batch], in float32 at least; above 0 where the label is not the prediction.
+
+    Raises:
+        ValueError: if there are fewer classes.
+    """
+    logits = _at_least_float32(logits)
+    first, _, third = tf.unstack(_highest(logits, 3, "dlr"), axis=-1)
+    return margin(logits, labels) / (first - third + SPREAD)
+
+
+def targeted_dlr(logits, labels, targets):
+    """The difference of logits ratio between a target class and the label (Croce & Hein 2020).
+
+    Args:
+        logits: Tensor [batch, classes], four classes at least.
+        labels: Integer tensor [batch].
+        targets: Integer tensor [batch], the classes aimed at.
+
+    Returns:
+        Tensor [batch], in float32 at least; above 0 where the target's logit is above the label's.
+
+    Raises:
+        ValueError: if there are fewer classes.
+    """
+    logits = _at_least_float32(logits)
+    first, _, third, fourth = tf.unstack(_highest(logits, 4, "targeted_dlr"), axis=-1)
+    difference = _of(logits, targets) - _of(logits, labels)
+    return difference / (first - (third + fourth) / 2 + SPREAD)
 
 
 def divergence(logits, reference):
@@ -72,6 +129,24 @@ def vulnerability(clean, adversarial, sizes=None):
 def l2_decay(variables):
     """Sum over all entries of the variables of half their square."""
     return tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(variable)) for variable in variables])
+
+
+def _of(logits, labels):
+    return tf.gather(logits, labels, axis=-1, batch_dims=1)
+
+
+def _others(logits, labels):
+    """The logits with those of the labels at the lowest number there is."""
+    is_label = tf.one_hot(labels, logits.shape[-1], True, False, dtype=tf.bool)
+    return tf.where(is_label, logits.dtype.min, logits)
+
+
+def _highest(logits, count, loss):
+    if logits.shape[-1] < count:
+        raise ValueError(
+            f"The loss `{loss}` needs at least {count} classes. Received: {logits.shape[-1]}"
+        )
+    return tf.math.top_k(logits, count).values
 
 
 def _at_least_float32(x):

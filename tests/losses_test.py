@@ -6,7 +6,15 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from anp_tf.losses import cross_entropy, l2_decay, layer_vulnerability, vulnerability
+from anp_tf.losses import (
+    cross_entropy,
+    dlr,
+    l2_decay,
+    layer_vulnerability,
+    margin,
+    targeted_dlr,
+    vulnerability,
+)
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 100.0], [1.0, 90.0, -90.0]])
 LABELS = np.array([0, 2, 1, 0])
@@ -61,3 +69,31 @@ def test_l2_decay_is_half_the_sum_of_squares():
         loss = l2_decay(variables)
     for gradient, value in zip(tape.gradient(loss, variables), values, strict=True):
         np.testing.assert_array_equal(gradient, value)
+
+
+FOUR = np.array([[2.0, -1.0, 0.5, 1.0], [3.0, 7.0, -2.0, 6.5], [-3.0, 4.0, 100.0, 4.0]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_margin_and_difference_of_logits_ratio(dtype):
+    """By hand: z = (2, -1, 0.5, 1), label 0: 1 - 2 = -1, over 2 - 0.5."""
+    logits = tf.cast(FOUR, dtype)
+    labels, targets = [0, 2, 1], [3, 0, 3]
+    np.testing.assert_allclose(margin(logits, labels), [-1, 9, 96], rtol=1e-6)
+    np.testing.assert_allclose(dlr(logits, labels), [-1 / 1.5, 9 / 4, 96 / 96], rtol=1e-6)
+    spreads = [2 + 0.25, 7 - 0.5, 100 - 0.5]
+    expected = np.array([1 - 2, 3 + 2, 0]) / spreads
+    np.testing.assert_allclose(targeted_dlr(logits, labels, targets), expected, rtol=1e-6)
+    assert margin(logits, labels).dtype == ("float64" if dtype == "float64" else "float32")
+
+
+def test_difference_of_logits_ratio_is_invariant():
+    logits, labels = tf.constant(FOUR), tf.constant([0, 2, 1])
+    for loss in (dlr, lambda z, y: targeted_dlr(z, y, tf.constant([3, 0, 3]))):
+        np.testing.assert_allclose(loss(1e3 * logits - 50, labels), loss(logits, labels), rtol=1e-6)
+
+
+def test_losses_of_equal_logits_are_finite():
+    logits = tf.ones([2, 4])
+    for loss in (dlr, lambda z, y: targeted_dlr(z, y, tf.constant([3, 0]))):
+        np.testing.assert_array_equal(loss(logits, tf.constant([0, 2])), [0, 0])

@@ -29,6 +29,7 @@ SMALL = {
     ],
     "evaluate": ["--limit_test_examples=100", "--eval_attack_steps=2"],
     "export": [],
+    "benchmark": ["--width_multiplier=0.0625", "--repeats=1"],
     "reproduce": [
         "--methods=at",
         "--limit_train_examples=300",
@@ -46,7 +47,8 @@ SMALL = {
 def folder(tmp_path_factory):
     """Where the README's blocks run, one after the other, as a reader would run them."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "configs").symlink_to(ROOT / "configs")
+    for name in ("configs", "saved_models"):
+        (folder / name).symlink_to(ROOT / name)
     return folder
 
 
@@ -130,7 +132,13 @@ def test_server_command():
 
 def test_commands(folder):
     commands = re.findall(r"^python -m anp_tf\.(\w+) (.*)$", README, re.MULTILINE)
-    assert [name for name, _ in commands] == ["train", "evaluate", "export", "reproduce"]
+    assert [name for name, _ in commands] == [
+        "train",
+        "evaluate",
+        "export",
+        "benchmark",
+        "reproduce",
+    ]
     for name, flags in commands:
         run(["-m", f"anp_tf.{name}", *flags.split(), *SMALL[name]], folder)
     assert (folder / "runs/mnist/anp_vs/results.json").exists()

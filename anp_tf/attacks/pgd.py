@@ -37,10 +37,10 @@ class PGD:
         loss=cross_entropy,
         norm=None,
     ):
-        _check("epsilon", epsilon, 0 <= epsilon <= 1, "a number in [0, 1], in pixel units")
-        _check("step_size", step_size, step_size > 0, "a number above 0, in pixel units")
-        _check("steps", steps, steps == int(steps) and steps >= 1, "an integer of at least 1")
-        _check("restarts", restarts, restarts == int(restarts) and restarts >= 1, "an integer >= 1")
+        check("epsilon", epsilon, 0 <= epsilon <= 1, "a number in [0, 1], in pixel units")
+        check("step_size", step_size, step_size > 0, "a number above 0, in pixel units")
+        check("steps", steps, steps == int(steps) and steps >= 1, "an integer of at least 1")
+        check("restarts", restarts, restarts == int(restarts) and restarts >= 1, "an integer >= 1")
         self.epsilon = float(epsilon)
         self.step_size = float(step_size)
         self.steps = int(steps)
@@ -68,14 +68,7 @@ class PGD:
             tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], or if the loss has
                 a gradient that is not finite.
         """
-        x = tf.convert_to_tensor(x)
-        inside = tf.reduce_all((x >= 0) & (x <= 1))
-        tf.debugging.assert_equal(
-            inside, True, "The attack needs finite pixels in [0, 1]. Received: NaN or other values"
-        )
-        if seed is None:
-            seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
-        x = tf.stop_gradient(x)
+        x, seed = checked_pixels(x), given_seed(seed)
         steps = self.steps if steps is None else steps
         best = self._run(network, x, y, tf.random.fold_in(seed, 0), scale, steps)
         if self.restarts == 1:
@@ -136,7 +129,7 @@ class FGSM(PGD):
     """
 
     def __init__(self, *, epsilon, loss=cross_entropy):
-        _check("epsilon", epsilon, 0 < epsilon <= 1, "a number in (0, 1], in pixel units")
+        check("epsilon", epsilon, 0 < epsilon <= 1, "a number in (0, 1], in pixel units")
         super().__init__(epsilon=epsilon, step_size=epsilon, steps=1, random_start=False, loss=loss)
 
 
@@ -152,7 +145,23 @@ def input_gradient(network, x, y, loss=cross_entropy):
     return tf.debugging.check_numerics(gradient, NO_FINITE_GRADIENT)
 
 
-def _check(name, value, valid, expected):
+def checked_pixels(x):
+    """The pixels as a tensor; an error at run time if they are not finite or not in [0, 1]."""
+    x = tf.convert_to_tensor(x)
+    inside = tf.reduce_all((x >= 0) & (x <= 1))
+    tf.debugging.assert_equal(
+        inside, True, "The attack needs finite pixels in [0, 1]. Received: NaN or other values"
+    )
+    return tf.stop_gradient(x)
+
+
+def given_seed(seed):
+    """The stateless seed, int [2]; a fresh one for None."""
+    return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32) if seed is None else seed
+
+
+def check(name, value, valid, expected):
+    """A ValueError that names the argument, unless it is valid."""
     if not valid:
         raise ValueError(
             f"Invalid value received for argument `{name}`. Expected {expected}. "

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.attacks.pgd import _check, input_gradient
+from anp_tf.attacks.pgd import check, input_gradient
 from anp_tf.losses import cross_entropy
 
 
@@ -78,9 +78,9 @@ def train_substitute(
         ("max_queries", max_queries, len(points)),
     ):
         valid = isinstance(value, numbers.Integral) and value >= least
-        _check(name, value, valid, f"an integer of at least {least}")
+        check(name, value, valid, f"an integer of at least {least}")
     for name, value in (("step", step), ("learning_rate", learning_rate)):
-        _check(name, value, value > 0, "a number above 0")
+        check(name, value, value > 0, "a number above 0")
     shape = substitute.input_shape
     if not (len(points) and tf.TensorShape(shape).is_compatible_with(points.shape)):
         raise ValueError(

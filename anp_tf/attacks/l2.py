@@ -1,0 +1,43 @@
+"""The geometry of the L2 ball."""
+
+import math
+
+import tensorflow as tf
+
+
+class L2:
+    """Random starts, steepest ascent and projection for ||x'_i - x_i||_2 <= epsilon."""
+
+    def random_start(self, x, epsilon, seed):
+        """A uniform draw from the ball around `x`; `seed` is a stateless seed, int [2]."""
+        of_direction, of_radius = tf.unstack(tf.random.split(seed, 2))
+        dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
+        noise = tf.random.stateless_normal(tf.shape(x), of_direction, dtype=dtype)
+        uniform = tf.random.stateless_uniform(_column(x), of_radius, dtype=dtype)
+        radius = uniform ** (1.0 / math.prod(x.shape[1:]))
+        return x + epsilon * tf.cast(radius * self.direction(noise), x.dtype)
+
+    def direction(self, gradient):
+        """The step of unit length that increases a linear function most; 0 for a gradient of 0."""
+        norm = _norm(gradient)
+        return tf.math.divide_no_nan(gradient, norm)
+
+    def project(self, candidate, x, epsilon):
+        """The nearest point to `candidate` in the ball around `x`."""
+        moved = candidate - x
+        factor = tf.minimum(tf.ones([], x.dtype), tf.math.divide_no_nan(epsilon, _norm(moved)))
+        inside = _norm(moved) <= epsilon
+        return tf.where(inside, candidate, x + factor * moved)
+
+
+def _column(x):
+    """The shape [batch, 1, ...] of a number per image."""
+    return tf.concat([tf.shape(x)[:1], tf.ones([x.shape.rank - 1], tf.int32)], 0)
+
+
+def _norm(x):
+    """The norm of each image, [batch, 1, ...]; the sum is taken of numbers of order 1."""
+    axes = list(range(1, x.shape.rank))
+    largest = tf.reduce_max(tf.abs(x), axes, keepdims=True)
+    scaled = tf.math.divide_no_nan(x, largest)
+    return largest * tf.sqrt(tf.reduce_sum(tf.square(scaled), axes, keepdims=True))

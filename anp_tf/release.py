@@ -127,8 +127,8 @@ def release(workdir, directory, version=None, form=None):
     """
     form = form or Form()
     directory = pathlib.Path(directory)
-    settings = workdir.settings()
     network = fold_batch_normalization(slim(workdir.load_network()))
+    settings = workdir.settings()
     settings = dataclasses.replace(settings, data_dir=form.data_dir or settings.data_dir)
     version = checked_version(directory, version)
     files = []

@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from anp_tf.attacks.linf import Linf
-from anp_tf.attacks.pgd import NO_FINITE_GRADIENT, check, checked_pixels, given_seed
+from anp_tf.attacks.pgd import check, checked_pixels, given_seed, losses_with_gradient
 from anp_tf.losses import cross_entropy, targeted_dlr
 
 MOMENTUM = 0.25  # share of the step before in a step
@@ -249,15 +249,7 @@ def _strongest(x, run, runs):
 
 def _measure(network, x, y, loss):
     """The losses, which examples are misclassified, and the gradient of the losses in `x`."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(x)
-        logits = network(x, training=False)
-        losses = loss(logits, y)
-        total = tf.reduce_sum(losses)
-    gradient = tape.gradient(total, x)
-    if gradient is None:
-        raise ValueError("The attack's loss does not depend on the pixels, so it has no gradient.")
-    gradient = tf.debugging.check_numerics(tf.convert_to_tensor(gradient), NO_FINITE_GRADIENT)
+    logits, losses, gradient = losses_with_gradient(network, x, y, loss)
     wrong = tf.argmax(logits, -1, tf.int64) != tf.cast(y, tf.int64)
     return tf.stop_gradient(losses), wrong, gradient
 

@@ -135,14 +135,22 @@ class FGSM(PGD):
 
 def input_gradient(network, x, y, loss=cross_entropy):
     """Gradient of each example's loss in its own pixels, like `x`; an error if not finite."""
+    _, _, gradient = losses_with_gradient(network, x, y, loss)
+    return gradient
+
+
+def losses_with_gradient(network, x, y, loss):
+    """The logits, the losses [batch], and their gradient in the pixels, as `input_gradient`."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
-        total = tf.reduce_sum(loss(network(x, training=False), y))
+        logits = network(x, training=False)
+        losses = loss(logits, y)
+        total = tf.reduce_sum(losses)
     gradient = tape.gradient(total, x)
     if gradient is None:
         raise ValueError("The attack's loss does not depend on the pixels, so it has no gradient.")
     gradient = tf.convert_to_tensor(gradient)
-    return tf.debugging.check_numerics(gradient, NO_FINITE_GRADIENT)
+    return logits, losses, tf.debugging.check_numerics(gradient, NO_FINITE_GRADIENT)
 
 
 def checked_pixels(x):

@@ -4,8 +4,9 @@ import dataclasses
 
 import tensorflow as tf
 
+from anp_tf.attacks import draws
 from anp_tf.attacks.linf import Linf
-from anp_tf.attacks.pgd import check, checked_pixels, given_seed, losses_with_gradient
+from anp_tf.attacks.pgd import check, checked_pixels, losses_with_gradient
 from anp_tf.losses import cross_entropy, targeted_dlr
 
 MOMENTUM = 0.25  # share of the step before in a step
@@ -53,7 +54,7 @@ class APGD:
             network: Keras model, or any function `(pixels, training) -> logits`.
             x: Float tensor [batch, ...], pixels in [0, 1].
             y: Integer tensor [batch], labels.
-            seed: Integer tensor [2], a stateless seed; by default a fresh one at each call.
+            seed: Integer tensor [2] or [batch, 2], as for `PGD`.
 
         Returns:
             Tensor like `x`, in the ball around it and in [0, 1].
@@ -62,10 +63,10 @@ class APGD:
             tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], or if the loss has
                 a gradient that is not finite.
         """
-        x, seed = checked_pixels(x), given_seed(seed)
+        x, seed = checked_pixels(x), draws.given_seed(seed)
 
         def run(index):
-            return self._ascend(network, x, y, self.loss, tf.random.fold_in(seed, index))
+            return self._ascend(network, x, y, self.loss, draws.fold_in(seed, index))
 
         return _strongest(x, run, self.restarts)
 
@@ -161,7 +162,7 @@ class TargetedAPGD(APGD):
         self.targets = int(targets)
 
     def __call__(self, network, x, y, *, seed=None):
-        x, seed = checked_pixels(x), given_seed(seed)
+        x, seed = checked_pixels(x), draws.given_seed(seed)
         logits = network(x, training=False)
         classes = logits.shape[-1]
         is_label = tf.one_hot(y, classes, True, False, dtype=tf.bool)
@@ -172,7 +173,7 @@ class TargetedAPGD(APGD):
             def loss(logits, y):
                 return targeted_dlr(logits, y, order[:, index])
 
-            return self._ascend(network, x, y, loss, tf.random.fold_in(seed, index))
+            return self._ascend(network, x, y, loss, draws.fold_in(seed, index))
 
         return _strongest(x, run, min(self.targets, classes - 1))
 

@@ -4,17 +4,17 @@ import math
 
 import tensorflow as tf
 
+from anp_tf.attacks import draws
+
 
 class L2:
     """Random starts, steepest ascent and projection for ||x'_i - x_i||_2 <= epsilon."""
 
     def random_start(self, x, epsilon, seed):
-        """A uniform draw from the ball around `x`; `seed` is a stateless seed, int [2]."""
-        of_direction, of_radius = tf.unstack(tf.random.split(seed, 2))
-        dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
-        noise = tf.random.stateless_normal(tf.shape(x), of_direction, dtype=dtype)
-        uniform = tf.random.stateless_uniform(_column(x), of_radius, dtype=dtype)
-        radius = uniform ** (1.0 / math.prod(x.shape[1:]))
+        """A uniform draw from the ball around `x`; `seed` is a stateless one, [2] or [batch, 2]."""
+        of_direction, of_radius = draws.split(seed, 2)
+        noise = draws.normal(of_direction, tf.shape(x))
+        radius = draws.uniform(of_radius, _column(x)) ** (1.0 / math.prod(x.shape[1:]))
         return x + epsilon * tf.cast(radius * self.direction(noise), x.dtype)
 
     def direction(self, gradient):

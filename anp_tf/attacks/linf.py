@@ -2,13 +2,15 @@
 
 import tensorflow as tf
 
+from anp_tf.attacks import draws
+
 
 class Linf:
     """Random starts, steepest ascent and projection for max_i |x'_i - x_i| <= epsilon."""
 
     def random_start(self, x, epsilon, seed):
-        """A uniform draw from the ball around `x`; `seed` is a stateless seed, int [2]."""
-        noise = tf.random.stateless_uniform(tf.shape(x), seed, minval=-1.0, maxval=1.0)
+        """A uniform draw from the ball around `x`; `seed` is a stateless one, [2] or [batch, 2]."""
+        noise = draws.uniform(seed, tf.shape(x), -1.0, 1.0)
         return x + epsilon * tf.cast(noise, x.dtype)
 
     def direction(self, gradient):

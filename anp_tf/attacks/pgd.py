@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from anp_tf.attacks import draws
 from anp_tf.attacks.linf import Linf
 from anp_tf.losses import cross_entropy
 
@@ -56,7 +57,9 @@ class PGD:
             network: Keras model, or any function `(pixels, training) -> logits`.
             x: Float tensor [batch, ...], pixels in [0, 1].
             y: Labels [batch], or whatever `loss` takes.
-            seed: Integer tensor [2], a stateless seed; by default a fresh one at each call.
+            seed: Integer tensor, a stateless seed [2], or one for each example [batch, 2], with
+                which the result does not depend on the batches; by default a fresh one at each
+                call.
             scale: Scalar in [0, 1] that multiplies epsilon and the step size, for warm-ups.
             steps: Integer scalar, at least 1; another number of steps, of another size that covers
                 the same way, for training whose attack grows.
@@ -68,14 +71,14 @@ class PGD:
             tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], or if the loss has
                 a gradient that is not finite.
         """
-        x, seed = checked_pixels(x), given_seed(seed)
+        x, seed = checked_pixels(x), draws.given_seed(seed)
         steps = self.steps if steps is None else steps
-        best = self._run(network, x, y, tf.random.fold_in(seed, 0), scale, steps)
+        best = self._run(network, x, y, draws.fold_in(seed, 0), scale, steps)
         if self.restarts == 1:
             return best
 
         def restart(index, best, best_loss):
-            candidate = self._run(network, x, y, tf.random.fold_in(seed, index), scale, steps)
+            candidate = self._run(network, x, y, draws.fold_in(seed, index), scale, steps)
             loss = self.loss(network(candidate, training=False), y)
             better = loss > best_loss
             keep = tf.reshape(better, [-1] + [1] * (x.shape.rank - 1))
@@ -161,11 +164,6 @@ def checked_pixels(x):
         inside, True, "The attack needs finite pixels in [0, 1]. Received: NaN or other values"
     )
     return tf.stop_gradient(x)
-
-
-def given_seed(seed):
-    """The stateless seed, int [2]; a fresh one for None."""
-    return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32) if seed is None else seed
 
 
 def check(name, value, valid, expected):

@@ -4,7 +4,8 @@ import math
 
 import tensorflow as tf
 
-from anp_tf.attacks.pgd import check, checked_pixels, given_seed
+from anp_tf.attacks import draws
+from anp_tf.attacks.pgd import check, checked_pixels
 from anp_tf.losses import margin
 
 # After so many of 10,000 queries the share of changed pixels is halved.
@@ -55,7 +56,7 @@ class Square:
             tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1].
             ValueError: if `x` are no images.
         """
-        x, seed = checked_pixels(x), given_seed(seed)
+        x, seed = checked_pixels(x), draws.given_seed(seed)
         if x.shape.rank != 4 or None in x.shape[1:]:
             raise ValueError(
                 "The Square attack needs images [batch, height, width, channels] of a known size. "

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from anp_tf.attacks import draws
 from anp_tf.attacks.pgd import PGD
 from anp_tf.losses import divergence
 
@@ -29,4 +30,4 @@ class TradesPGD(PGD):
         return super().__call__(network, x, reference, **kwargs)
 
     def _start(self, x, epsilon, seed):
-        return x + START_DEVIATION * tf.random.stateless_normal(tf.shape(x), seed, dtype=x.dtype)
+        return x + START_DEVIATION * tf.cast(draws.normal(seed, tf.shape(x)), x.dtype)

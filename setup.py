@@ -10,6 +10,11 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "anp_tf" / "__init__.py").r
 
 LITERT = ["ai-edge-litert>=2.1,<3"]
 ONNX = ["onnx>=1.19", "tf2onnx>=1.17,<2"]
+ROBUSTNESS = [
+    "adversarial-robustness-toolbox>=1.20,<2",
+    "foolbox>=3.3.4,<4",
+    "scipy>=1.14,<2",  # foolbox imports scipy.ndimage.filters, which SciPy 2 will not have
+]
 
 setuptools.setup(
     name="anp_tf",
@@ -20,7 +25,11 @@ setuptools.setup(
     license="MIT",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["anp_tf", "anp_tf.*"]),
-    package_data={"anp_tf": ["mnist.npz"], "anp_tf.reproduction": ["*.csv"]},
+    package_data={
+        "anp_tf": ["mnist.npz"],
+        "anp_tf.reproduction": ["*.csv"],
+        "anp_tf.reporting": ["report.*"],
+    },
     install_requires=[
         "absl-py>=2.5,<3",
         "importlib_resources>=6.4",  # needed by tensorflow-datasets, which does not declare it
@@ -40,9 +49,11 @@ setuptools.setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "litert": LITERT,
         "onnx": ONNX,
+        "robustness": ROBUSTNESS,
         "test": [
             *LITERT,
             *ONNX,
+            *ROBUSTNESS,
             "hypothesis>=6.100",
             "onnxruntime>=1.20",
             "pytest>=8",

@@ -1,12 +1,30 @@
-"""`python -m anp_tf.evaluate`: the results row of a trained network."""
+"""`python -m anp_tf.evaluate`: a network's results row, or its accuracy under stronger attacks."""
 
 import dataclasses
 import pathlib
 
+import numpy as np
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluation import black_box_images, markdown_row, results_row, test_examples
+from anp_tf.evaluation import (
+    KNOWN_ATTACKS,
+    NORMS,
+    Threat,
+    attack_subject,
+    attack_table,
+    black_box_images,
+    check_subject,
+    check_table,
+    from_model,
+    from_workdir,
+    markdown_row,
+    results_row,
+    saved_images,
+    test_examples,
+)
+from anp_tf.files import atomic_file
+from anp_tf.settings import one_of
 from anp_tf.training.progress import counting
 from anp_tf.workdir import Workdir, load_network
 
@@ -21,18 +39,125 @@ CHANGEABLE = (
 
 def define_flags():
     cli.define_workdir("folder of the run whose network is evaluated")
+    cli.define("model", None, "in place of a workdir: a .keras file or a SavedModel to be attacked")
+    cli.define("dataset", None, "of --model: TFDS name of an image classification data set")
     cli.define("source", None, "workdir or .keras file the black-box attack is made on")
+    cli.define(
+        "attack",
+        None,
+        f"attacks, comma separated, for the worst case over them: {', '.join(KNOWN_ATTACKS)}; "
+        "pgd20 is pgd with 20 steps. By default the results row is made",
+        list,
+    )
+    cli.define("checks", False, "look for signs that the robustness is only apparent", bool)
+    cli.define("undefended", None, "of --checks: workdir or .keras file of an undefended network")
+    cli.define("norm", "Linf", f"of --attack and --checks: of the ball, {' or '.join(NORMS)}")
+    cli.define("restarts", 1, "of --attack: random starts of pgd, apgd, fab and latent", int)
+    cli.define("queries", 5000, "of --attack: queries of square", int)
+    cli.define("batch_size", 250, "of --attack and --checks: images at a time", int)
+    cli.define("images", None, "of --attack: .npz file for the adversarial images")
     cli.define(
         "output",
         None,
         "where the row is written; by default results.json in the workdir, or, if an option of the "
-        "run is changed, nowhere",
+        "run is changed, nowhere. Of --attack and --checks: the folder of robustness.json and "
+        "checks.json, by default the workdir or MODEL.robustness",
     )
-    cli.define_settings((*CHANGEABLE, "data_dir"))
+    cli.define_settings((*CHANGEABLE, "seed", "data_dir"))
+    flags.DEFINE_alias("eps", "epsilon")
 
 
 def main():
     given = flags.FLAGS
+    if not given.attack and not given.checks:
+        _row()
+        return
+    one_of("norm", given.norm, NORMS)
+    subject = _subject()
+    threat = _threat(subject)
+    default = subject.path if subject.settings else subject.path.with_suffix(".robustness")
+    output = pathlib.Path(given.output or default)
+    if given.attack:
+        result, folder = attack_subject(
+            subject,
+            given.attack,
+            output,
+            threat,
+            restarts=given.restarts,
+            queries=given.queries,
+            source=_other(given.source, subject),
+            counter=counting,
+        )
+        print(attack_table(result))
+        print(output / "robustness.json")
+        if given.images:
+            _save_images(folder, pathlib.Path(given.images))
+    if given.checks:
+        checks = check_subject(
+            subject,
+            output,
+            threat,
+            undefended=_other(given.undefended or _standard(subject), subject),
+            source=_other(given.source, subject),
+            counter=counting,
+        )
+        print(check_table(checks))
+        print(output / "checks.json")
+
+
+def _subject():
+    given = flags.FLAGS
+    if (given.workdir is None) == (given.model is None):
+        raise ValueError("--model: expected either --workdir or --model")
+    if given.workdir:
+        return from_workdir(given.workdir, given.limit_test_examples, given.data_dir)
+    if not given.dataset:
+        raise ValueError("--dataset: expected the data set of --model, received none")
+    return from_model(given.model, given.dataset, given.limit_test_examples, given.data_dir)
+
+
+def _other(path, subject):
+    """Another network for the same images."""
+    if not path:
+        return None
+    path = Workdir(path).network if pathlib.Path(path).suffix != ".keras" else path
+    return from_model(path, subject.dataset, data_dir=flags.FLAGS.data_dir)
+
+
+def _standard(subject):
+    """The standard network that the run started from, if it is still there."""
+    if not subject.settings or not subject.settings.init_from:
+        return None
+    start = Workdir(subject.settings.init_from)
+    standard = start.network.exists() and start.settings().method == "standard"
+    return start.path if standard else None
+
+
+def _threat(subject):
+    given, settings = flags.FLAGS, subject.settings
+    own = settings is not None and given.norm == "Linf"  # the run's threat model
+    epsilon, step_size = given.epsilon, given.eval_attack_step_size
+    if epsilon is None:
+        if not own:
+            raise ValueError("--epsilon: expected the radius of the ball, received none")
+        epsilon = settings.epsilon
+    if step_size is None and own and epsilon == settings.epsilon:
+        step_size = settings.eval_attack_step_size
+    options = {"seed": given.seed, "samples": given.eval_samples}
+    options = {name: value for name, value in options.items() if value is not None}
+    return Threat(epsilon, given.norm, step_size, batch_size=given.batch_size, **options)
+
+
+def _save_images(folder, path):
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **saved_images(folder))
+    print(path)
+
+
+def _row():
+    given = flags.FLAGS
+    if given.model:
+        raise ValueError("--attack: expected the attacks to be made on --model, received none")
     workdir = Workdir(cli.workdir())
     settings = workdir.settings()
     values = {name: given[name].value for name in CHANGEABLE if given[name].value is not None}

@@ -2,16 +2,20 @@
 
 import dataclasses
 import importlib.util
+import json
 import pathlib
 import shlex
+import shutil
 
 import numpy as np
 
 from anp_tf import data
 from anp_tf.evaluation import (
     ExportedAccuracy,
+    checks_lines,
     evaluation_attack,
     exported_accuracy,
+    robustness_lines,
     test_examples,
 )
 from anp_tf.files import atomic_file
@@ -146,8 +150,14 @@ def release(workdir, directory, version=None, form=None):
     results = workdir.load_results() if workdir.results.exists() else None
     if results:
         workdir.save_results(results, directory / "results.json")
+    stronger = []
+    for file, describe in ((workdir.robustness, robustness_lines), (workdir.checks, checks_lines)):
+        if file.exists():
+            stronger += describe(json.loads(file.read_text()))
+            with atomic_file(directory / file.name) as temporary:
+                shutil.copyfile(file, temporary)
     with atomic_file(directory / "README.md") as temporary:
-        temporary.write_text(model_card(settings, results, files))
+        temporary.write_text(model_card(settings, results, files, stronger))
     return [file.path for file in files]
 
 
@@ -177,13 +187,14 @@ def _litert(settings, network, path, precision, form):
     return File(path, path.stat().st_size, accuracy)
 
 
-def model_card(settings, results, files):
+def model_card(settings, results, files, stronger=()):
     """A model card in Markdown.
 
     Args:
         settings: `Settings` of the run.
         results: Its results row, or None if it was not evaluated.
         files: List of `File`.
+        stronger: Lines on stronger attacks and checks.
     """
     lines = [
         f"# {settings.network}, {settings.dataset}, `{settings.method}`",
@@ -208,8 +219,8 @@ def model_card(settings, results, files):
             f"Threat model: the attacker knows the network and moves each pixel by at most "
             f"{results['epsilon']:g}, within [0, 1]. Measured on {results['test_examples']:,} test "
             f"images with {results['attack']}, steps of {results['step_size']:g} from a random "
-            "start; black-box: the same attack made on another network. A stronger attack finds "
-            "more.",
+            "start; black-box: the same attack made on another network."
+            + ("" if stronger else " A stronger attack finds more."),
             "",
             "| | |",
             "|---|---|",
@@ -224,6 +235,7 @@ def model_card(settings, results, files):
         lines.append("")
     else:
         lines += ["It was not evaluated when it was exported.", ""]
+    lines += stronger
     command = ["python -m anp_tf.train --workdir=WORKDIR"]
     command += [shlex.quote(flag) for flag in settings.flag_lines() if "data_dir" not in flag]
     lines += ["Trained by", "", "```sh", " \\\n  ".join(command), "```", ""]

@@ -69,7 +69,8 @@ class Settings:
         2.0, "where a_u of beta_bernoulli masks starts; -1 keeps 24 % of units, 2 68 %"
     )
     epsilon: float = option(0.3, "radius of the attack's L-infinity ball, in pixel units")
-    attack: str = option("pgd", "in training: pgd or fgsm")
+    attack: str = option("pgd", "in training: pgd, fgsm, or square_pgd: pgd, then random squares")
+    attack_queries: int = option(10, "square_pgd: squares that are tried after PGD")
     attack_steps: int = option(20, "PGD steps in training")
     attack_steps_first: int | None = option(None, "PGD steps at first, growing to --attack_steps over the run, each the longer")  # fmt: skip # noqa: E501
     attack_step_size: float = option(0.01, "length of a PGD step in training, in pixel units")
@@ -93,7 +94,7 @@ class Settings:
         one_of("method", self.method, METHODS)
         one_of("posterior", self.posterior, ("kumaraswamy", "beta"))
         one_of("mask", self.mask, MASKS)
-        one_of("attack", self.attack, ("pgd", "fgsm"))
+        one_of("attack", self.attack, ("pgd", "fgsm", "square_pgd"))
         one_of("augmentation", self.augmentation, AUGMENTATIONS)
         one_of("granularity", self.granularity, ("weight", "filter"))
         one_of("schedule", self.schedule, ("step", "one_cycle"))
@@ -105,7 +106,13 @@ class Settings:
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
         for name in ("limit_train_examples", "limit_test_examples", "attack_steps_first"):
             _in(name, getattr(self, name), lambda v: v is None or v >= 1, "at least 1")
-        for name in ("epochs", "keep_checkpoints", "prune_updates", "eval_samples"):
+        for name in (
+            "epochs",
+            "keep_checkpoints",
+            "prune_updates",
+            "eval_samples",
+            "attack_queries",
+        ):
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
         for name in (
             "learning_rate",
@@ -132,8 +139,10 @@ class Settings:
             _in(name, getattr(self, name), lambda v: 0 < v < 1, "in (0, 1)")
         for name in ("prune_until", "mask_freeze_at"):
             _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1]")
-        if self.attack == "fgsm" and METHODS[self.method].attack_class is not PGD:
-            raise ValueError(f"--attack: expected pgd, for method {self.method}, received fgsm")
+        if self.attack != "pgd" and METHODS[self.method].attack_class is not PGD:
+            raise ValueError(
+                f"--attack: expected pgd, for method {self.method}, received {self.attack}"
+            )
         if self.beta is None:
             object.__setattr__(self, "beta", METHODS[self.method].default_beta)
         _in("beta", self.beta, lambda v: v is None or v >= 0, "at least 0")

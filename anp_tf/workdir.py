@@ -40,6 +40,8 @@ class Workdir:
         self.tensorboard = self.path / "tensorboard"
         self.network = self.path / "network.keras"
         self.results = self.path / "results.json"
+        self.robustness = self.path / "robustness.json"
+        self.checks = self.path / "checks.json"
 
     @contextlib.contextmanager
     def locked(self):

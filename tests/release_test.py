@@ -40,6 +40,32 @@ def test_release(finished, tmp_path):
     assert (tmp_path / "served" / "2").is_dir()
 
 
+def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
+    workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
+    attacks = [
+        {"name": "apgd-ce", "fooled": 7, "robust_accuracy": 91.25, "seconds": 1.0},
+        {"name": "square", "fooled": 0, "robust_accuracy": 91.25, "seconds": 1.0},
+    ]
+    asked = {"dataset": "mnist", "norm": "Linf", "epsilon": 0.3, "test_examples": 1000}
+    result = {**asked, "attack": "standard", "clean_accuracy": 98.5, "attacks": attacks}
+    check = {"status": "warn", "title": "PGD is not weaker", "figure": "PGD 90 %, FGSM 89 %"}
+    records = {
+        workdir.robustness: {"standard": result},
+        workdir.checks: {**asked, "checks": [check]},
+    }
+    for path, record in records.items():
+        path.write_text(json.dumps(record))
+    release(workdir, tmp_path / "served")
+    card = (tmp_path / "served" / "README.md").read_text()
+    assert "1,000 test images, Linf, ε = 0.3" in card
+    assert "| none | | 98.50 |" in card
+    assert "| apgd-ce | 7 | 91.25 |" in card
+    assert "| WARN | PGD is not weaker | PGD 90 %, FGSM 89 % |" in card
+    assert "finds more" not in card
+    for path, record in records.items():
+        assert json.loads((tmp_path / "served" / path.name).read_text()) == record
+
+
 def test_all_formats(finished, small_data_dir, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
     form = Form(

@@ -7,6 +7,7 @@ import tensorflow as tf
 from anp_tf.attacks import draws
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import check, checked_pixels, losses_with_gradient
+from anp_tf.attacks.targets import highest_others
 from anp_tf.losses import cross_entropy, targeted_dlr
 
 MOMENTUM = 0.25  # share of the step before in a step
@@ -23,7 +24,8 @@ class APGD:
     `PGD`; the network runs in inference mode.
 
     The result is, for each example, the last point that was misclassified, or else the one of the
-    highest loss.
+    highest loss. In the L2 ball a step is clipped to [0, 1] before it is projected on the ball, not
+    after: that uses all of the radius, and finds more than the authors' order.
 
     Args:
         epsilon: Float in (0, 1] for the L-infinity ball, above 0 for the L2 ball; its radius.
@@ -75,7 +77,7 @@ class APGD:
         epsilon = tf.cast(self.epsilon, x.dtype)
 
         def project(candidate):
-            return tf.clip_by_value(self.norm.project(candidate, x, epsilon), 0, 1)
+            return self.norm.confine(candidate, x, epsilon)
 
         def measure(point):
             return _measure(network, point, y, loss)
@@ -163,11 +165,7 @@ class TargetedAPGD(APGD):
 
     def __call__(self, network, x, y, *, seed=None):
         x, seed = checked_pixels(x), draws.given_seed(seed)
-        logits = network(x, training=False)
-        classes = logits.shape[-1]
-        is_label = tf.one_hot(y, classes, True, False, dtype=tf.bool)
-        others = tf.where(is_label, logits.dtype.min, logits)
-        order = tf.stop_gradient(tf.math.top_k(others, classes).indices)  # the label is the last
+        order = highest_others(network(x, training=False), y, self.targets)
 
         def run(index):
             def loss(logits, y):
@@ -175,7 +173,7 @@ class TargetedAPGD(APGD):
 
             return self._ascend(network, x, y, loss, draws.fold_in(seed, index))
 
-        return _strongest(x, run, min(self.targets, classes - 1))
+        return _strongest(x, run, order.shape[-1])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,14 +16,12 @@ def given_seed(seed):
 
 def fold_in(seed, number):
     """Another seed of the same shape for each number, an integer scalar."""
-    return _each(lambda one: tf.random.fold_in(one, number), seed, tf.int32)
+    return _each(lambda one: tf.random.fold_in(one, number), seed)
 
 
 def split(seed, count):
     """A list of `count` independent seeds of the same shape."""
-    return tf.unstack(
-        _each(lambda one: tf.random.split(one, count), seed, tf.int32), count, axis=-2
-    )
+    return tf.unstack(_each(lambda one: tf.random.split(one, count), seed), count, axis=-2)
 
 
 def uniform(seed, shape, minval=0.0, maxval=1.0):
@@ -45,11 +43,6 @@ def signs(seed, shape):
     return tf.where(uniform(seed, shape) < 0.5, -1.0, 1.0)
 
 
-def choose(seeds, keep):
-    """The seeds of some examples, for a boolean tensor [batch]; a seed of the batch stays."""
-    return tf.boolean_mask(seeds, keep) if seeds.shape.rank == 2 else seeds
-
-
 def _draw(draw, seed, shape):
     seed, shape = tf.convert_to_tensor(seed), tf.convert_to_tensor(shape)
     if seed.shape.rank == 1:
@@ -57,7 +50,9 @@ def _draw(draw, seed, shape):
     return _each(lambda one: draw(one, shape[1:]), seed, tf.float32)
 
 
-def _each(function, seed, dtype):
+def _each(function, seed, dtype=None):
+    """The function of the seed, or of each example's; it returns `dtype`, or that of the seed."""
+    seed = tf.convert_to_tensor(seed)
     if seed.shape.rank == 1:
         return function(seed)
-    return tf.map_fn(function, seed, fn_output_signature=dtype)
+    return tf.map_fn(function, seed, fn_output_signature=dtype or seed.dtype)

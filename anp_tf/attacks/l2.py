@@ -29,6 +29,15 @@ class L2:
         inside = _norm(moved) <= epsilon
         return tf.where(inside, candidate, x + factor * moved)
 
+    def confine(self, candidate, x, epsilon):
+        """A point near `candidate` in the ball around `x` and in [0, 1].
+
+        It is clipped before it is projected, which is a way toward `x` and so stays in [0, 1] up to
+        rounding: the other way round, what is clipped would be lost from the radius.
+        """
+        inside = self.project(tf.clip_by_value(candidate, 0, 1), x, epsilon)
+        return tf.clip_by_value(inside, 0, 1)
+
 
 def _column(x):
     """The shape [batch, 1, ...] of a number per image."""

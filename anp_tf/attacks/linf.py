@@ -20,3 +20,7 @@ class Linf:
     def project(self, candidate, x, epsilon):
         """The nearest point to `candidate` in the ball around `x`."""
         return tf.clip_by_value(candidate, x - epsilon, x + epsilon)
+
+    def confine(self, candidate, x, epsilon):
+        """A point near `candidate` in the ball around `x` and in [0, 1]."""
+        return tf.clip_by_value(self.project(candidate, x, epsilon), 0, 1)

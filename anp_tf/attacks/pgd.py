@@ -17,14 +17,16 @@ class PGD:
     mode. The result is the final iterate, as in the paper, not the best on the way.
 
     Args:
-        epsilon: Float in [0, 1], radius of the ball in pixel units.
+        epsilon: Float in [0, 1], radius of the ball in pixel units; in the L2 ball any from 0 up.
         step_size: Float, positive; length of a step, in pixel units.
         steps: Integer, at least 1.
         random_start: Boolean; start at a random point of the ball, or at `x`.
         restarts: Integer, at least 1. Of several runs, each example keeps the one with the highest
             loss.
         loss: Function `(logits, y) -> losses [batch]`, maximised.
-        norm: The geometry of the ball.
+        targeted: Boolean; `y` are classes to reach rather than labels to leave: the loss is
+            minimised.
+        norm: The geometry of the ball: `Linf()`, which None is too, or `L2()`.
     """
 
     def __init__(
@@ -36,9 +38,12 @@ class PGD:
         random_start=True,
         restarts=1,
         loss=cross_entropy,
+        targeted=False,
         norm=None,
     ):
-        check("epsilon", epsilon, 0 <= epsilon <= 1, "a number in [0, 1], in pixel units")
+        self.norm = Linf() if norm is None else norm
+        possible = epsilon >= 0 and (epsilon <= 1 or not isinstance(self.norm, Linf))
+        check("epsilon", epsilon, possible, "a number in [0, 1], in pixel units")
         check("step_size", step_size, step_size > 0, "a number above 0, in pixel units")
         check("steps", steps, steps == int(steps) and steps >= 1, "an integer of at least 1")
         check("restarts", restarts, restarts == int(restarts) and restarts >= 1, "an integer >= 1")
@@ -47,8 +52,7 @@ class PGD:
         self.steps = int(steps)
         self.random_start = random_start
         self.restarts = int(restarts)
-        self.loss = loss
-        self.norm = Linf() if norm is None else norm
+        self.loss = _negative(loss) if targeted else loss
 
     def __call__(self, network, x, y, *, seed=None, scale=1.0, steps=None):
         """Adversarial copies of a batch.
@@ -56,7 +60,7 @@ class PGD:
         Args:
             network: Keras model, or any function `(pixels, training) -> logits`.
             x: Float tensor [batch, ...], pixels in [0, 1].
-            y: Labels [batch], or whatever `loss` takes.
+            y: Integer tensor [batch], labels, or classes to reach; or whatever `loss` takes.
             seed: Integer tensor, a stateless seed [2], or one for each example [batch, 2], with
                 which the result does not depend on the batches; by default a fresh one at each
                 call.
@@ -103,7 +107,7 @@ class PGD:
         step_size = scale * self.step_size * self.steps / tf.cast(steps, x.dtype)
 
         def project(candidate):
-            return tf.clip_by_value(self.norm.project(candidate, x, epsilon), 0, 1)
+            return self.norm.confine(candidate, x, epsilon)
 
         def step(index, adversarial):
             gradient = input_gradient(network, adversarial, y, self.loss)
@@ -129,11 +133,23 @@ class FGSM(PGD):
     Args:
         epsilon: Float in (0, 1], radius of the ball in pixel units.
         loss: Function `(logits, y) -> losses [batch]`, maximised.
+        norm: The geometry of the ball, as for `PGD`.
     """
 
-    def __init__(self, *, epsilon, loss=cross_entropy):
-        check("epsilon", epsilon, 0 < epsilon <= 1, "a number in (0, 1], in pixel units")
-        super().__init__(epsilon=epsilon, step_size=epsilon, steps=1, random_start=False, loss=loss)
+    def __init__(self, *, epsilon, loss=cross_entropy, norm=None):
+        check("epsilon", epsilon, epsilon > 0, "a number in (0, 1], in pixel units")
+        super().__init__(
+            epsilon=epsilon,
+            step_size=epsilon,
+            steps=1,
+            random_start=False,
+            loss=loss,
+            norm=norm,
+        )
+
+
+def _negative(loss):
+    return lambda logits, y: -loss(logits, y)
 
 
 def input_gradient(network, x, y, loss=cross_entropy):

@@ -1,33 +1,35 @@
-"""Networks with random weights, evaluated over several draws of them."""
+"""Stochastic networks, evaluated over several draws."""
 
 import contextlib
 import dataclasses
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.layers import bayes_layers, sampled_weights
+from anp_tf.layers import bayes_layers, given_masks, mask_layers, sampled_weights
 
 
 class SampledNetwork:
-    """An ensemble of networks drawn from the posterior of one with Bayes layers.
+    """An ensemble of draws of a stochastic network.
 
     Called as `sampled(pixels)`, it returns the log of the mean over `samples` draws of
-    softmax(logits), which serve as logits. The weights are drawn anew at each call. A gradient goes
-    through all draws, so that an attack on it is one by expectation over transformation.
+    softmax(logits), which serve as logits. Bayes layers draw their weights anew at each call, and
+    mask layers a mask for each image, in inference mode too. A gradient goes through all draws, so
+    that an attack on it is one by expectation over transformation.
 
     Args:
-        network: Functional `keras.Model` from pixels to logits, with Bayes layers.
+        network: `keras.Model` from pixels to logits, with Bayes or mask layers, or any function
+            `(pixels, training) -> logits` whose calls differ.
         samples: Integer, at least 1; draws per call.
 
     Call arguments:
         pixels: Tensor [batch, ...] in [0, 1].
-        training: Boolean, as for `network`; the weights are drawn in either mode.
+        training: Boolean, as for `network`; weights and masks are drawn in either mode.
 
     Raises:
-        ValueError: if `samples` is not an integer of at least 1, or the network has no Bayes
-            layer.
+        ValueError: if `samples` is not an integer of at least 1.
 
     Reference:
         - Athalye et al. 2018, "Synthesizing Robust Adversarial Examples",
@@ -40,20 +42,25 @@ class SampledNetwork:
                 "Invalid value received for argument `samples`. Expected an integer of at least "
                 f"1. Received: samples={samples}"
             )
-        if not bayes_layers(network):
-            raise ValueError(
-                f"Network `{network.name}` has no layer with random weights, so there is nothing "
-                "to draw."
-            )
         self.network = network
         self.samples = int(samples)
+        self._masks = mask_layers(network) if isinstance(network, keras.Model) else []
 
     def __call__(self, pixels, training=False):
-        with sampled_weights():
-            draws = [self.network(pixels, training=training) for _ in range(self.samples)]
+        draws = [self._draw(pixels, training) for _ in range(self.samples)]
         dtype = tf.float64 if draws[0].dtype == tf.float64 else tf.float32
         log_probabilities = tf.nn.log_softmax(tf.cast(tf.stack(draws), dtype))
         return tf.reduce_logsumexp(log_probabilities, axis=0) - math.log(self.samples)
+
+    def _draw(self, pixels, training):
+        masks = {
+            mask: mask.training_mask(
+                tf.shape(pixels)[0], tf.cast(mask.seed_generator.next(), tf.int32)
+            )
+            for mask in self._masks
+        }
+        with sampled_weights(), given_masks(masks):
+            return self.network(pixels, training=training)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +87,7 @@ def evaluate_sampled(network, batches, attack, samples, seed=0, progress=None):
     network is left as it was, its random state included.
 
     Args:
-        network: Functional `keras.Model` from pixels to logits, with Bayes layers.
+        network: Functional `keras.Model` from pixels to logits, with Bayes or mask layers.
         batches: `tf.data.Dataset` of (pixels [batch, ...], labels [batch]).
         attack: An `anp_tf.attacks` object.
         samples: Integer, at least 1; draws per prediction and per step of the attack.
@@ -91,8 +98,7 @@ def evaluate_sampled(network, batches, attack, samples, seed=0, progress=None):
         `SampledAccuracy`.
 
     Raises:
-        ValueError: if there are no examples, `samples` is not an integer of at least 1, or the
-            network has no Bayes layer.
+        ValueError: if there are no examples, or `samples` is not an integer of at least 1.
     """
     sampled = SampledNetwork(network, samples)
 
@@ -105,7 +111,7 @@ def evaluate_sampled(network, batches, attack, samples, seed=0, progress=None):
         ]
 
     examples = clean = adversarial = 0
-    with _seeded(bayes_layers(network), seed):
+    with _seeded([*bayes_layers(network), *mask_layers(network)], seed):
         for index, (x, y) in enumerate(batches):
             batch_clean, batch_adversarial = measure(x, y, tf.constant(index))
             examples += len(x)

@@ -96,6 +96,7 @@ def table_runs(folder, settings, methods, seeds, standard_epochs=None):
 OF_ATTACKS = (
     "adversarial_weight",
     "attack",
+    "attack_queries",
     "attack_steps",
     "attack_steps_first",
     "attack_step_size",

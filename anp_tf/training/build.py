@@ -5,7 +5,7 @@ import types
 
 import keras
 
-from anp_tf.attacks import FGSM, PGD
+from anp_tf.attacks import FGSM, PGD, SquarePGD
 from anp_tf.layers import (
     MASKS,
     BayesBatchNormalization,
@@ -106,11 +106,14 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
 def _attack(settings, method):
     if settings.attack == "fgsm":
         return FGSM(epsilon=settings.epsilon)
-    return method.attack_class(
-        epsilon=settings.epsilon,
-        step_size=settings.attack_step_size,
-        steps=settings.attack_steps,
-    )
+    options = {
+        "epsilon": settings.epsilon,
+        "step_size": settings.attack_step_size,
+        "steps": settings.attack_steps,
+    }
+    if settings.attack == "square_pgd":
+        return SquarePGD(**options, queries=settings.attack_queries)
+    return method.attack_class(**options)
 
 
 def _method_options(settings, method, total_steps):

@@ -47,10 +47,10 @@ def paper_apgd(network, x, y, start, epsilon, steps, loss, norm):
         return float(value[0]), wrong, tape.gradient(value, pixels)[0].numpy().astype(float)
 
     def project(point):
-        moved = point - x
-        if norm == "L2":
-            moved = moved * min(1, epsilon / max(np.linalg.norm(moved), 1e-30))
-        return np.clip(x + np.clip(moved, -epsilon, epsilon), 0, 1)
+        if norm == "L2":  # clipped first, unlike the authors
+            moved = np.clip(point, 0, 1) - x
+            return x + moved * min(1, epsilon / max(np.linalg.norm(moved), 1e-30))
+        return np.clip(x + np.clip(point - x, -epsilon, epsilon), 0, 1)
 
     def direction(gradient):
         return (
@@ -109,7 +109,8 @@ def test_follows_the_papers_algorithm(network, problem, norm, loss):
     attack = APGD(epsilon=epsilon, steps=steps, loss=loss, norm=geometry)
     result = np.asarray(attack(network, x, y, seed=seed))
     first = tf.random.fold_in(seed, 0)
-    starts = np.clip(geometry.random_start(tf.constant(x), epsilon, first), 0, 1)
+    starts = geometry.confine(geometry.random_start(tf.constant(x), epsilon, first), x, epsilon)
+    starts = np.array(starts)
     values = loss(network(result), tf.constant(y)).numpy()
     fooled = 0
     for i in range(len(x)):

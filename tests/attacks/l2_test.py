@@ -50,3 +50,22 @@ def test_pgd_finds_the_optimum_of_a_linear_loss():
     steepest = weights[:, 1] - weights[:, 0]
     expected = x + 0.2 * steepest / np.linalg.norm(steepest)
     np.testing.assert_allclose(moved, expected, atol=1e-3)
+
+
+def test_confined_points_use_all_of_the_radius():
+    """At a corner of the box the clipped coordinates leave their share to the others."""
+    x, epsilon = np.zeros((1, 4), np.float32), 0.5
+    candidate = np.array([[-3.0, -3.0, 3.0, 0.5]], np.float32)
+    confined = L2().confine(tf.constant(candidate), tf.constant(x), tf.constant(epsilon)).numpy()
+    expected = np.array([0, 0, 1, 0.5]) * epsilon / np.hypot(1, 0.5)
+    np.testing.assert_allclose(confined[0], expected, rtol=1e-6)
+
+
+def test_confined_points_are_in_the_ball_and_in_the_box():
+    random = np.random.default_rng(1)
+    x = random.choice([0.0, 0.3, 0.7, 1.0], (200, 30)).astype(np.float32)
+    candidate = (x + random.normal(0, 0.5, x.shape)).astype(np.float32)
+    confined = L2().confine(tf.constant(candidate), tf.constant(x), tf.constant(0.8)).numpy()
+    assert confined.min() >= 0
+    assert confined.max() <= 1
+    assert np.linalg.norm(confined - x.astype(float), axis=1).max() <= 0.8 * (1 + 1e-6)

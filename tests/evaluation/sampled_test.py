@@ -150,10 +150,30 @@ def test_invalid_samples(samples):
         evaluate_sampled(linear(), [], FGSM(epsilon=0.1), samples)
 
 
-def test_network_without_random_weights():
-    layers = [keras.Input((4,)), keras.layers.Dense(3), BetaBernoulliDropout()]
-    with pytest.raises(ValueError, match="`plain` has no layer with random weights"):
-        SampledNetwork(keras.Sequential(layers, name="plain"), 2)
+def test_a_deterministic_network_gives_itself():
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    x = np.random.default_rng(0).random((5, 4)).astype(np.float32)
+    expected = tf.nn.log_softmax(network(x))
+    np.testing.assert_allclose(SampledNetwork(network, 2)(x), expected, atol=1e-6)
+
+
+def test_masks_are_drawn_for_each_image():
+    """Against the mean over the masks that the layer itself draws in training."""
+    mask = BetaBernoulliDropout(seed=SEED)
+    dense = keras.layers.Dense(3)
+    network = keras.Sequential([keras.Input((4,)), mask, dense])
+    x = np.ones((6, 4), np.float32)
+    sampled = SampledNetwork(network, 2)(x)
+    mask.seed_generator.state.assign([SEED, 0])
+    draws = [tf.nn.softmax(dense(mask(x, training=True))) for _ in range(2)]
+    np.testing.assert_allclose(np.exp(sampled), np.mean(draws, 0), rtol=1e-4)
+    assert len(np.unique(np.round(sampled, 5), axis=0)) > 1  # the images are the same
+
+
+def test_any_function_is_averaged():
+    calls = iter([[[0.0, 3.0]], [[3.0, 0.0]]])
+    sampled = SampledNetwork(lambda x, training: tf.constant(next(calls)), 2)
+    np.testing.assert_allclose(sampled(np.zeros((1, 4))), np.log([[0.5, 0.5]]), atol=1e-6)
 
 
 def test_accuracy_without_spread_is_that_of_the_network():

@@ -1,0 +1,68 @@
+"""What the Square attack tries in the L-infinity ball."""
+
+import math
+
+import tensorflow as tf
+
+from anp_tf.attacks import draws
+
+
+class Squares:
+    """Squares of the image at random corners of the ball (Andriushchenko et al. 2020, algorithm 2).
+
+    Args:
+        x: Float tensor [batch, height, width, channels], pixels in [0, 1].
+        epsilon: Scalar of the same dtype.
+        shares: List of floats in (0, 1], the share of the pixels in a square at each query.
+
+    Attributes:
+        count: Integer, how many random numbers a query takes for each example.
+    """
+
+    def __init__(self, x, epsilon, shares):
+        self.x, self.epsilon = x, epsilon
+        self.sides = tf.constant(sides(shares, *x.shape[1:3]))
+        self.count = 2 + x.shape[3]
+
+    def start(self, seed):
+        """Images like `x` with vertical stripes, each at a random corner of the ball."""
+        shape = [tf.shape(self.x)[0], 1, *self.x.shape[2:]]
+        return self._moved(draws.signs(seed, shape))
+
+    def query(self, best, index, numbers):
+        """The images `best` with a square each, for random numbers [batch, count] in [0, 1)."""
+        side = self.sides[index]
+        height, width = self.x.shape[1:3]
+        rows, columns = offsets(numbers[:, 0], height, side), offsets(numbers[:, 1], width, side)
+        inside = within(rows, side)[:, :, None] & within(columns, side)[:, None, :]
+        signs = tf.where(numbers[:, None, None, 2:] < 0.5, -1.0, 1.0)
+        return tf.where(inside[..., None], self._moved(signs), best)
+
+    def _moved(self, signs):
+        return tf.clip_by_value(self.x + self.epsilon * tf.cast(signs, self.x.dtype), 0, 1)
+
+
+def sides(shares, height, width):
+    """The sides of squares that cover these shares of an image, from 1 to its shorter side."""
+    lengths = (round(math.sqrt(share * height * width)) for share in shares)
+    return [min(max(length, 1), height, width) for length in lengths]
+
+
+def offsets(numbers, size, side):
+    """Where rows (or columns) are in windows that are anywhere in an image with equal chance.
+
+    Args:
+        numbers: Float tensor [batch], in [0, 1).
+        size: Integer, how many rows the image has.
+        side: Integer scalar, how many the window has.
+
+    Returns:
+        Integer tensor [batch, size]: 0 for the window's first row, below 0 before it.
+    """
+    first = tf.cast(numbers * tf.cast(size - side + 1, numbers.dtype), tf.int32)
+    return tf.range(size)[None] - first[:, None]
+
+
+def within(offset, side):
+    """Which of the rows are in the window."""
+    return (offset >= 0) & (offset < side)

@@ -1,0 +1,63 @@
+"""PGD, and then a few random squares: an attack for training that needs gradients less."""
+
+import numpy as np
+import tensorflow as tf
+
+from anp_tf.attacks import draws
+from anp_tf.attacks.linf import Linf
+from anp_tf.attacks.pgd import PGD, check, checked_pixels
+from anp_tf.attacks.square_linf import Squares
+
+LARGEST, SMALLEST = 0.2, 0.005  # share of the pixels in a square, at the first and the last query
+
+
+class SquarePGD(PGD):
+    """PGD followed by the queries of a short Square attack from where it ended.
+
+    Networks that are trained on PGD alone can learn to give it gradients of little use: the Square
+    attack, without gradients, then finds what PGD misses. Here each query moves a square of the
+    adversarial image to a random corner of the L-infinity ball, and the change is kept where it
+    increases the loss; the squares get smaller. Called as `attack(network, x, y)`, like `PGD`.
+
+    Args:
+        epsilon, step_size, steps, loss: As for `PGD`.
+        queries: Integer, at least 1; how many squares are tried. A query takes one prediction.
+
+    Reference:
+        - Madry et al. 2018 for PGD; Andriushchenko et al. 2020, "Square Attack: a query-efficient
+          black-box adversarial attack via random search", https://arxiv.org/abs/1912.00049
+    """
+
+    def __init__(self, *, queries=10, **kwargs):
+        super().__init__(**kwargs)
+        check("queries", queries, queries == int(queries) and queries >= 1, "an integer >= 1")
+        check("norm", self.norm, isinstance(self.norm, Linf), "Linf()")
+        self.queries = int(queries)
+
+    def __call__(self, network, x, y, *, seed=None, scale=1.0, steps=None):
+        """As `PGD.__call__`; `x` are images [batch, height, width, channels]."""
+        x = checked_pixels(x)
+        of_pgd, of_queries = draws.split(draws.given_seed(seed), 2)
+        best = super().__call__(network, x, y, seed=of_pgd, scale=scale, steps=steps)
+        shares = np.geomspace(LARGEST, SMALLEST, self.queries)
+        epsilon = tf.cast(scale, x.dtype) * self.epsilon
+        squares = Squares(x, epsilon, shares)
+        numbers = draws.uniform(of_queries, [tf.shape(x)[0], self.queries, squares.count])
+
+        def losses(images):
+            return self.loss(network(images, training=False), y)
+
+        def query(index, best, highest):
+            candidate = squares.query(best, index, numbers[:, index])
+            loss = losses(candidate)
+            better = loss > highest
+            keep = tf.reshape(better, [-1, 1, 1, 1])
+            return index + 1, tf.where(keep, candidate, best), tf.where(better, loss, highest)
+
+        _, best, _ = tf.while_loop(
+            lambda index, *_: index < self.queries,
+            query,
+            (0, best, losses(best)),
+            maximum_iterations=self.queries,
+        )
+        return tf.stop_gradient(best)

@@ -1,0 +1,94 @@
+"""The files of an evaluation under attack: a folder with a file for each batch."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from anp_tf.files import atomic_file, naming
+
+ARRAYS = ("label", "fooled_by", "image", "seconds")
+
+
+class EvaluationError(ValueError):
+    """A folder holds another evaluation, or a damaged one."""
+
+
+def saved_images(folder):
+    """The adversarial images of an evaluation by `worst_case`.
+
+    Args:
+        folder: Its folder.
+
+    Returns:
+        Dict of arrays, an entry for each image that fooled the network: `index` among the test
+        images, `label`, `attack` (its name; `clean` where the image itself is misclassified), and
+        `image`, float32.
+
+    Raises:
+        EvaluationError: if there are none, or a file is damaged.
+    """
+    parts = []
+    for path in sorted(pathlib.Path(folder).glob("[0-9]*.npz")):
+        batch, (start, _) = read_batch(path), path.stem.split("-")
+        fooled = batch["fooled_by"] != ""
+        parts.append(
+            {
+                "index": int(start) + np.flatnonzero(fooled),
+                "label": batch["label"][fooled],
+                "attack": batch["fooled_by"][fooled],
+                "image": batch["image"],
+            }
+        )
+    if not parts:
+        raise EvaluationError(f"{folder} holds no evaluation under attack")
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def open_folder(folder, identity):
+    """Makes the folder of an evaluation, or checks that it is the one of this identity.
+
+    Raises:
+        EvaluationError: if it is of another, or damaged.
+    """
+    path = folder / "evaluation.json"
+    identity = json.loads(json.dumps(identity))
+    if path.exists():
+        try:
+            found = json.loads(path.read_text())
+        except ValueError as error:
+            raise EvaluationError(f"{path} is damaged; remove its folder: {error}") from error
+        names = [name for name in {**found, **identity} if found.get(name) != identity.get(name)]
+        if names:
+            raise EvaluationError(
+                f"{folder} holds the evaluation of another {', '.join(names)}; remove it first"
+            )
+        return
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(identity, indent=2) + "\n")
+
+
+def batch_path(folder, first, count):
+    """The file of the batch of `count` images from the image `first` on."""
+    return folder / f"{first:06d}-{first + count - 1:06d}.npz"
+
+
+def write_batch(path, batch):
+    """Writes the record of a batch, a dict of arrays, whole or not at all."""
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **batch)
+
+
+def read_batch(path):
+    """The record of a batch.
+
+    Raises:
+        EvaluationError: if the file is damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return {name: arrays[name] for name in ARRAYS}
+    except Exception as error:  # NumPy and zipfile raise errors of many types.
+        raise EvaluationError(f"{path} is damaged; remove it: {error}") from error

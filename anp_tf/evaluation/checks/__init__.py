@@ -1,0 +1,139 @@
+"""Checks of an evaluation under attack: signs that a robustness is only apparent.
+
+They follow the checklists of Carlini et al. 2019, "On Evaluating Adversarial Robustness"
+(https://arxiv.org/abs/1902.06705), and of Athalye et al. 2018, "Obfuscated Gradients Give a False
+Sense of Security" (https://arxiv.org/abs/1802.00420).
+"""
+
+from anp_tf.attacks import APGD, FGSM, PGD, Noise, Square
+from anp_tf.evaluation.attack_names import NORMS
+from anp_tf.evaluation.checks.check import FAIL, PASS, Check
+from anp_tf.evaluation.checks.of_attacks import (
+    DRAWS,
+    STEPS,
+    check_ball,
+    check_convergence,
+    check_epsilons,
+    check_masks,
+    check_square,
+    check_transfer,
+    check_undefended,
+    not_weaker,
+    weakest,
+)
+from anp_tf.evaluation.checks.of_network import (
+    check_deterministic,
+    check_gradients,
+    check_logits,
+    check_pixels,
+)
+from anp_tf.evaluation.measurements import Measurements
+from anp_tf.evaluation.sampled import SampledNetwork
+from anp_tf.losses import cross_entropy, margin
+
+__all__ = ["Check", "run_checks"]
+
+RESTARTS = 5
+PROBES = 100  # images on which the network itself is looked at
+
+
+def run_checks(
+    network,
+    batches,
+    total,
+    folder,
+    *,
+    epsilon,
+    norm="Linf",
+    step_size=None,
+    queries=1000,
+    undefended=None,
+    source=None,
+    masked=None,
+    identity=None,
+    seed=0,
+    counter=None,
+):
+    """Runs all checks that can be run.
+
+    Args:
+        network: Keras model, or function `(pixels, training) -> logits`. If its calls differ, all
+            attacks go through the mean of 10 draws (expectation over transformation).
+        batches: `tf.data.Dataset` of (pixels [batch, ...], labels [batch]).
+        total: Integer, the images in it.
+        folder: Where the measurements are kept; started again, those that are there stay.
+        epsilon: Float, above 0, radius of the ball.
+        norm: `"Linf"` or `"L2"`.
+        step_size: Float, of PGD-40; None: 2.5 epsilon / 40.
+        queries: Integer, of the Square attack.
+        undefended: A network of the same shape without a defence, which must fall.
+        source: A network on which the transferred attack is made; None: `undefended`.
+        masked: The Keras model with masks, if the network is its slimmed form.
+        identity: As for `worst_case`.
+        seed: Integer.
+        counter: Optional function `(title, total) -> context manager of a progress function`.
+
+    Returns:
+        List of `Check`.
+
+    Raises:
+        EvaluationError: if the folder holds measurements of another network.
+    """
+    x, y = next(iter(batches.unbatch().batch(PROBES)))
+    pixels = check_pixels(network, batches)
+    logits = check_logits(network, x)
+    if pixels.status == FAIL and pixels.values["outside"]:
+        return [pixels, logits]
+    steady = check_deterministic(network, x)
+    gradients = check_gradients(network, x, y)
+    if steady.status != PASS:
+        network = SampledNetwork(network, DRAWS)
+    measure = Measurements(
+        network,
+        batches,
+        total,
+        folder,
+        identity=identity,
+        seed=seed,
+        norm=norm,
+        counter=counter,
+    )
+    ball = NORMS[norm]()
+    size = step_size or 2.5 * epsilon / STEPS
+
+    def pgd(steps=STEPS, **options):
+        return PGD(epsilon=epsilon, step_size=size, steps=steps, norm=ball, **options)
+
+    def apgd(loss):
+        return APGD(epsilon=epsilon, loss=loss, norm=ball)
+
+    base = measure.of("pgd-40", pgd(), epsilon)
+    fgsm = measure.of("fgsm", FGSM(epsilon=epsilon, norm=ball), epsilon)
+    noise = measure.of("noise", Noise(epsilon=epsilon, norm=ball), epsilon)
+    checks = [
+        pixels,
+        logits,
+        steady,
+        gradients,
+        check_undefended(measure, pgd(), epsilon, undefended),
+        not_weaker("fgsm", "PGD is not weaker than FGSM", base, fgsm),
+        not_weaker("noise", "No attack is weaker than random noise", weakest(base, fgsm), noise),
+        check_transfer(measure, base, pgd(), epsilon, source or undefended),
+        check_epsilons(measure, base, epsilon, ball, x.shape[1:]),
+        check_convergence(
+            base,
+            measure.of("pgd-80", pgd(2 * STEPS), epsilon),
+            measure.of(f"pgd-40x{RESTARTS}", pgd(restarts=RESTARTS), epsilon),
+        ),
+        check_square(
+            [
+                base,
+                measure.of("apgd-ce", apgd(cross_entropy), epsilon),
+                measure.of("apgd-margin", apgd(margin), epsilon),
+            ],
+            measure.of("square", Square(epsilon=epsilon, queries=queries, norm=ball), epsilon),
+            total,
+        ),
+        check_masks(measure, pgd(), epsilon, base, masked),
+    ]
+    return [*checks, check_ball(measure)]

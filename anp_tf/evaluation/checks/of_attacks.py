@@ -1,0 +1,156 @@
+"""Checks of what attacks find, one against the other."""
+
+import itertools
+
+import numpy as np
+
+from anp_tf.attacks import PGD, Transfer
+from anp_tf.evaluation.checks.check import FAIL, NOT_RUN, PASS, WARN, Check, cannot_run, graded
+from anp_tf.evaluation.sampled import SampledNetwork
+
+STEPS = 40
+SHARES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)  # of epsilon
+DRAWS = 10  # of a stochastic network
+NO_WEAKER = (0.0, 1.0)  # points by which an attack may be weaker: to pass, to be warned of
+CONVERGED = (0.5, 2.0)  # points that more steps or restarts may take
+HIDDEN = (0.5, 2.0)  # points that the attack without gradients may find beyond those with
+MASKS = (1.0, 5.0)  # points that drawn masks may be more robust
+
+
+def check_undefended(measure, attack, epsilon, undefended):
+    """The attack brings a network without defence to about 0."""
+    title = "An undefended network of the same shape falls to about 0"
+    if undefended is None:
+        return Check("undefended", title, NOT_RUN, "no undefended network was given")
+    measured = measure.of("undefended", attack, epsilon, undefended)
+    return cannot_run("undefended", title, measured) or Check(
+        "undefended",
+        title,
+        PASS if measured.accuracy <= 2 else WARN if measured.accuracy <= 10 else FAIL,
+        f"accuracy of the undefended network under PGD-40: {measured.accuracy:.1f} %",
+        {"accuracy": measured.accuracy},
+    )
+
+
+def check_transfer(measure, base, attack, epsilon, source):
+    """Images made on another network are no stronger than those made on the network itself."""
+    title = "The white-box attack is not weaker than a transferred one"
+    if source is None:
+        return Check("transfer", title, NOT_RUN, "no other network was given")
+    return not_weaker(
+        "transfer", title, base, measure.of("transfer", Transfer(attack, source), epsilon)
+    )
+
+
+def check_epsilons(measure, base, epsilon, ball, shape):
+    """Accuracy falls with the radius, down to chance where the ball is all of the images."""
+    title = "Accuracy falls as the ball grows, and reaches chance"
+    whole = 1.0 if measure.norm == "Linf" else float(np.sqrt(np.prod(shape)))
+    radii = sorted({round(min(share * epsilon, whole), 6) for share in SHARES} | {whole})
+    accuracies = {}
+    for radius in radii:
+        measured = base
+        if not np.isclose(radius, epsilon):
+            attack = PGD(epsilon=radius, step_size=2.5 * radius / STEPS, steps=STEPS, norm=ball)
+            measured = measure.of("pgd-40", attack, radius)
+        if failed := cannot_run("epsilon", title, measured):
+            return failed
+        accuracies[radius] = measured.accuracy
+    values = list(accuracies.values())
+    classes = measure.network(next(iter(measure.batches))[0][:1], training=False).shape[-1]
+    rise = max(b - a for a, b in itertools.pairwise(values))
+    chance = 100 / classes
+    reached = values[-1] <= chance + 1
+    return Check(
+        "epsilon",
+        title,
+        FAIL if not reached or rise > 1 else WARN if rise > 0 else PASS,
+        "; ".join(f"ε {radius:g}: {value:.1f} %" for radius, value in accuracies.items()),
+        {"accuracies": {f"{radius:g}": value for radius, value in accuracies.items()}},
+    )
+
+
+def check_convergence(base, more_steps, more_starts):
+    """Neither twice the steps nor several random starts take much more."""
+    title = "More steps and restarts change less than half a point"
+    if failed := cannot_run("convergence", title, base, more_steps, more_starts):
+        return failed
+    change = base.accuracy - min(more_steps.accuracy, more_starts.accuracy)
+    return Check(
+        "convergence",
+        title,
+        graded(change, CONVERGED),
+        f"{_shown(base)}, {_shown(more_steps)}, {_shown(more_starts)}",
+        {m.name: m.accuracy for m in (base, more_steps, more_starts)},
+    )
+
+
+def check_square(with_gradients, square, total):
+    """The attack without gradients finds next to nothing that those with gradients miss."""
+    title = "An attack without gradients finds nothing that those with gradients miss"
+    if failed := cannot_run("square", title, square):
+        return failed
+    found = set().union(*(measured.fooled.tolist() for measured in with_gradients))
+    beyond = 100 * len(set(square.fooled.tolist()) - found) / total
+    figures = [_shown(m) for m in with_gradients if not m.error]
+    return Check(
+        "square",
+        title,
+        graded(beyond, HIDDEN),
+        f"{', '.join([*figures, _shown(square)])}; {beyond:.1f} % fall to Square alone",
+        {"beyond_percent": beyond, "square": square.accuracy},
+    )
+
+
+def check_masks(measure, attack, epsilon, base, masked):
+    """What the deterministic masks hide: accuracy under attack when the masks are drawn."""
+    title = "Deterministic masks are no less robust than sampled ones"
+    if masked is None:
+        return Check("masks", title, NOT_RUN, "the network has no masks")
+    sampled = measure.of("sampled-masks", attack, epsilon, SampledNetwork(masked, DRAWS))
+    return cannot_run("masks", title, sampled, base) or Check(
+        "masks",
+        title,
+        graded(sampled.accuracy - base.accuracy, MASKS),
+        f"deterministic {base.accuracy:.1f} %, mean of {DRAWS} draws {sampled.accuracy:.1f} %",
+        {"deterministic": base.accuracy, "sampled": sampled.accuracy},
+    )
+
+
+def check_ball(measure):
+    """All images that were counted, read back from disk, keep to the threat model."""
+    title = "Every adversarial image is in the ball and in [0, 1], and still fools the network"
+    counts = {
+        name: sum(measured.recheck[name] for measured in measure.done)
+        for name in ("images", "outside_ball", "outside_pixels", "classified_correctly")
+    }
+    left = counts["outside_ball"] + counts["outside_pixels"]
+    return Check(
+        "ball",
+        title,
+        FAIL if left else WARN if counts["classified_correctly"] else PASS,
+        f"of {counts['images']:,} images {counts['outside_ball']} are outside the ball, "
+        f"{counts['outside_pixels']} outside [0, 1], {counts['classified_correctly']} no longer "
+        "misclassified",
+        counts,
+    )
+
+
+def not_weaker(name, title, strong, weak):
+    """A check that the first attack leaves no more than the second."""
+    return cannot_run(name, title, strong, weak) or Check(
+        name,
+        title,
+        graded(strong.accuracy - weak.accuracy, NO_WEAKER),
+        f"{_shown(strong)}, {_shown(weak)}",
+        {strong.name: strong.accuracy, weak.name: weak.accuracy},
+    )
+
+
+def weakest(*measured):
+    """The attack that leaves most, or one that could not run."""
+    return max(measured, key=lambda m: np.inf if m.error else m.accuracy)
+
+
+def _shown(measured):
+    return f"{measured.name} {measured.accuracy:.1f} %"

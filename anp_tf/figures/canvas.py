@@ -1,0 +1,68 @@
+"""What the figures look like, and how they are saved."""
+
+import math
+import textwrap
+
+from matplotlib.figure import Figure
+
+from anp_tf.files import atomic_file
+
+WIDTH = 5.2  # inches; small, so that text is legible where a page is narrow
+MARKERS = "osD^vP*X<>"
+# Colours that are told apart with any kind of colour vision (Okabe & Ito).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
+
+
+def new_figure(height, width=WIDTH):
+    """An empty white figure of a height and a width in inches."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def panels(count, height):
+    """A figure of `count` panels with the same axes, two in a row, each `height` inches high.
+
+    Returns:
+        The figure and a list of its axes.
+    """
+    columns = min(2, count)
+    rows = math.ceil(count / columns)
+    figure = new_figure(rows * height + 0.4)
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
+    for axis in axes[max(0, count - columns) : count]:
+        axis.tick_params(labelbottom=True)
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]
+
+
+def style(index):
+    """Colour and marker of the line of a network."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 4.5,
+        "linewidth": 1.5,
+    }
+
+
+def plain(text):
+    """A text in which a dollar sign does not start a formula."""
+    return str(text).replace("$", r"\$")
+
+
+def wrapped(text, width=18):
+    """A text like `plain`, in lines of about `width` characters."""
+    return plain("\n".join(textwrap.wrap(str(text), width)))
+
+
+def legend(figure, axes):
+    """A legend of the lines, below the axes."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = max(1, min(4, 60 // (4 + max(map(len, labels)))))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
+
+
+def save(figure, path):
+    """Writes a figure, whole or not at all, as PNG or SVG by the ending of the path."""
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=170)

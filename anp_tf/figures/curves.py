@@ -1,0 +1,148 @@
+"""Accuracy against the strength of the attack: its radius, its steps, its restarts."""
+
+import dataclasses
+
+import numpy as np
+
+from anp_tf.attacks import PGD
+from anp_tf.figures import canvas
+from anp_tf.figures.subject import attack_images, logits, rounded
+
+FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the attack's epsilon
+STEPS = (1, 2, 5, 10, 20, 100)  # beside those of the attack
+RESTARTS = 5
+
+
+def epsilons(attack):
+    """The radii of `accuracy_by_epsilon`, increasing, in pixel units."""
+    return sorted({min(1.0, factor * attack.epsilon) for factor in FACTORS})
+
+
+def step_counts(attack):
+    """The numbers of steps of `accuracy_by_steps`, increasing."""
+    return sorted({*STEPS, attack.steps})
+
+
+def accuracy_by_epsilon(subject, progress=None):
+    """Accuracy under the attack with several radii; the step grows with the radius.
+
+    Args:
+        subject: `Subject`.
+        progress: Optional function, called with the number of attacked images so far.
+
+    Returns:
+        Dict of lists: `epsilon` in pixel units, from 0, and `accuracy` in percent.
+    """
+    radii = epsilons(subject.attack)
+    attacks = [
+        _changed(
+            subject.attack,
+            epsilon=radius,
+            step_size=subject.attack.step_size * radius / subject.attack.epsilon,
+        )
+        for radius in radii
+    ]
+    clean = 100 * np.mean(_correct(subject, subject.pixels))
+    accuracies = [clean, *_accuracies(subject, attacks, progress)]
+    return {"epsilon": rounded([0.0, *radii]), "accuracy": rounded(accuracies)}
+
+
+def accuracy_by_steps(subject, progress=None):
+    """Accuracy under the attack with several numbers of steps of the same size.
+
+    Args:
+        subject, progress: As in `accuracy_by_epsilon`.
+
+    Returns:
+        Dict of lists: `steps`, and `accuracy` in percent.
+    """
+    counts = step_counts(subject.attack)
+    attacks = [_changed(subject.attack, steps=steps) for steps in counts]
+    return {"steps": counts, "accuracy": rounded(_accuracies(subject, attacks, progress))}
+
+
+def accuracy_by_restarts(subject, progress=None):
+    """Share of the images that none of several runs of the attack fools.
+
+    The runs differ in their random start. An image that is misclassified after one run is left out
+    of the next.
+
+    Args:
+        subject, progress: As in `accuracy_by_epsilon`.
+
+    Returns:
+        Dict of lists: `restarts`, from 1, and `accuracy` in percent.
+    """
+    robust = _correct(subject, subject.adversarial)  # the first run
+    accuracies = [100 * np.mean(robust)]
+    for restart in range(1, RESTARTS):
+        left = np.flatnonzero(robust)
+        if len(left):
+            examples = dataclasses.replace(
+                subject.examples,
+                images=subject.examples.images[left],
+                labels=subject.examples.labels[left],
+            )
+            seed = subject.seed + restart
+            images = attack_images(subject.attacked, examples, subject.attack, seed)
+            robust[left] = _correct(subject, images, left)
+        accuracies.append(100 * np.mean(robust))
+        if progress:
+            progress(restart * len(robust))
+    return {"restarts": list(range(1, RESTARTS + 1)), "accuracy": rounded(accuracies)}
+
+
+def draw_accuracy_by_epsilon(networks, path):
+    """Draws a line a network, from what `accuracy_by_epsilon` returned of each, to `path`."""
+    _draw(networks, path, "epsilon", "ε, in pixel units")
+
+
+def draw_accuracy_by_steps(networks, path):
+    """Draws a line a network, from what `accuracy_by_steps` returned of each, to `path`."""
+    _draw(networks, path, "steps", "steps of PGD", log=True)
+
+
+def draw_accuracy_by_restarts(networks, path):
+    """Draws a line a network, from what `accuracy_by_restarts` returned of each, to `path`."""
+    _draw(networks, path, "restarts", "runs of PGD from random starts")
+
+
+def _draw(networks, path, key, label, log=False):
+    figure = canvas.new_figure(3.6)
+    axes = figure.add_subplot(xlabel=label, ylabel="accuracy, %")
+    for index, (name, data) in enumerate(networks.items()):
+        axes.plot(data[key], data["accuracy"], label=canvas.plain(name), **canvas.style(index))
+    if key != "epsilon":
+        ticks = sorted({value for data in networks.values() for value in data[key]})
+        if log:
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_ylim(-3, 103)
+    axes.grid(alpha=0.3)
+    canvas.legend(figure, axes)
+    canvas.save(figure, path)
+
+
+def _accuracies(subject, attacks, progress):
+    """The accuracy in percent under each of the attacks."""
+    accuracies = []
+    for attack in attacks:
+        images = attack_images(subject.attacked, subject.examples, attack, subject.seed)
+        accuracies.append(100 * np.mean(_correct(subject, images)))
+        if progress:
+            progress(len(accuracies) * len(images))
+    return accuracies
+
+
+def _correct(subject, pixels, which=slice(None)):
+    """Which of the images are classified correctly, boolean [n]."""
+    return logits(subject.network, pixels).argmax(-1) == subject.examples.labels[which]
+
+
+def _changed(attack, **changes):
+    values = {
+        name: getattr(attack, name)
+        for name in ("epsilon", "step_size", "steps", "random_start", "loss", "norm")
+    }
+    return PGD(**{**values, **changes})

@@ -1,0 +1,89 @@
+"""Adversarial images beside the clean ones, with what the network makes of them."""
+
+import numpy as np
+
+from anp_tf.figures import canvas
+from anp_tf.figures.pixels import show_row
+from anp_tf.figures.subject import logits, representatives, rounded
+
+NAME_LENGTH = 10  # of a class, in characters
+ANNOTATED = (
+    "labels",
+    "clean_prediction",
+    "clean_probability",
+    "adversarial_prediction",
+    "adversarial_probability",
+)
+
+
+def adversarial_examples(subject):
+    """A few test images before and after the attack, and the predictions.
+
+    Args:
+        subject: `Subject`.
+
+    Returns:
+        Dict of lists, an entry an image: `indices` in the test images; `labels`, names of the true
+        classes; `clean` and `adversarial`, [height, width, channels] in [0, 1];
+        `clean_prediction` and `adversarial_prediction`, names of classes; `clean_probability` and
+        `adversarial_probability`, their probabilities in [0, 1].
+    """
+    examples = subject.examples
+    names = examples.class_names or [str(label) for label in range(examples.num_classes)]
+    indices = representatives(examples)
+    result = {
+        "indices": indices.tolist(),
+        "labels": [names[label] for label in examples.labels[indices]],
+    }
+    for kind, pixels in (("clean", subject.pixels), ("adversarial", subject.adversarial)):
+        probabilities = _softmax(logits(subject.network, pixels[indices]))
+        predictions = probabilities.argmax(-1)
+        result[kind] = rounded(pixels[indices])
+        result[f"{kind}_prediction"] = [names[label] for label in predictions]
+        result[f"{kind}_probability"] = rounded(probabilities.max(-1))
+    return result
+
+
+def draw_adversarial_examples(networks, path):
+    """Draws the clean images, then for each network a row of its adversarial images.
+
+    Below an image are the network's predictions, `clean → adversarial`, with the probability of the
+    latter; it is framed and marked by a cross where the adversarial image is misclassified.
+
+    Args:
+        networks: Dict from a label to what `adversarial_examples` returns, of the same images.
+        path: PNG or SVG file to write.
+    """
+    first = next(iter(networks.values()))
+    columns, rows = len(first["clean"]), 1 + len(networks)
+    figure = canvas.new_figure(0.2 + rows * 1.0)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    show_row(axes[0], first["clean"], "clean")
+    for axis, label in zip(axes[0], first["labels"], strict=True):
+        axis.set_xlabel(canvas.plain(_short(label)), fontsize=7)
+    for row, (label, data) in zip(axes[1:], networks.items(), strict=True):
+        show_row(row, data["adversarial"], f"{canvas.wrapped(label)}\nadversarial")
+        for index, axis in enumerate(row):
+            _annotate(axis, *(data[name][index] for name in ANNOTATED))
+    canvas.save(figure, path)
+
+
+def _annotate(axis, label, clean, clean_probability, adversarial, probability):
+    fooled = adversarial != label
+    colour = "#b00020" if fooled else "#00603a"
+    text = (
+        f"{_short(clean)}: {100 * clean_probability:.0f} %\n"
+        f"→ {_short(adversarial)}: {100 * probability:.0f} %{' ✗' if fooled else ''}"
+    )
+    axis.set_xlabel(canvas.plain(text), fontsize=6.5, color=colour, labelpad=2)
+    for spine in axis.spines.values():
+        spine.set(color=colour, linewidth=2 if fooled else 0.8)
+
+
+def _short(name):
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
+
+
+def _softmax(values):
+    values = np.exp(np.float64(values) - np.max(values, -1, keepdims=True))
+    return values / values.sum(-1, keepdims=True)

@@ -1,0 +1,103 @@
+"""A network with its attacked test images, which its figures are computed from."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from anp_tf import data
+from anp_tf.attacks import PGD
+from anp_tf.evaluation import adversarial_batches
+from anp_tf.layers import mask_layers
+from anp_tf.pruning import slim
+
+BATCH_SIZE = 250  # as in the evaluation, so that the adversarial images are the same
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A network under a white-box attack.
+
+    Attributes:
+        network: Functional `keras.Model` from pixels to logits, masks included.
+        attacked: The network that attacks run on: the slimmed one, which computes the same.
+        examples: `anp_tf.data.Examples`, the test images.
+        attack: `PGD`.
+        seed: Integer, of the attack's random starts and of random directions.
+        adversarial: float32 array like the images, pixels in [0, 1], after the attack.
+    """
+
+    network: keras.Model
+    attacked: keras.Model
+    examples: data.Examples
+    attack: PGD
+    seed: int
+    adversarial: np.ndarray
+
+    @property
+    def pixels(self):
+        """The clean images, float32 [n, height, width, channels] in [0, 1]."""
+        return self.examples.images / np.float32(255)
+
+
+def attacked_subject(network, examples, attack, seed=0, progress=None):
+    """Attacks all examples.
+
+    Args:
+        network: Functional `keras.Model` from pixels to logits, with masks or without.
+        examples: `anp_tf.data.Examples`, at least one.
+        attack: `PGD`.
+        seed: Integer; with the seed of an evaluation the images are those of the evaluation.
+        progress: Optional function, called with the number of examples done so far.
+
+    Returns:
+        `Subject`.
+
+    Raises:
+        ValueError: if the network takes other images or knows other classes than the examples.
+    """
+    found = network.input_shape[1:], network.output_shape[1:]
+    expected = examples.image_shape, (examples.num_classes,)
+    if found != expected:
+        raise ValueError(
+            "the network must take the images and know the classes of the data set: it has inputs "
+            f"and outputs {found}, the data set {expected}"
+        )
+    attacked = slim(network) if mask_layers(network) else network
+    images = attack_images(attacked, examples, attack, seed, progress)
+    return Subject(network, attacked, examples, attack, seed, images)
+
+
+def attack_images(network, examples, attack, seed, progress=None):
+    """The adversarial images of all examples, a float32 array like them.
+
+    Args:
+        network, examples, attack, seed, progress: As in `attacked_subject`.
+    """
+    images = []
+    for batch in adversarial_batches(network, data.batches(examples, BATCH_SIZE), attack, seed):
+        images.append(batch.numpy())
+        if progress:
+            progress(sum(map(len, images)))
+    return np.concatenate(images)
+
+
+def logits(network, pixels):
+    """The logits of images, float array [n, classes], in inference mode and in batches."""
+    starts = range(0, len(pixels), BATCH_SIZE)
+    return np.concatenate(
+        [np.asarray(network(pixels[i : i + BATCH_SIZE], training=False)) for i in starts]
+    )
+
+
+def representatives(examples, count=5):
+    """Indices of images to show: the first of each class among the first batch, at most `count`."""
+    _, first = np.unique(examples.labels[:BATCH_SIZE], return_index=True)
+    return np.sort(first)[:count]
+
+
+def rounded(values, digits=5):
+    """An array as nested lists of floats of some significant digits, to be saved as JSON."""
+    values = np.asarray(values)
+    flat = [float(f"{value:.{digits}g}") for value in values.ravel().tolist()]
+    return np.reshape(flat, values.shape).tolist()

@@ -1,0 +1,76 @@
+"""The loss around test images, along the attack's direction and a random one."""
+
+import numpy as np
+from matplotlib.colors import LogNorm
+
+from anp_tf.figures import canvas
+from anp_tf.figures.subject import logits, rounded
+
+REACH = 2.0  # of both axes, in units of epsilon
+POINTS = 25  # of each axis
+IMAGES = 20
+FLOOR = 1e-3  # of the colours, in nats
+
+
+def loss_surface(subject):
+    """The cross-entropy on a grid of images between and beyond clean and adversarial ones.
+
+    The image at (a, b) is x + a (x' - x) + b epsilon s, clipped to [0, 1], with signs s drawn at
+    random for each image: (0, 0) is the clean image, (1, 0) the adversarial one.
+
+    Args:
+        subject: `Subject`; the first 20 images are taken.
+
+    Returns:
+        Dict: `axis`, the values of a and b, in units of epsilon; `loss`, [a, b], the mean
+        cross-entropy in nats; `images`, their number.
+    """
+    pixels = subject.pixels[:IMAGES]
+    attack = subject.adversarial[:IMAGES] - pixels
+    signs = np.random.default_rng(subject.seed).choice((-1, 1), pixels.shape)
+    random = np.float32(subject.attack.epsilon) * signs.astype(np.float32)
+    axis = np.linspace(-REACH, REACH, POINTS, dtype=np.float32)
+    labels = np.tile(subject.examples.labels[:IMAGES], POINTS)
+    loss = []
+    for a in axis:
+        grid = np.concatenate([pixels + a * attack + b * random for b in axis])
+        values = logits(subject.attacked, np.clip(grid, 0, 1))
+        loss.append(_cross_entropy(values, labels).reshape(POINTS, -1).mean(-1))
+    return {"axis": rounded(axis), "loss": rounded(loss), "images": len(pixels)}
+
+
+def draw_loss_surface(networks, path):
+    """Draws the surfaces from above, one a network, all with the same colours and contours.
+
+    Args:
+        networks: Dict from a label to what `loss_surface` returns.
+        path: PNG or SVG file to write.
+    """
+    top = max(np.max(data["loss"]) for data in networks.values())
+    norm = LogNorm(FLOOR, max(top, 10 * FLOOR))
+    figure, axes = canvas.panels(len(networks), 2.1)
+    for axis, (label, data) in zip(axes, networks.items(), strict=True):
+        loss = np.maximum(np.array(data["loss"]).T, FLOOR)  # rows are the vertical axis
+        drawn = axis.pcolormesh(data["axis"], data["axis"], loss, norm=norm, cmap="viridis")
+        levels = [level for level in (0.01, 0.1, 1, 10) if loss.min() < level < loss.max()]
+        if levels:
+            lines = axis.contour(data["axis"], data["axis"], loss, levels, colors="white")
+            lines.set_linewidth(0.8)
+            axis.clabel(lines, fontsize=6, fmt="%g")
+        axis.plot([0, 1], [0, 0], color="red", marker="o", markersize=3, linewidth=1)
+        axis.set_title(canvas.wrapped(label, 36), fontsize=8)
+        axis.set_aspect("equal")
+        axis.tick_params(labelsize=7)
+    figure.supxlabel("along the attack, ε", fontsize=9)
+    figure.supylabel("in a random direction, ε", fontsize=9)
+    bar = figure.colorbar(drawn, ax=axes, location="top", shrink=0.7, aspect=40)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("cross-entropy, nats", fontsize=8)
+    canvas.save(figure, path)
+
+
+def _cross_entropy(values, labels):
+    values = values.astype(np.float64)
+    top = values.max(-1)
+    total = top + np.log(np.exp(values - top[:, None]).sum(-1))
+    return total - values[np.arange(len(labels)), labels]

@@ -1,0 +1,58 @@
+"""`python -m anp_tf.report`: one self-contained page on trained networks, with figures."""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from anp_tf import cli
+from anp_tf.evaluation import test_examples
+from anp_tf.files import atomic_file
+from anp_tf.reporting import load_runs, make_figures, report_page, sparsity_figure
+from anp_tf.training.progress import counting
+
+
+def define_flags():
+    cli.define_workdir("folders of finished runs of one data set, comma separated")
+    cli.define("output", "report", "folder of report.html and figures/, or the path of the page")
+    cli.define("examples", 1000, "test images that the figures are of", int)
+    cli.define("sparsity", None, "the sparsity.json that reproduce --figure=sparsity wrote")
+    cli.define_settings(["data_dir"])
+
+
+def main():
+    given = flags.FLAGS
+    if given.examples < 1:
+        raise ValueError(f"--examples: expected a value at least 1, received {given.examples}")
+    paths = [path for path in cli.workdir().split(",") if path]
+    runs = load_runs(paths)
+    page = pathlib.Path(given.output)
+    if page.suffix != ".html":
+        page = page / "report.html"
+    folder = page.parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    sparsity = [sparsity_figure(given.sparsity, folder)] if given.sparsity else []
+    settings = dataclasses.replace(
+        runs[0].settings,
+        data_dir=given.data_dir or runs[0].settings.data_dir,
+        limit_test_examples=given.examples,
+    )
+    examples = test_examples(settings)
+    figures = make_figures(runs, examples, folder, counting) + sparsity
+    with atomic_file(page) as temporary:
+        temporary.write_text(report_page(runs, figures, len(examples), _command(paths)))
+    print(page)
+
+
+def _command(paths):
+    """The command that makes the same report."""
+    given = flags.FLAGS
+    command = ["python", "-m", "anp_tf.report", f"--workdir={','.join(paths)}"]
+    for name in ("output", "examples", "sparsity"):
+        if given[name].present:
+            command.append(f"--{name}={given[name].value}")
+    return command
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

@@ -1,0 +1,121 @@
+"""Attacks that are small: noise, transfer, the latent attack, PGD with squares."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from anp_tf.attacks import L2, PGD, LatentPGD, Linf, Noise, SquarePGD, Transfer
+from anp_tf.losses import cross_entropy
+
+SEED = tf.constant([1, 2])
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(3)
+    layers = [keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.Flatten()]
+    layers += [keras.layers.Dense(6), keras.layers.ReLU(), keras.layers.Dense(4)]
+    return keras.Sequential([keras.Input((6, 6, 2)), *layers])
+
+
+@pytest.fixture(scope="module")
+def problem(network):
+    x = np.random.default_rng(0).random((12, 6, 6, 2)).astype(np.float32)
+    return x, np.argmax(network(x), -1)
+
+
+@pytest.mark.parametrize("norm", [Linf(), L2()])
+def test_noise_is_at_a_corner(problem, norm):
+    x = np.full_like(problem[0], 0.5)
+    moved = Noise(epsilon=0.2, norm=norm)(None, x, None, seed=SEED).numpy() - x
+    size = 0.2 if isinstance(norm, Linf) else 0.2 / np.sqrt(72)
+    np.testing.assert_allclose(np.abs(moved), size, rtol=1e-4)
+    assert 0.4 < np.mean(moved > 0) < 0.6
+    at_the_border = Noise(epsilon=0.2, norm=norm)(None, 2 * x, None, seed=SEED).numpy()
+    assert at_the_border.max() == 1
+
+
+def test_transfer_is_the_attack_on_the_source(network, problem):
+    attack = PGD(epsilon=0.1, step_size=0.03, steps=3)
+    made = Transfer(attack, network)(None, *problem, seed=SEED)
+    np.testing.assert_array_equal(made, attack(network, *problem, seed=SEED))
+
+
+def latent_loss(network, x, adversarial, y, weight):
+    """By NumPy, from the outputs of the layers."""
+    conv, _, dense, relu, logits = network.layers
+    losses = []
+    for one, other, label in zip(x, adversarial, y, strict=True):
+        layers = []
+        for image in (one, other):
+            first = conv(image[None])
+            second = relu(dense(tf.reshape(first, [1, -1])))
+            layers.append([np.array(first), np.array(second), np.array(logits(second))[0]])
+        (a1, a2, _), (b1, b2, z) = layers
+        p = np.exp(z - z.max())
+        distortion = [np.abs(b - a).mean() / np.abs(a).mean() for a, b in ((a1, b1), (a2, b2))]
+        losses.append(-np.log(p[label] / p.sum()) + weight * np.mean(distortion))
+    return np.array(losses)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 100.0])
+def test_the_latent_attack_raises_its_loss(network, problem, weight):
+    x, y = problem
+    options = {"epsilon": 0.1, "step_size": 0.02, "steps": 10}
+    moved = LatentPGD(**options, weight=weight)(network, x, y, seed=SEED)
+    plain = PGD(**options)(network, x, y, seed=SEED)
+    ours, others = (latent_loss(network, x, a, y, weight).sum() for a in (moved, plain))
+    if weight == 0:
+        np.testing.assert_allclose(moved, plain, atol=1e-6)
+    else:
+        assert ours > others
+    assert np.abs(moved - x).max() <= 0.1 + 1e-6
+
+
+def test_the_latent_attack_in_a_graph_with_restarts(network, problem):
+    x, y = problem
+    attack = LatentPGD(epsilon=0.1, step_size=0.05, steps=3, restarts=2)
+    eager = attack(network, x, y, seed=SEED)
+    compiled = tf.function(lambda a, b: attack(network, a, b, seed=SEED))(x, y)
+    np.testing.assert_allclose(compiled, eager, atol=1e-5)
+
+
+def test_latent_weight():
+    with pytest.raises(ValueError, match=r"argument `weight`.*Received: weight=-1"):
+        LatentPGD(epsilon=0.1, step_size=0.1, steps=1, weight=-1)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.0])
+def test_squares_after_pgd_raise_the_loss_within_the_ball(network, problem, scale):
+    x, y = problem
+    options = {"epsilon": 0.1, "step_size": 0.05, "steps": 2}
+    attack = SquarePGD(**options, queries=40)
+    moved = attack(network, x, y, seed=SEED, scale=scale, steps=1)
+    assert np.abs(moved - x).max() <= 0.1 * scale + 1e-6
+    assert np.min(moved) >= 0
+    assert np.max(moved) <= 1
+    few = SquarePGD(**options, queries=1)(network, x, y, seed=SEED, scale=scale, steps=1)
+    losses = [cross_entropy(network(images), y).numpy() for images in (few, moved)]
+    assert (
+        np.all(losses[1] >= losses[0] - 1e-5) if scale == 0 else losses[1].mean() > losses[0].mean()
+    )
+
+
+def test_squares_find_what_pgd_cannot(network, problem):
+    """A network whose gradient is 0."""
+
+    def hidden(x, training=False):
+        return network(tf.stop_gradient(tf.round(x * 64) / 64) + 0 * x, training=training)
+
+    x, y = problem
+    moved = SquarePGD(epsilon=0.2, step_size=0.05, steps=2, queries=60)(hidden, x, y, seed=SEED)
+    plain = PGD(epsilon=0.2, step_size=0.05, steps=2)(hidden, x, y, seed=SEED)
+    losses = [cross_entropy(hidden(images), y).numpy().mean() for images in (plain, moved)]
+    assert losses[1] > losses[0]
+
+
+@pytest.mark.parametrize("arguments", [{"queries": 0}, {"norm": L2()}])
+def test_square_pgd_checks_its_arguments(arguments):
+    with pytest.raises(ValueError, match=f"argument `{next(iter(arguments))}`"):
+        SquarePGD(epsilon=0.1, step_size=0.1, steps=1, **arguments)

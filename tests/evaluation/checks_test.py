@@ -1,0 +1,259 @@
+"""The checks: a sound network passes them, and each planted fraud is caught."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import anp_tf.evaluation.checks
+from anp_tf import data
+from anp_tf.attacks import FGSM, PGD
+from anp_tf.evaluation import run_checks
+from anp_tf.evaluation.checks import of_attacks
+from anp_tf.evaluation.checks.check import graded
+from anp_tf.evaluation.checks.of_network import check_gradients, check_logits, check_pixels
+from anp_tf.evaluation.measurements import Measured, Measurements
+from anp_tf.pruning import insert_masks
+
+EPSILON = 0.1
+SIZE = 60
+
+
+@pytest.fixture(scope="module")
+def examples():
+    """Four classes: which quarter of a noisy image is the brightest."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(60, 140, (SIZE, 4, 4, 1))
+    labels = np.arange(SIZE) % 4
+    for image, label in zip(images, labels, strict=True):
+        row, column = 2 * (label // 2), 2 * (label % 2)
+        image[row : row + 2, column : column + 2] += rng.integers(25, 75)
+    return data.Examples(images.astype(np.uint8), labels.astype(np.int32), 4)
+
+
+def quarters(x, training=False):
+    """Four logits, the mean of each quarter: as robust as can be."""
+    return 8 * tf.reshape(tf.nn.avg_pool2d(x, 2, 2, "VALID"), [-1, 4])
+
+
+def fragile(x, training=False):
+    """The same, and a pattern of no meaning with so much weight that any attack succeeds."""
+    pattern = tf.reshape(tf.cast(tf.range(16) % 2, tf.float32) - 0.5, [4, 4, 1])
+    hidden = tf.reduce_sum((x - tf.round(4 * x) / 4) * pattern, [1, 2, 3])
+    return quarters(x) + 40 * tf.stack([hidden, -hidden, hidden, -hidden], -1)
+
+
+def checked(network, examples, folder, **options):
+    batches = data.batches(examples, 30)
+    checks = run_checks(
+        network, batches, len(examples), folder, epsilon=EPSILON, queries=150, **options
+    )
+    return {check.name: check for check in checks}
+
+
+def statuses(checks):
+    return {name: check.status for name, check in checks.items()}
+
+
+def test_a_sound_network_passes(examples, tmp_path):
+    checks = checked(quarters, examples, tmp_path, undefended=fragile)
+    assert statuses(checks) == {
+        "pixels": "pass",
+        "logits": "pass",
+        "deterministic": "pass",
+        "gradients": "pass",
+        "undefended": checks["undefended"].status,
+        "fgsm": "pass",
+        "noise": "pass",
+        "transfer": "pass",
+        "epsilon": "pass",
+        "convergence": "pass",
+        "square": "pass",
+        "masks": "not run",
+        "ball": "pass",
+    }
+    accuracies = list(checks["epsilon"].values["accuracies"].values())
+    assert accuracies[0] > 90
+    assert accuracies[-1] == 0
+    # The exact worst case of this network: the label's quarter falls by epsilon, another rises.
+    means = quarters(examples.images / np.float32(255)).numpy() / 8
+    label = means[np.arange(SIZE), examples.labels]
+    others = np.where(np.eye(4)[examples.labels] == 1, -1, means).max(-1)
+    robust = 100 * np.mean(label - others > 2 * EPSILON)
+    assert 0 < robust < 90
+    assert f"pgd-40 {robust:.1f} %" in checks["fgsm"].figure
+    # Again: all measurements are on disk, and the attacks are not made.
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    again = checked(quarters, examples, tmp_path, undefended=fragile)
+    assert statuses(again) == statuses(checks)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == before
+
+
+def test_softmax_outputs_are_caught(examples):
+    x = examples.images / np.float32(255)
+    check = check_logits(lambda x, training: tf.nn.softmax(quarters(x)), x)
+    assert check.status == "fail"
+    assert "these are probabilities" in check.figure
+    for shift in (0, -100):  # logits may be of one sign, log-probabilities too
+        logits = check_logits(lambda x, training, s=shift: quarters(x) + s, x)
+        assert logits.status == "pass"
+    assert check_logits(lambda x, training: tf.nn.log_softmax(quarters(x)), x).status == "pass"
+
+
+def test_saturated_outputs_are_caught(examples):
+    """So sure that the gradient of the cross-entropy underflows; that of the margin does not."""
+    x, y = examples.images / np.float32(255), examples.labels
+    check = check_gradients(lambda x, training: 3000 * quarters(x), tf.constant(x), y)
+    assert check.status == "warn"
+    assert check.values["zero_percent"]["cross-entropy"] > 50
+    assert check.values["zero_percent"]["margin"] == 0
+
+
+def test_a_quantised_input_is_caught(examples, tmp_path):
+    """Its gradient is 0 everywhere, so that PGD finds nothing; Square needs none."""
+
+    def quantised(x, training=False):
+        steps = tf.round(x * 16) / 16
+        return quarters(tf.stop_gradient(steps) + 0 * x)
+
+    checks = checked(quantised, examples, tmp_path)
+    assert checks["gradients"].status == "fail"
+    assert "100.0 % of the images" in checks["gradients"].figure
+    assert checks["square"].status == "fail"
+    assert checks["square"].values["beyond_percent"] > 10
+    assert checks["epsilon"].status == "fail"
+
+
+def test_a_network_without_a_gradient_is_caught(examples, tmp_path):
+    def rounded(x, training=False):
+        return quarters(tf.stop_gradient(tf.round(x * 16) / 16))
+
+    x, y = tf.constant(examples.images / np.float32(255)), examples.labels
+    check = check_gradients(rounded, x, y)
+    assert check.status == "fail"
+    assert "no gradient" in check.figure
+    measure = Measurements(
+        rounded, data.batches(examples, 30), SIZE, tmp_path, identity=None, seed=0, norm="Linf"
+    )
+    measured = measure.of("fgsm", FGSM(epsilon=EPSILON), EPSILON)
+    assert measured.accuracy is None
+    failed = of_attacks.not_weaker("fgsm", "", measured, measured)
+    assert failed.status == "fail"
+    assert "the attack cannot run" in failed.figure
+
+
+def test_a_randomised_network_is_caught_and_attacked_in_expectation(
+    examples, tmp_path, monkeypatch
+):
+    """Noise as large as the signal: a single draw misleads, the mean of draws does not."""
+    monkeypatch.setattr(anp_tf.evaluation.checks, "DRAWS", 4)
+
+    def randomised(x, training=False):
+        return quarters(x + tf.random.normal(tf.shape(x), stddev=0.3))
+
+    checks = checked(randomised, examples, tmp_path)
+    assert checks["deterministic"].status == "warn"
+    assert "mean of several draws (EOT)" in checks["deterministic"].figure
+    assert checks["epsilon"].values["accuracies"]["1"] < 30
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(255.0, 0.0), (2.0, -1.0)])
+def test_a_network_of_another_pixel_range_is_caught(examples, factor, shift):
+    """It takes pixels of another scale, and sees nothing in those that are in [0, 1]."""
+
+    def scaled(x, training=False):
+        beyond = (x < 0) if shift else (x > 1)
+        sees = tf.cast(tf.reduce_any(beyond, [1, 2, 3]), x.dtype)
+        return quarters((x - shift) / factor) * sees[:, None]
+
+    check = check_pixels(scaled, data.batches(examples, 30))
+    assert check.status == "fail"
+    assert check.values["clean_accuracy"]["in [0, 1]"] < 30
+    assert check_pixels(quarters, data.batches(examples, 30)).status == "pass"
+
+
+@pytest.mark.parametrize("bad", [1.5, -0.2, np.nan])
+def test_images_that_are_no_pixels_are_caught(examples, tmp_path, bad):
+    x = examples.images / np.float32(255)
+    x[7, 0, 0, 0] = bad
+    batches = tf.data.Dataset.from_tensor_slices((x, examples.labels)).batch(30)
+    checks = run_checks(quarters, batches, SIZE, tmp_path, epsilon=EPSILON)
+    assert [(check.name, check.status) for check in checks] == [
+        ("pixels", "fail"),
+        ("logits", "pass"),
+    ]
+
+
+def test_a_network_that_hides_its_gradients_is_weaker_to_transfer(examples, tmp_path):
+    """Its own gradients point nowhere; those of the plain network do not."""
+
+    @tf.custom_gradient
+    def blind(x):
+        noise = tf.random.stateless_normal(tf.shape(x), [1, 2])
+        return tf.identity(x), lambda upstream: noise * tf.reduce_sum(upstream)
+
+    def hiding(x, training=False):
+        return quarters(blind(x))
+
+    batches = data.batches(examples, 30)
+    measure = Measurements(hiding, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
+    attack = PGD(epsilon=EPSILON, step_size=0.02, steps=10)
+    base = measure.of("pgd-40", attack, EPSILON)
+    check = of_attacks.check_transfer(measure, base, attack, EPSILON, quarters)
+    assert check.status == "fail"
+    assert of_attacks.check_transfer(measure, base, attack, EPSILON, None).status == "not run"
+    held = of_attacks.check_undefended(measure, attack, EPSILON, hiding)
+    assert held.status == "fail"
+
+
+def test_an_attack_that_leaves_the_ball_is_caught(examples, tmp_path):
+    batches = data.batches(examples, 30)
+    measure = Measurements(quarters, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
+    measure.of("far", FGSM(epsilon=0.3), EPSILON)
+    check = of_attacks.check_ball(measure)
+    assert check.status == "fail"
+    assert check.values["outside_ball"] > 0
+
+
+def test_masks_are_drawn(examples, tmp_path):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(6, activation="relu")]
+    plain = keras.Sequential([keras.Input((4, 4, 1)), *layers, keras.layers.Dense(4)])
+    masked = insert_masks(plain)
+    batches = data.batches(examples, 30)
+    measure = Measurements(masked, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
+    attack = PGD(epsilon=EPSILON, step_size=0.05, steps=3)
+    base = measure.of("pgd-40", attack, EPSILON)
+    check = of_attacks.check_masks(measure, attack, EPSILON, base, masked)
+    assert set(check.values) == {"deterministic", "sampled"}
+    assert check.values["deterministic"] == base.accuracy
+    assert of_attacks.check_masks(measure, attack, EPSILON, base, None).status == "not run"
+
+
+def measured(name, accuracy, fooled=(), error=None):
+    return Measured(name, accuracy, np.array(fooled, int), {}, error)
+
+
+def test_convergence_takes_the_stronger_of_both():
+    base = measured("pgd-40", 90.0)
+    for steps, starts, status in ((90, 89.6, "pass"), (88.9, 90, "warn"), (90, 87.9, "fail")):
+        check = of_attacks.check_convergence(
+            base, measured("pgd-80", steps), measured("pgd-40x5", starts)
+        )
+        assert check.status == status
+
+
+def test_square_counts_what_gradients_miss():
+    gradients = [measured("a", 98.0, [1, 2]), measured("b", 97.0, [2, 3, 4])]
+    square = measured("square", 96.0, [3, 4, 8, 9])
+    check = of_attacks.check_square(gradients, square, 100)
+    assert check.values["beyond_percent"] == 2.0
+    assert check.status == "warn"
+    failed = of_attacks.check_square(gradients, measured("square", None, error="no"), 100)
+    assert failed.status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("points", "status"), [(-3, "pass"), (0.5, "pass"), (1, "warn"), (3, "fail")]
+)
+def test_grades(points, status):
+    assert graded(points, (0.5, 2.0)) == status

@@ -1,0 +1,135 @@
+"""Networks from files, with the images they are tested on."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from anp_tf import data
+from anp_tf.attacks import input_gradient
+from anp_tf.evaluation import from_model, from_workdir
+from anp_tf.evaluation.subject import digest
+from anp_tf.layers import mask_layers
+from anp_tf.pruning import insert_masks
+from anp_tf.serving import export_saved_model
+from anp_tf.workdir import WorkdirError
+
+
+def dense(shape=(28, 28, 1), classes=10):
+    keras.utils.set_random_seed(4)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(12, activation="relu")]
+    return keras.Sequential([keras.Input(shape), *layers, keras.layers.Dense(classes)])
+
+
+@pytest.fixture(scope="module")
+def network():
+    return dense()
+
+
+@pytest.fixture(scope="module")
+def batch(small_data_dir):
+    examples = data.load("mnist", "test", small_data_dir).take(6)
+    return tf.constant(examples.images / np.float32(255)), examples.labels
+
+
+def test_keras_file(network, batch, tmp_path, small_data_dir):
+    path = tmp_path / "network.keras"
+    network.save(path)
+    subject = from_model(path, "mnist", limit=30, data_dir=small_data_dir)
+    np.testing.assert_allclose(subject.network(batch[0]), network(batch[0]), atol=1e-6)
+    assert (len(subject.examples), subject.dataset, subject.masked) == (30, "mnist", None)
+    assert len(from_model(path, "mnist", data_dir=small_data_dir).examples) == 100
+
+
+def test_a_network_with_masks_is_slimmed(network, batch, tmp_path, small_data_dir):
+    masked = insert_masks(network)
+    mask_layers(masked)[0].prune([0, 5])
+    masked.save(tmp_path / "network.keras")
+    subject = from_model(tmp_path / "network.keras", "mnist", data_dir=small_data_dir)
+    assert not mask_layers(subject.network)
+    assert mask_layers(subject.masked)
+    np.testing.assert_allclose(subject.network(batch[0]), masked(batch[0]), atol=1e-5)
+
+
+@pytest.mark.parametrize("versions", [True, False])
+def test_own_saved_model(network, batch, tmp_path, small_data_dir, versions):
+    """Logits and gradients are those of the network it was exported from."""
+    written = export_saved_model(network, tmp_path / "saved")
+    path = tmp_path / "saved" if versions else written
+    subject = from_model(path, "mnist", data_dir=small_data_dir)
+    assert subject.path == written
+    assert tuple(subject.network.output_shape) == (None, 10)
+    np.testing.assert_allclose(subject.network(batch[0]), network(batch[0]), atol=1e-5)
+    gradients = [input_gradient(n, *batch) for n in (subject.network, network)]
+    np.testing.assert_allclose(*gradients, atol=1e-6)
+
+
+def test_saved_model_of_plain_keras(network, batch, tmp_path, small_data_dir):
+    network.export(tmp_path / "plain", verbose=False)
+    subject = from_model(tmp_path / "plain", "mnist", data_dir=small_data_dir)
+    np.testing.assert_allclose(subject.network(batch[0]), network(batch[0]), atol=1e-5)
+
+
+def test_workdir(finished, batch):
+    subject = from_workdir(finished.path / "anp_vs", limit=20)
+    assert subject.settings.method == "anp_vs"
+    assert len(subject.examples) == 20
+    assert not mask_layers(subject.network)
+    other = from_workdir(finished.path / "standard")
+    assert other.masked is None
+    assert len(other.examples) == 50
+    assert subject.digest != other.digest
+
+
+def test_digest_is_of_names_and_contents(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("1")
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    (tmp_path / "b" / "file").write_text("2")
+    (tmp_path / "c" / "file").rename(tmp_path / "c" / "other")
+    assert len({digest(tmp_path / name) for name in "abc"}) == 3
+
+
+def two_outputs(path):
+    class Pair(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 28, 28, 1])])
+        def __call__(self, x):
+            flat = tf.reshape(x, [-1, 784])[:, :10]
+            return {"a": flat, "b": flat}
+
+    module = Pair()
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.__call__})
+
+
+def without_signature(path):
+    tf.saved_model.save(tf.Module(), str(path))
+
+
+def damaged(path):
+    dense().export(path, verbose=False)
+    content = (path / "saved_model.pb").read_bytes()
+    (path / "saved_model.pb").write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "neither a .keras file nor a SavedModel"),
+        (without_signature, "has no signature serving_default"),
+        (two_outputs, "must take one tensor and return logits; it takes x and returns a, b"),
+        (damaged, "cannot load a SavedModel from"),
+    ],
+    ids=["missing", "no signature", "two outputs", "damaged"],
+)
+def test_errors(tmp_path, small_data_dir, make, message):
+    make(tmp_path / "model")
+    with pytest.raises(WorkdirError, match=message):
+        from_model(tmp_path / "model", "mnist", data_dir=small_data_dir)
+
+
+@pytest.mark.parametrize("options", [{"shape": (32, 32, 1)}, {"classes": 7}])
+def test_a_network_for_other_data_is_refused(tmp_path, small_data_dir, options):
+    dense(**options).save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match="must take the images and know the classes"):
+        from_model(tmp_path / "other.keras", "mnist", data_dir=small_data_dir)

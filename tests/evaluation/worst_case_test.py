@@ -1,0 +1,202 @@
+"""The worst case over attacks, against counting by hand; stopping, and what does not count."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from anp_tf import data
+from anp_tf.attacks import L2, PGD
+from anp_tf.evaluation import EvaluationError, saved_images, worst_case
+from anp_tf.evaluation.worst_case import distances
+
+EPSILON = 0.1
+
+
+@pytest.fixture(scope="module")
+def examples():
+    """30 grey images whose label says whether they are bright; every tenth is mislabelled."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(60, 200, (30, 4, 4, 1), np.uint8)
+    labels = (images.mean((1, 2, 3)) > 127.5).astype(np.int32)
+    labels[::10] = 1 - labels[::10]
+    return data.Examples(images, labels, 2)
+
+
+def brightness(x, training=False):
+    """Two logits: the mean of the pixels above one half wins."""
+    mean = tf.reduce_mean(x, [1, 2, 3])
+    return tf.stack([0.5 - mean, mean - 0.5], -1)
+
+
+class Shift:
+    """Moves the brightness toward the other class by so much; notes the images it was given."""
+
+    def __init__(self, size):
+        self.size, self.calls = size, []
+
+    def __call__(self, network, x, y, *, seed):
+        tf.py_function(lambda n: self.calls.append(int(n)), [tf.shape(x)[0]], [])
+        sign = tf.cast(1 - 2 * y, x.dtype)[:, None, None, None]
+        return x + self.size * sign
+
+
+def expected(examples, sizes):
+    """Clean accuracy and the accuracy after each shift, by NumPy, in images."""
+    mean = (examples.images / 255).mean((1, 2, 3))
+    signed = np.where(examples.labels == 1, mean - 0.5, 0.5 - mean)
+    return [int(np.sum(signed > size)) for size in (0, *sizes)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+def test_counts(examples, tmp_path, batch_size):
+    sizes = (0.005, 0.02, 0.01)
+    attacks = {f"shift {size}": Shift(size) for size in sizes}
+    batches = data.batches(examples, batch_size)
+    result = worst_case(brightness, batches, attacks, tmp_path, epsilon=EPSILON)
+    clean, first, second, _ = expected(examples, sizes)
+    assert 0 < second < first < clean < 30  # else this test shows little
+    assert result["test_examples"] == 30
+    assert result["clean_accuracy"] == pytest.approx(100 * clean / 30)
+    assert result["robust_accuracy"] == pytest.approx(100 * second / 30)
+    rows = [(row["name"], row["fooled"]) for row in result["attacks"]]
+    names = list(attacks)
+    assert rows == [(names[0], clean - first), (names[1], first - second), (names[2], 0)]
+    # Each attack sees only what those before left.
+    assert [sum(attack.calls) for attack in attacks.values()] == [clean, first, second]
+    assert result["recheck"]["images"] == 30 - second
+    assert result["recheck"]["classified_correctly"] == 0
+
+
+def test_images_are_saved(examples, tmp_path):
+    batches = data.batches(examples, 8)
+    attacks = {"small": Shift(0.005), "large": Shift(0.02)}
+    worst_case(brightness, batches, attacks, tmp_path, epsilon=EPSILON)
+    saved = saved_images(tmp_path)
+    originals = (examples.images / np.float32(255))[saved["index"]]
+    np.testing.assert_array_equal(saved["label"], examples.labels[saved["index"]])
+    away = distances(saved["image"], originals, "Linf")
+    size = {"clean": 0.0, "small": 0.005, "large": 0.02}
+    np.testing.assert_allclose(away, [size[name] for name in saved["attack"]], atol=1e-6)
+    assert set(saved["attack"]) == set(size)
+    assert np.all(np.argmax(brightness(saved["image"]), -1) != saved["label"])
+
+
+@pytest.mark.parametrize(("size", "what"), [(0.2, "outside_ball"), (5.0, "outside_pixels")])
+def test_what_leaves_the_threat_model_does_not_count(examples, tmp_path, size, what):
+    batches = data.batches(examples, 30)
+    clean, _ = expected(examples, (size,))
+    result = worst_case(brightness, batches, {"far": Shift(size)}, tmp_path, epsilon=EPSILON)
+    assert result["robust_accuracy"] == result["clean_accuracy"] == pytest.approx(100 * clean / 30)
+    assert result["recheck"][what] == clean
+    assert result["recheck"]["largest_distance"] == pytest.approx(size, rel=1e-4)
+
+
+def test_images_that_no_longer_fool_the_network_do_not_count(examples, tmp_path):
+    batches = data.batches(examples, 30)
+    attacks = {"shift": Shift(0.02)}
+    first = worst_case(brightness, batches, attacks, tmp_path, epsilon=EPSILON)
+    path = next(tmp_path.glob("*.npz"))
+    with np.load(path) as file:
+        arrays = dict(file)
+    originals = examples.images[arrays["fooled_by"] != ""] / np.float32(255)
+    np.savez(path, **{**arrays, "image": originals})  # as if the file had been tampered with
+    again = worst_case(brightness, batches, attacks, tmp_path, epsilon=EPSILON)
+    assert first["robust_accuracy"] < again["robust_accuracy"] == again["clean_accuracy"]
+    assert again["recheck"]["classified_correctly"] == first["attacks"][0]["fooled"]
+
+
+def test_goes_on_where_it_was_stopped(examples, tmp_path):
+    batches = data.batches(examples, 7)
+    whole = worst_case(brightness, batches, {"a": Shift(0.02)}, tmp_path / "1", epsilon=EPSILON)
+
+    def stop(done):
+        if done == 14:
+            raise KeyboardInterrupt
+
+    attack = Shift(0.02)
+    with pytest.raises(KeyboardInterrupt):
+        worst_case(brightness, batches, {"a": attack}, tmp_path, epsilon=EPSILON, progress=stop)
+    stopped_after = len(attack.calls)
+    assert stopped_after == 2
+    result = worst_case(brightness, batches, {"a": attack}, tmp_path, epsilon=EPSILON)
+    assert len(attack.calls) == 5
+    for one in (whole, result):
+        del one["attacks"][0]["seconds"]
+    assert result == whole
+    # More images extend it.
+    more = data.Examples(np.tile(examples.images, (2, 1, 1, 1)), np.tile(examples.labels, 2), 2)
+    worst_case(brightness, data.batches(more, 7), {"a": attack}, tmp_path, epsilon=EPSILON)
+    assert len(attack.calls) == 5 + 5  # the last batch, of 2 images, is made again, of 7
+
+
+def test_another_evaluation_is_refused(examples, tmp_path):
+    batches = data.batches(examples, 30)
+    arguments = (brightness, batches, {"a": Shift(0.02)}, tmp_path)
+    worst_case(*arguments, epsilon=EPSILON, identity={"network": "1"})
+    with pytest.raises(EvaluationError, match="evaluation of another network; remove it"):
+        worst_case(*arguments, epsilon=EPSILON, identity={"network": "2"})
+    with pytest.raises(EvaluationError, match="another epsilon, network"):
+        worst_case(*arguments, epsilon=0.2)
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(EvaluationError, match=r"evaluation\.json is damaged"):
+        worst_case(*arguments, epsilon=EPSILON, identity={"network": "1"})
+
+
+def test_damaged_and_foreign_files_are_named(examples, tmp_path):
+    batches = data.batches(examples, 30)
+    arguments = ({"a": Shift(0.02)}, tmp_path)
+    worst_case(brightness, batches, *arguments, epsilon=EPSILON)
+    other = data.Examples(examples.images, 1 - examples.labels, 2)
+    with pytest.raises(EvaluationError, match="is of other data"):
+        worst_case(brightness, data.batches(other, 30), *arguments, epsilon=EPSILON)
+    path = next(tmp_path.glob("*.npz"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(EvaluationError, match="is damaged; remove it"):
+        worst_case(brightness, batches, *arguments, epsilon=EPSILON)
+    with pytest.raises(EvaluationError, match="holds no evaluation"):
+        saved_images(tmp_path / "missing")
+
+
+def test_no_examples(tmp_path):
+    with pytest.raises(ValueError, match="no examples"):
+        worst_case(brightness, [], {}, tmp_path, epsilon=EPSILON)
+
+
+def test_result_can_be_written_as_json(examples, tmp_path):
+    batches = data.batches(examples, 30)
+    result = worst_case(brightness, batches, {"a": Shift(0.02)}, tmp_path, epsilon=EPSILON)
+    assert json.loads(json.dumps(result)) == result
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_the_same_for_all_batch_sizes(tmp_path, norm):
+    """Attacks with random starts on a network that is not linear."""
+    keras.utils.set_random_seed(2)
+    stack = [keras.layers.Conv2D(5, 3, activation="relu"), keras.layers.Flatten()]
+    network = keras.Sequential([keras.Input((6, 6, 1)), *stack, keras.layers.Dense(4)])
+    images = np.random.default_rng(1).integers(0, 256, (40, 6, 6, 1), np.uint8)
+    labels = np.argmax(network(images / np.float32(255)), -1).astype(np.int32)
+    examples = data.Examples(images, labels, 4)
+    epsilon, ball = (0.06, None) if norm == "Linf" else (0.25, L2())
+    attacks = {
+        "weak": PGD(epsilon=epsilon, step_size=epsilon / 8, steps=1, restarts=2, norm=ball),
+        "pgd": PGD(epsilon=epsilon, step_size=epsilon / 3, steps=8, restarts=2, norm=ball),
+    }
+    results = []
+    for size in (1, 7, 256):
+        result = worst_case(
+            network,
+            data.batches(examples, size),
+            attacks,
+            tmp_path / str(size),
+            epsilon=epsilon,
+            norm=norm,
+            seed=3,
+        )
+        results.append([(row["name"], row["fooled"]) for row in result["attacks"]])
+    assert results[0] == results[1] == results[2]
+    assert all(fooled > 0 for _, fooled in results[0])
+    assert sum(fooled for _, fooled in results[0]) < 40

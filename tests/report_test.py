@@ -1,0 +1,445 @@
+"""The command `python -m anp_tf.report`, as processes, and its page in a browser."""
+
+import html.parser
+import json
+import re
+import shlex
+import shutil
+import subprocess
+
+import keras
+import pytest
+
+from anp_tf.files import atomic_file
+from anp_tf.reproduction.paper import paper_rows
+from anp_tf.workdir import Workdir
+
+ODD = '<b>$x$ & "y\'s"'  # in the name of a folder
+FIGURES = {
+    "accuracy_by_epsilon",
+    "accuracy_by_restarts",
+    "accuracy_by_steps",
+    "adversarial_examples",
+    "feature_vulnerability",
+    "layer_vulnerability",
+    "loss_surface",
+    "pixel_vulnerability",
+    "sparsity",
+}
+SUITE = {
+    **{"attack": "standard", "norm": "Linf", "epsilon": 0.3, "dataset": "mnist", "seed": 0},
+    **{"test_examples": 1000, "clean_accuracy": 98.1, "robust_accuracy": 90.2},
+    "attacks": [
+        {"name": "apgd-ce", "fooled": 71, "robust_accuracy": 91.0, "seconds": 12.3},
+        {"name": "square", "fooled": 8, "robust_accuracy": 90.2, "seconds": 1234.5},
+    ],
+    "recheck": {
+        **{"images": 79, "outside_ball": 0, "outside_pixels": 0},
+        **{"classified_correctly": 0, "largest_distance": 0.3},
+    },
+}
+CHECKS = {
+    **{"dataset": "mnist", "norm": "Linf", "epsilon": 0.3, "test_examples": 500, "seed": 0},
+    "checks": [
+        {
+            "name": "fgsm",
+            "title": "PGD is not weaker than FGSM",
+            "status": "pass",
+            "figure": "PGD-40 90.1 %, FGSM 93.0 %",
+            "values": {},
+        },
+        {
+            "name": "odd",
+            "title": "</td><script>console.error('escaped')</script>",
+            "status": "not run",
+            "figure": "<img src=http://example.invalid/a.png>",
+            "values": {},
+        },
+    ],
+}
+POINTS = [
+    {"method": method, "sparsity_percent": sparsity, "white_box_accuracy": accuracy}
+    for method, sparsity, accuracy in (("anp_vs", 60, 94.5), ("anp_vs", 84, 93.5), ("bp", 80, 0))
+]
+
+
+class Page(html.parser.HTMLParser):
+    """The tags of a page with their attributes, and the text of its figures' cells."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.cells, self.text, self.cell = [], [], "", None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        if "data-key" in attributes:
+            self.cell = {**attributes, "text": ""}
+            self.cells.append(self.cell)
+        elif tag == "span":
+            self.cell = None
+
+    def handle_endtag(self, tag):
+        if tag in ("span", "td"):
+            self.cell = None
+        if tag in ("th", "td"):
+            self.text += " "
+
+    def handle_data(self, data):
+        self.text += data
+        if self.cell is not None:
+            self.cell["text"] += data
+
+
+@pytest.fixture(scope="module")
+def folder(finished, tmp_path_factory):
+    """Two workdirs, one with an odd name, one with the records of attacks and checks."""
+    folder = tmp_path_factory.mktemp("report")
+    for name, copy in (("standard", ODD), ("anp_vs", "anp_vs")):
+        (folder / copy).mkdir()
+        for file in ("config.cfg", "metrics.jsonl", "network.keras", "results.json"):
+            shutil.copy(finished.path / name / file, folder / copy)
+    (folder / "anp_vs" / "robustness.json").write_text(json.dumps({"the <standard>": SUITE}))
+    (folder / "anp_vs" / "checks.json").write_text(json.dumps(CHECKS))
+    (folder / "sparsity.json").write_text(json.dumps(POINTS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flags():
+    return [
+        f"--workdir={ODD},anp_vs",
+        "--output=a report",
+        "--examples=20",
+        "--sparsity=sparsity.json",
+    ]
+
+
+@pytest.fixture(scope="module")
+def report(commands, folder, flags):
+    """The folder of a report that the command made."""
+    outcome = commands.run("report", *flags, cwd=folder)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == "a report/report.html\n"
+    return folder / "a report"
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return Page((report / "report.html").read_text())
+
+
+def results(folder):
+    """The results rows by the workdir, as the command line names it."""
+    return {
+        name: json.loads((folder / name / "results.json").read_text()) for name in (ODD, "anp_vs")
+    }
+
+
+def figure_of(results, cell):
+    value = results[cell["data-workdir"]]
+    for key in cell["data-key"].split("."):
+        value = value[key]
+    return value
+
+
+def test_figures_and_their_data(report):
+    assert {path.name for path in report.iterdir()} == {"report.html", "figures"}
+    names = {path.name for path in (report / "figures").iterdir()}
+    assert names == {f"{name}.{end}" for name in FIGURES for end in ("png", "json")}
+    for name in FIGURES - {"sparsity"}:
+        data = json.loads((report / "figures" / f"{name}.json").read_text())
+        assert list(data["networks"]) == ["standard", "anp_vs"]
+        for entry in data["networks"].values():
+            assert entry["made_from"]["test_examples"] == 20
+            assert entry["made_from"]["attack"] == "PGD-2"
+    assert json.loads((report / "figures" / "sparsity.json").read_text()) == POINTS
+
+
+def test_first_point_of_the_restarts_is_the_evaluation(commands, folder, report):
+    """The figures attack as `evaluate` does, on as many images."""
+    outcome = commands.run(
+        "evaluate", "--workdir=anp_vs", "--limit_test_examples=20", "--output=20.json", cwd=folder
+    )
+    assert outcome.code == 0, outcome.err
+    row = json.loads((folder / "20.json").read_text())
+
+    def entry(name):
+        data = json.loads((report / "figures" / f"{name}.json").read_text())
+        return data["networks"]["anp_vs"]["data"]
+
+    assert entry("accuracy_by_restarts")["accuracy"][0] == pytest.approx(row["white_box_accuracy"])
+    assert entry("accuracy_by_epsilon")["accuracy"][0] == pytest.approx(row["clean_accuracy"])
+    vulnerability = entry("layer_vulnerability")["vulnerability"]
+    mean = sum(vulnerability) / len(vulnerability)
+    assert mean == pytest.approx(row["white_box_vulnerability"], rel=1e-4)
+
+
+def test_cells_are_the_results(folder, page):
+    expected = results(folder)
+    keys = {(cell["data-workdir"], cell["data-key"]) for cell in page.cells}
+    assert len(keys) == len(page.cells)
+    for key in ("clean_accuracy", "white_box_accuracy", "white_box_vulnerability", "slim_flops"):
+        assert {workdir for workdir, name in keys if name == key} == set(expected)
+    paper = paper_rows("mnist")
+    for cell in page.cells:
+        value = figure_of(expected, cell)
+        assert cell["data-method"] == expected[cell["data-workdir"]]["method"]
+        if value is None:
+            assert "data-value" not in cell
+            continue
+        assert float(cell["data-value"]) == value
+        shown = cell["text"].replace(",", "")
+        digits = len(shown.partition(".")[2])
+        assert float(shown) == round(value, digits)
+    for method in ("standard", "anp_vs"):
+        assert f"paper: {paper[method]['clean_accuracy']:.2f}" in page.text
+
+
+def test_records_of_attacks_and_checks(page):
+    text = " ".join(page.text.split())
+    assert "anp_vs: the <standard>" in text
+    assert "1,000 test images: 98.10 % clean, 90.20 % under all attacks" in text
+    assert "square 8 90.20 1,234.5" in text
+    assert "of 79 adversarial images, 0 are outside the ball (the farthest is 0.3 away)" in text
+    assert "PGD is not weaker than FGSM ✓ pass PGD-40 90.1 %, FGSM 93.0 %" in text
+    assert "- not run" in text
+
+
+def test_what_else_is_told(flags, page):
+    text = " ".join(page.text.split())
+    assert "conv1_mask" in text
+    assert "CPU cores" in text
+    for name in ("--method", "--init_from", "--epochs", "--seed"):
+        assert name in text
+    assert shlex.join(["python", "-m", "anp_tf.report", *flags]) in page.text
+    assert "python -m anp_tf.train --flagfile=anp_vs/config.cfg --workdir=anp_vs_again" in text
+
+
+def test_nothing_is_loaded_and_all_is_escaped(report, page):
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "b", "iframe", "object"}
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "srcset", "data", "action", "style"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, name, value)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == len(FIGURES)
+    for image in images:
+        assert image["src"].startswith("data:image/png;base64,")
+        assert len(image["alt"]) > 20
+    text = (report / "report.html").read_text()
+    assert "url(" not in text
+    assert "@import" not in text
+    (policy,) = [a["content"] for tag, a in page.tags if a.get("http-equiv")]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert ODD.partition("'")[0] in page.text  # in a command, where the quote is escaped
+
+
+def test_the_second_time_nothing_is_computed_again(commands, folder, report, flags):
+    figures = report / "figures"
+    curve = figures / "accuracy_by_epsilon.json"
+    before = curve.read_text(), (figures / "loss_surface.json").read_text()
+    data = json.loads(before[0])
+    data["networks"]["standard"]["data"]["accuracy"][0] = 12.5
+    curve.write_text(json.dumps(data))
+    (figures / "loss_surface.json").write_text('{"networks": {"standa')  # damaged
+    outcome = commands.run("report", *flags, cwd=folder)
+    assert (outcome.code, outcome.err) == (0, "")
+    data = json.loads(curve.read_text())
+    assert data["networks"]["standard"]["data"]["accuracy"][0] == 12.5
+    assert json.loads((figures / "loss_surface.json").read_text()) == json.loads(before[1])
+    assert "12.5 % at ε = 0" in (report / "report.html").read_text()
+    data["networks"]["standard"]["made_from"]["network"] = "another"
+    curve.write_text(json.dumps(data))
+    outcome = commands.run("report", *flags, cwd=folder)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert json.loads(curve.read_text()) == json.loads(before[0])
+
+
+def another_network(workdir):
+    network = keras.Sequential(
+        [keras.Input((9, 9, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    with atomic_file(workdir / "network.keras") as temporary:
+        network.save(temporary)
+
+
+def edited(name, old, new):
+    def change(workdir):
+        text = (workdir / name).read_text()
+        assert old in text
+        (workdir / name).write_text(text.replace(old, new))
+
+    return change
+
+
+def removed(name):
+    return lambda workdir: (workdir / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (shutil.rmtree, r"changed is not the workdir of a run: cannot read config\.cfg"),
+        (removed("network.keras"), r"changed has no network\.keras: train it first"),
+        (
+            removed("results.json"),
+            r"changed has no results\.json: run .*evaluate --workdir=changed",
+        ),
+        (edited("results.json", '"epsilon"', '"e"'), r"results\.json is damaged, .* no epsilon"),
+        (edited("results.json", "{", "["), r"results\.json is damaged"),
+        (edited("config.cfg", "=mnist", "=cifar10"), r"one data set, received mnist .* cifar10"),
+        (another_network, r"one image shape, received \(28, 28, 1\) .* \(9, 9, 1\) \(changed\)"),
+        (edited("robustness.json", "norm", "n"), r"robustness\.json is damaged; .* no 'norm'"),
+        (edited("checks.json", "{", "}"), r"checks\.json is damaged; remove it"),
+    ],
+)
+def test_bad_workdir(commands, folder, tmp_path, change, message):
+    shutil.copytree(folder / "anp_vs", folder / "changed")
+    try:
+        change(folder / "changed")
+        flags = ["--workdir=anp_vs,changed", f"--output={tmp_path / 'out'}"]
+        expect_error(commands.run("report", *flags, cwd=folder), message)
+    finally:
+        shutil.rmtree(folder / "changed", ignore_errors=True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--workdir: expected the folder of a run, received none"),
+        (["--workdir=anp_vs,./anp_vs/"], "expected each workdir once, received .*anp_vs twice"),
+        (["--workdir=anp_vs", "--examples=0"], "--examples: expected .* at least 1, received 0"),
+        (["--workdir=anp_vs", "--sparsity=none.json"], "none.json"),
+        (["--workdir=anp_vs", "--sparsity=anp_vs/results.json"], "--sparsity: expected a file of"),
+        (["--workdir=anp_vs", "--output=anp_vs/config.cfg"], "anp_vs/config.cfg"),
+    ],
+)
+def test_bad_flags(commands, folder, tmp_path, flags, message):
+    outcome = commands.run("report", f"--output={tmp_path / 'out'}", *flags, cwd=folder)
+    expect_error(outcome, message)
+
+
+def expect_error(outcome, message):
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+    assert outcome.err.startswith("report.py: ")
+    assert re.search(message, outcome.err)
+
+
+BROWSER = shutil.which("chromium")
+browser = pytest.mark.skipif(
+    BROWSER is None, reason="needs the browser Chromium (Debian: chromium)"
+)
+CHECK = """
+<script>
+addEventListener("load", () => parent.postMessage(JSON.stringify({
+  width: innerWidth,
+  content: document.documentElement.scrollWidth,
+  images: [...document.images].map(image => [image.complete, image.naturalWidth]),
+  background: getComputedStyle(document.body).backgroundColor,
+  cells: [...document.querySelectorAll("[data-key]")].map(cell => ({
+    ...cell.dataset, shown: cell.innerText, seen: cell.getBoundingClientRect().height > 0
+  })),
+}), "*"))
+</script></body>"""
+FRAME = """<!DOCTYPE html><meta charset="utf-8"><pre id="found"></pre>
+<script>onmessage = event => document.getElementById("found").textContent = event.data</script>
+<iframe src="checked.html" width="%d" height="800" style="border: 0"></iframe>"""
+
+
+def open_page(path, profile, *flags):
+    """Opens a page; the document as it is then, and what its console said."""
+    quiet = ["quic", "background-networking", "component-update", "sync", "gpu"]
+    process = subprocess.run(
+        [
+            BROWSER,
+            "--headless",
+            "--no-sandbox",
+            "--no-first-run",
+            *(f"--disable-{name}" for name in quiet),
+            f"--user-data-dir={profile}",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=10000",
+            "--window-size=1400,900",
+            "--dump-dom",
+            *flags,
+            path.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    lines = process.stderr.splitlines()
+    return process.stdout, [line for line in lines if "CONSOLE" in line]
+
+
+@browser
+def test_console_is_silent(report, tmp_path):
+    document, console = open_page(report / "report.html", tmp_path / "profile")
+    assert "<h1>" in document
+    assert console == []
+    (tmp_path / "bad.html").write_text("<script>console.error('heard')</script>")
+    _, console = open_page(tmp_path / "bad.html", tmp_path / "profile")
+    assert "heard" in console[0]  # else the silence would say nothing
+
+
+@browser
+@pytest.mark.parametrize("width", [380, 1200])
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_as_shown(folder, report, tmp_path, width, scheme):
+    text = (report / "report.html").read_text()
+    allowed = text.replace("style-src", "script-src 'unsafe-inline'; style-src", 1)
+    (tmp_path / "checked.html").write_text(allowed.replace("</body>", CHECK))
+    (tmp_path / "frame.html").write_text(FRAME % width)
+    flag = f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}"
+    document, console = open_page(tmp_path / "frame.html", tmp_path / "profile", flag)
+    assert console == []
+    found = json.loads(Pre(document).text)
+    assert found["width"] == width
+    assert found["content"] <= width
+    assert len(found["images"]) == len(FIGURES)
+    assert all(complete and natural > 0 for complete, natural in found["images"])
+    red = int(re.search(r"\d+", found["background"])[0])
+    assert red < 60 if scheme == "dark" else red > 200
+    rows = results(folder)
+    assert len(found["cells"]) == len(Page(text).cells)
+    for cell in found["cells"]:
+        assert cell["seen"]
+        if "value" in cell:
+            named = {"data-workdir": cell["workdir"], "data-key": cell["key"]}
+            value = figure_of(rows, named)
+            shown = cell["shown"].split()[0].replace(",", "")
+            assert float(shown) == round(value, len(shown.partition(".")[2]))
+
+
+class Pre(html.parser.HTMLParser):
+    """The text of the one `pre` of a page."""
+
+    def __init__(self, document):
+        super().__init__()
+        self.inside, self.text = False, ""
+        self.feed(document)
+
+    def handle_starttag(self, tag, attributes):
+        self.inside = tag == "pre"
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, data):
+        self.text += data if self.inside else ""
+
+
+def test_labels_tell_runs_apart(finished, tmp_path):
+    from anp_tf.reporting import load_runs
+
+    source = Workdir(finished.path / "anp_vs").path
+    for place in ("one/a", "two/a"):
+        shutil.copytree(source, tmp_path / place)
+    runs = load_runs([finished.path / "standard", tmp_path / "one/a", tmp_path / "two/a"])
+    assert [run.label for run in runs] == ["standard", "anp_vs (one/a)", "anp_vs (two/a)"]

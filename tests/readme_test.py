@@ -31,6 +31,10 @@ SMALL = {
     "evaluate --attack": ["--limit_test_examples=10", "--queries=20"],
     "report": ["--examples=20"],
     "export": [],
+    "tune": [
+        *("--trials=1", "--tuner=random", "--limit_train_examples=300", "--epochs=1"),
+        *("--attack_steps=1", "--validation_attack_steps=1", "--width_multiplier=0.2"),
+    ],
     "benchmark": ["--width_multiplier=0.0625", "--repeats=1"],
     "reproduce": [
         "--limit_train_examples=300",
@@ -151,11 +155,13 @@ def test_commands(folder):
         "benchmark",
         "reproduce",
         "reproduce",
+        "tune",
     ]
     for name, flags in commands:
         run(["-m", f"anp_tf.{name}", *flags.split(), *small(name, flags)], folder)
     assert (folder / "runs/mnist/anp_vs/results.json").exists()
     assert (folder / "served/mnist/1/saved_model.pb").exists()
+    assert "--beta=" in (folder / "runs/tune/best.cfg").read_text()
     assert "apgd-t" in (folder / "runs/mnist/anp_vs/robustness.json").read_text()
     assert "fab-t" in (folder / "robustness/robustness.json").read_text()
     assert "fab-t" in (folder / "report/report.html").read_text()

@@ -52,7 +52,8 @@ def worst_case(
         seed: Integer, at least 0.
         identity: JSON object that identifies network, data and attacks; a folder of another
             identity is refused.
-        progress: Optional function, called with the number of images done so far.
+        progress: Optional function, called with the number of images done so far, in which one
+            that only some of the attacks were made on counts in part.
 
     Returns:
         Dict: `test_examples`, `clean_accuracy` and `robust_accuracy` in percent; `attacks`, for
@@ -73,7 +74,7 @@ def worst_case(
     for x, y in batches:
         path = batch_path(folder, first, len(x))
         if not path.exists():
-            write_batch(path, _attack_batch(network, steps, x, y, seed, first))
+            write_batch(path, _attack_batch(network, steps, x, y, seed, first, progress))
         records.append((path, x, y))
         first += len(x)
         if progress:
@@ -98,7 +99,7 @@ def _wrong(network, x, y):
     return tf.argmax(network(x, training=False), -1, tf.int64) != tf.cast(y, tf.int64)
 
 
-def _attack_batch(network, steps, x, y, seed, first):
+def _attack_batch(network, steps, x, y, seed, first, progress):
     """The record of one batch, a dict of arrays."""
     count = len(x)
     seeds = tf.stack([tf.fill([count], seed), tf.range(first, first + count)], -1)
@@ -114,6 +115,8 @@ def _attack_batch(network, steps, x, y, seed, first):
             found[left[wrong]] = images.numpy()[wrong]
             fooled_by[left[wrong]] = name
         seconds.append(time.perf_counter() - start)
+        if progress:
+            progress(first + count * len(seconds) / len(steps))
     return {
         "label": y.numpy(),
         "fooled_by": fooled_by,

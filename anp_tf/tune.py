@@ -1,0 +1,72 @@
+"""`python -m anp_tf.tune`: searches for options by keras-tuner."""
+
+import dataclasses
+import os
+import pathlib
+
+import rich.box
+import rich.table
+from absl import flags
+
+from anp_tf import cli
+from anp_tf.files import atomic_file
+from anp_tf.settings import one_of
+from anp_tf.tables import as_text
+from anp_tf.tuning import TUNERS, Goal, best_trial, read_space, search, trial_rows
+
+
+def define_flags():
+    cli.define_settings()
+    cli.define("method", "anp_vs", "the method of all trials")
+    cli.define("space", None, "TOML file with a table for each option to search")
+    cli.define("tuner", "hyperband", f"one of {', '.join(TUNERS)}")
+    cli.define("trials", 20, "of random and bayesian: at most so many", int)
+    cli.define("min_sparsity", 0.0, "share of pruned units that an epoch needs to count", float)
+    cli.define(
+        "sparsity_weight", 0.0, "added to the robust accuracy: this times the sparsity", float
+    )
+    cli.define_workdir("folder of the search: trials/, best.cfg, hparams/ for TensorBoard")
+
+
+def main():
+    given = flags.FLAGS
+    folder = pathlib.Path(cli.workdir())
+    one_of("tuner", given.tuner, TUNERS)
+    if not given.space:
+        raise ValueError("--space: expected a TOML file, received none")
+    if given.trials < 1:
+        raise ValueError(f"--trials: expected a value at least 1, received {given.trials}")
+    space = read_space(given.space)
+    names = [hyperparameter.name for hyperparameter in space.space]
+    settings = cli.settings_from_flags()
+    goal = Goal(given.min_sparsity, given.sparsity_weight)
+    oracle = search(settings, space, goal, folder, tuner=given.tuner, trials=given.trials)
+    if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
+        return  # the chief has the results
+    best = best_trial(oracle)
+    if best is None:
+        raise ValueError("--space: no trial was completed")
+    table = rich.table.Table("trial", "score", "epochs", *names, box=rich.box.SIMPLE)
+    for trial, score, epochs, *values in trial_rows(oracle, names):
+        texts = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
+        table.add_row(trial, f"{score:.4f}", str(epochs), *texts)
+    print(as_text(table, width=40 + 22 * len(names)))
+    path = folder / "best.cfg"
+    values = {name: best.hyperparameters.values[name] for name in names}
+    _write(path, dataclasses.replace(settings, **values), best, given.space)
+    print(path)
+
+
+def _write(path, settings, trial, space):
+    """The settings of the best trial as a flagfile for `train`."""
+    lines = [
+        f"# Trial {trial.trial_id}, the best of a search in {space}: score {trial.score:.4f}.",
+        f"# python -m anp_tf.train --flagfile={path} --workdir=WORKDIR",
+        *settings.flag_lines(),
+    ]
+    with atomic_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    cli.run(main, define_flags)

@@ -1,0 +1,190 @@
+"""A search by keras-tuner whose trials are runs, each in a workdir of its own."""
+
+import dataclasses
+import json
+import pathlib
+
+import keras_tuner
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+from anp_tf.files import atomic_file
+from anp_tf.training.checkpoints import NonFiniteError
+from anp_tf.training.run import train
+from anp_tf.workdir import FREE, Workdir, WorkdirError
+
+TUNERS = ("random", "bayesian", "hyperband")
+SCORE = "score"
+FREE_FLAGS = tuple(f"--{name}=" for name in FREE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """What a search looks for: robust validation accuracy at some sparsity.
+
+    Attributes:
+        min_sparsity: Share of pruned units, 0 to 1, that an epoch needs to count.
+        sparsity_weight: Float, at least 0: what a pruned unit's share adds to the accuracy's.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    min_sparsity: float = 0.0
+    sparsity_weight: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.min_sparsity < 1:
+            raise ValueError(
+                f"--min_sparsity: expected a value in [0, 1), received {self.min_sparsity}"
+            )
+        if not self.sparsity_weight >= 0:
+            raise ValueError(
+                f"--sparsity_weight: expected a value at least 0, received {self.sparsity_weight}"
+            )
+
+    def of(self, epochs):
+        """The score and the epoch that has it, from the records of a run's epochs.
+
+        The score is that of the best epoch that is sparse enough: its robust accuracy on the
+        validation images, plus the weighted sparsity, as shares. Where none is sparse enough it is
+        below 0, the more the farther the sparsest is from enough.
+        """
+        sparse = [e for e in epochs if e.get("sparsity", 0.0) >= self.min_sparsity]
+        if not sparse:
+            last = max(epochs, key=lambda e: e.get("sparsity", 0.0))
+            return last.get("sparsity", 0.0) - self.min_sparsity, last
+        best = max(sparse, key=self._sum)
+        return self._sum(best), best
+
+    def _sum(self, epoch):
+        robust = epoch.get("val_adversarial_accuracy", epoch.get("val_accuracy"))
+        if robust is None:
+            raise ValueError("--validation_examples: a search needs validation images, received 0")
+        return robust + self.sparsity_weight * epoch.get("sparsity", 0.0)
+
+
+class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
+    """Trains a run for each trial."""
+
+    def __init__(self, oracle, settings, goal, folder):
+        self.settings, self.goal, self.folder = settings, goal, folder
+        super().__init__(oracle=oracle, directory=str(folder), project_name="search")
+        self.save()  # or a search that is stopped within its first trial would begin anew
+
+    def run_trial(self, trial):
+        values = dict(trial.hyperparameters.values)
+        epochs = values.get("tuner/epochs", self.settings.epochs)  # of Hyperband
+        changes = {name: value for name, value in values.items() if "/" not in name}
+        workdir = Workdir(self.folder / "trials" / trial.trial_id)
+        try:
+            train(dataclasses.replace(self.settings, **changes, epochs=epochs), workdir)
+            score, epoch = self.goal.of(workdir.epochs())
+        except NonFiniteError as error:
+            raise keras_tuner.errors.FailedTrialError(str(error)) from error
+        except (ValueError, OSError, tf.errors.OpError) as error:
+            raise keras_tuner.errors.FatalError(str(error)) from error
+        self._show(trial.trial_id, changes, score, epoch)
+        return {SCORE: score}
+
+    def _show(self, trial_id, values, score, epoch):
+        """The trial in TensorBoard's HParams."""
+        with tf.summary.create_file_writer(str(self.folder / "hparams" / trial_id)).as_default():
+            hparams.hparams(values, trial_id=trial_id)
+            tf.summary.scalar(SCORE, score, step=0)
+            tf.summary.scalar("sparsity", epoch.get("sparsity", 0.0), step=0)
+
+    def load_model(self, trial):
+        """The network of a trial."""
+        return Workdir(self.folder / "trials" / trial.trial_id).load_network()
+
+    def save_model(self, trial_id, model, step=0):
+        """Nothing: a run keeps its network in its workdir."""
+
+
+def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
+    """Searches, or goes on with a search that was stopped.
+
+    Every trial is a run in `folder/trials/ID`, whose checkpoints let it go on. Several processes
+    search together as keras-tuner has it: one is the chief (`KERASTUNER_TUNER_ID=chief`), others
+    have names of their own, all the chief's address (`KERASTUNER_ORACLE_IP`,
+    `KERASTUNER_ORACLE_PORT`) and the folder.
+
+    Args:
+        settings: `Settings` of all trials, but for what is searched.
+        space: `keras_tuner.HyperParameters`.
+        goal: `Goal`.
+        folder: Where the search is kept.
+        tuner: `"random"`, `"bayesian"`, or `"hyperband"`, whose trials have few epochs at first,
+            up to those of the settings for the best.
+        trials: Integer, at least 1, at most so many; of Hyperband, its own number.
+
+    Returns:
+        The oracle, which knows all trials.
+
+    Raises:
+        WorkdirError: if the folder holds another search.
+        ValueError: if the options of a trial are not valid, or the data cannot be read.
+    """
+    folder = pathlib.Path(folder)
+    _open(folder, settings, space, goal, tuner)
+    objective = keras_tuner.Objective(SCORE, "max")
+    common = {"objective": objective, "hyperparameters": space, "seed": settings.seed}
+    if tuner == "random":
+        oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=trials, **common)
+    elif tuner == "bayesian":
+        oracle = keras_tuner.oracles.BayesianOptimizationOracle(max_trials=trials, **common)
+    else:
+        oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=settings.epochs, **common)
+    made = _Tuner(oracle, settings, goal, folder)
+    try:
+        made.search()
+    except keras_tuner.errors.FatalError as error:
+        raise ValueError(str(error)) from error
+    return made.oracle
+
+
+def _open(folder, settings, space, goal, tuner):
+    """Makes the folder of a search, or checks that it holds this one."""
+    path = folder / "search.json"
+    asked = {
+        "settings": [line for line in settings.flag_lines() if not line.startswith(FREE_FLAGS)],
+        "space": [hyperparameter.get_config() for hyperparameter in space.space],
+        "goal": dataclasses.asdict(goal),
+        "tuner": tuner,
+    }
+    asked = json.loads(json.dumps(asked))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(asked, indent=2) + "\n")
+        return
+    found = json.loads(path.read_text())
+    differing = [name for name in asked if found.get(name) != asked[name]]
+    if differing:
+        raise WorkdirError(
+            f"workdir {folder} is of a search with other {', '.join(differing)}; give another "
+            "--workdir"
+        )
+
+
+def best_trial(oracle):
+    """The trial of the highest score; None if none was completed."""
+    best = oracle.get_best_trials(1)
+    return best[0] if best else None
+
+
+def trial_rows(oracle, names):
+    """The trials, the best first: lists of the number, the score, the epochs and the options.
+
+    Args:
+        oracle: What `search` returned.
+        names: Sequence of the options that were searched.
+    """
+    done = [trial for trial in oracle.trials.values() if trial.score is not None]
+    rows = []
+    for trial in sorted(done, key=lambda trial: -trial.score):
+        values = trial.hyperparameters.values
+        epochs = values.get("tuner/epochs", "")
+        rows.append([trial.trial_id, trial.score, epochs, *(values[name] for name in names)])
+    return rows

@@ -1,0 +1,94 @@
+"""The search space: a TOML file with a table for each option that is searched."""
+
+import dataclasses
+import pathlib
+import tomllib
+
+import keras_tuner
+
+from anp_tf.settings import Settings, base_type
+
+# Options that a search has its own values of, or that would make its trials incomparable.
+FIXED = (
+    *("dataset", "data_dir", "limit_train_examples", "limit_test_examples", "validation_examples"),
+    *("epsilon", "validation_attack_steps", "eval_attack_steps", "eval_attack_step_size"),
+    *("eval_samples", "method", "init_from", "select", "select_min_sparsity", "deterministic"),
+    *("checkpoint_seconds", "keep_checkpoints"),
+)
+
+
+def read_space(path):
+    """Reads a search space.
+
+    Each table is named as an option of `Settings` and has `choices = [...]`, or `min` and `max`,
+    with `sampling = "log"` and `step` if wanted:
+
+        [beta]
+        min = 1.0
+        max = 16.0
+        sampling = "log"
+
+        [mask]
+        choices = ["beta_bernoulli", "hard_concrete"]
+
+    Args:
+        path: The file.
+
+    Returns:
+        `keras_tuner.HyperParameters`.
+
+    Raises:
+        ValueError: if it is not such a file; the message names the option.
+        OSError: if it cannot be read.
+    """
+    path = pathlib.Path(path)
+    try:
+        tables = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"--space: {path} is not a TOML file: {error}") from error
+    types = {field.name: base_type(field.type) for field in dataclasses.fields(Settings)}
+    if not tables:
+        raise ValueError(f"--space: expected a table for each option in {path}, received none")
+    space = keras_tuner.HyperParameters()
+    for name, table in tables.items():
+        if name not in types or name in FIXED:
+            raise ValueError(f"--space: {name} in {path} is not an option that can be searched")
+        try:
+            _add(space, name, types[name], table)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ValueError(f"--space: [{name}] in {path}: {error}") from error
+    return space
+
+
+def _add(space, name, kind, table):
+    """Adds an option of a type to the space."""
+    unknown = set(table) - {"choices", "min", "max", "step", "sampling"}
+    if unknown:
+        raise ValueError(f"expected choices, or min and max, received {', '.join(sorted(unknown))}")
+    if "choices" in table:
+        if set(table) != {"choices"} or not isinstance(table["choices"], list):
+            raise ValueError("expected a list of choices and nothing else")
+        space.Choice(name, [_checked(value, kind) for value in table["choices"]], ordered=False)
+        return
+    missing = {"min", "max"} - set(table)
+    if missing:
+        raise ValueError(f"expected choices, or min and max, received no {missing.pop()}")
+    if kind not in (int, float):
+        raise ValueError(f"expected choices for an option of type {kind.__name__}")
+    bounds = [_checked(table[key], kind) for key in ("min", "max")]
+    if not bounds[0] < bounds[1]:
+        raise ValueError(f"expected min below max, received {bounds[0]} and {bounds[1]}")
+    options = {"sampling": table.get("sampling", "linear")}
+    if "step" in table:
+        options["step"] = _checked(table["step"], kind)
+    (space.Int if kind is int else space.Float)(name, *bounds, **options)
+
+
+def _checked(value, kind):
+    if isinstance(value, bool) != (kind is bool):
+        raise ValueError(f"expected values of type {kind.__name__}, received {value!r}")
+    if kind is float and isinstance(value, int):
+        return float(value)
+    if not isinstance(value, kind):
+        raise ValueError(f"expected values of type {kind.__name__}, received {value!r}")
+    return value

@@ -35,6 +35,7 @@ CHANGEABLE = (
     "eval_attack_step_size",
     "eval_samples",
 )
+OF_ATTACKS = ("model", "dataset", "norm", "restarts", "queries", "batch_size", "images", "seed")
 
 
 def define_flags():
@@ -53,7 +54,7 @@ def define_flags():
     cli.define("undefended", None, "of --checks: workdir or .keras file of an undefended network")
     cli.define("norm", "Linf", f"of --attack and --checks: of the ball, {' or '.join(NORMS)}")
     cli.define("restarts", 1, "of --attack: random starts of pgd, apgd, fab and latent", int)
-    cli.define("queries", 5000, "of --attack: queries of square", int)
+    cli.define("queries", None, "of square; by default 5000, in --checks 1000", int)
     cli.define("batch_size", 250, "of --attack and --checks: images at a time", int)
     cli.define("images", None, "of --attack: .npz file for the adversarial images")
     cli.define(
@@ -61,7 +62,7 @@ def define_flags():
         None,
         "where the row is written; by default results.json in the workdir, or, if an option of the "
         "run is changed, nowhere. Of --attack and --checks: the folder of robustness.json and "
-        "checks.json, by default the workdir or MODEL.robustness",
+        "checks.json; by default the workdir, or MODEL.robustness",
     )
     cli.define_settings((*CHANGEABLE, "seed", "data_dir"))
     flags.DEFINE_alias("eps", "epsilon")
@@ -70,39 +71,40 @@ def define_flags():
 def main():
     given = flags.FLAGS
     if not given.attack and not given.checks:
+        _unused("--attack or --checks", *OF_ATTACKS, "undefended")
         _row()
         return
+    if not given.attack:
+        _unused("--attack", "restarts", "images")
+    if not given.checks:
+        _unused("--checks", "undefended")
     one_of("norm", given.norm, NORMS)
+    if given.images and not pathlib.Path(given.images).absolute().parent.is_dir():
+        raise ValueError(f"--images: there is no folder for {given.images}")
     subject = _subject()
     threat = _threat(subject)
-    default = subject.path if subject.settings else subject.path.with_suffix(".robustness")
-    output = pathlib.Path(given.output or default)
+    output = pathlib.Path(given.output or _default_output(subject))
+    source = _other(given.source, subject)
+    queries = {} if given.queries is None else {"queries": given.queries}
     if given.attack:
-        result, folder = attack_subject(
-            subject,
-            given.attack,
-            output,
-            threat,
-            restarts=given.restarts,
-            queries=given.queries,
-            source=_other(given.source, subject),
-            counter=counting,
-        )
+        options = {"restarts": given.restarts, "source": source, "counter": counting, **queries}
+        result, folder = attack_subject(subject, given.attack, output, threat, **options)
         print(attack_table(result))
         print(output / "robustness.json")
         if given.images:
-            _save_images(folder, pathlib.Path(given.images))
+            _save_images(folder, len(subject.examples), pathlib.Path(given.images))
     if given.checks:
-        checks = check_subject(
-            subject,
-            output,
-            threat,
-            undefended=_other(given.undefended or _standard(subject), subject),
-            source=_other(given.source, subject),
-            counter=counting,
-        )
-        print(check_table(checks))
+        undefended = _other(given.undefended or _standard(subject), subject)
+        options = {"undefended": undefended, "source": source, "counter": counting, **queries}
+        print(check_table(check_subject(subject, output, threat, **options)))
         print(output / "checks.json")
+
+
+def _unused(needed, *names):
+    """An error for flags that have no effect without others."""
+    for name in names:
+        if flags.FLAGS[name].present:
+            raise ValueError(f"--{name}: expected together with {needed}, received alone")
 
 
 def _subject():
@@ -116,6 +118,13 @@ def _subject():
     return from_model(given.model, given.dataset, given.limit_test_examples, given.data_dir)
 
 
+def _default_output(subject):
+    """The workdir; of a file or folder, one beside it with its whole name."""
+    if subject.settings:
+        return subject.path
+    return f"{pathlib.Path(flags.FLAGS.model).absolute()!s}.robustness"
+
+
 def _other(path, subject):
     """Another network for the same images."""
     if not path:
@@ -125,39 +134,45 @@ def _other(path, subject):
 
 
 def _standard(subject):
-    """The standard network that the run started from, if it is still there."""
+    """The standard network that the run started from, where it was or beside the run."""
     if not subject.settings or not subject.settings.init_from:
         return None
-    start = Workdir(subject.settings.init_from)
-    standard = start.network.exists() and start.settings().method == "standard"
-    return start.path if standard else None
+    start = pathlib.Path(subject.settings.init_from)
+    for workdir in (Workdir(start), Workdir(subject.path.absolute().parent / start.name)):
+        if workdir.network.exists() and workdir.settings().method == "standard":
+            return workdir.path
+    return None
 
 
 def _threat(subject):
     given, settings = flags.FLAGS, subject.settings
     own = settings is not None and given.norm == "Linf"  # the run's threat model
-    epsilon, step_size = given.epsilon, given.eval_attack_step_size
+    epsilon = given.epsilon
     if epsilon is None:
         if not own:
             raise ValueError("--epsilon: expected the radius of the ball, received none")
         epsilon = settings.epsilon
-    if step_size is None and own and epsilon == settings.epsilon:
-        step_size = settings.eval_attack_step_size
-    options = {"seed": given.seed, "samples": given.eval_samples}
+    options = {
+        "steps": given.eval_attack_steps,
+        "step_size": given.eval_attack_step_size,
+        "seed": given.seed,
+        "samples": given.eval_samples,
+    }
+    if own and epsilon == settings.epsilon and options["steps"] is None:
+        options["steps"] = settings.eval_attack_steps
+        options["step_size"] = options["step_size"] or settings.eval_attack_step_size
     options = {name: value for name, value in options.items() if value is not None}
-    return Threat(epsilon, given.norm, step_size, batch_size=given.batch_size, **options)
+    return Threat(epsilon, given.norm, batch_size=given.batch_size, **options)
 
 
-def _save_images(folder, path):
+def _save_images(folder, count, path):
     with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **saved_images(folder))
+        np.savez_compressed(file, **saved_images(folder, count))
     print(path)
 
 
 def _row():
     given = flags.FLAGS
-    if given.model:
-        raise ValueError("--attack: expected the attacks to be made on --model, received none")
     workdir = Workdir(cli.workdir())
     settings = workdir.settings()
     values = {name: given[name].value for name in CHANGEABLE if given[name].value is not None}

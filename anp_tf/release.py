@@ -2,10 +2,8 @@
 
 import dataclasses
 import importlib.util
-import json
 import pathlib
 import shlex
-import shutil
 
 import numpy as np
 
@@ -13,9 +11,12 @@ from anp_tf import data
 from anp_tf.evaluation import (
     ExportedAccuracy,
     checks_lines,
+    checks_of,
+    digest,
     evaluation_attack,
     exported_accuracy,
     robustness_lines,
+    robustness_of,
     test_examples,
 )
 from anp_tf.files import atomic_file
@@ -150,12 +151,13 @@ def release(workdir, directory, version=None, form=None):
     results = workdir.load_results() if workdir.results.exists() else None
     if results:
         workdir.save_results(results, directory / "results.json")
-    stronger = []
-    for file, describe in ((workdir.robustness, robustness_lines), (workdir.checks, checks_lines)):
-        if file.exists():
-            stronger += describe(json.loads(file.read_text()))
-            with atomic_file(directory / file.name) as temporary:
-                shutil.copyfile(file, temporary)
+    stronger, network_digest = [], digest(workdir.network)
+    if suites := robustness_of(workdir.robustness, network_digest):
+        stronger += robustness_lines(suites)
+        workdir.save_results(suites, directory / workdir.robustness.name)
+    if checks := checks_of(workdir.checks, network_digest):
+        stronger += checks_lines(checks)
+        workdir.save_results(checks, directory / workdir.checks.name)
     with atomic_file(directory / "README.md") as temporary:
         temporary.write_text(model_card(settings, results, files, stronger))
     return [file.path for file in files]

@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.evaluation import Threat, attack_subject, from_workdir
+from anp_tf.evaluation import Subject, Threat, attack_subject, digest, from_workdir
 from anp_tf.training.progress import counting
 from anp_tf.workdir import load_network
 
@@ -36,7 +38,7 @@ def test_a_workdir(commands, copy, tmp_path, small_data_dir):
         from_workdir(copy, limit=30, data_dir=small_data_dir),
         ["fgsm", "pgd3"],
         tmp_path / "again",
-        Threat(0.3, step_size=0.01, batch_size=30),
+        Threat(0.3, steps=2, step_size=0.01, batch_size=30),
         counter=counting,
     )
     for attack in expected["attacks"]:
@@ -109,8 +111,55 @@ def test_the_default_folder_of_a_model(commands, copy, tmp_path):
     flags = ["--dataset=mnist", "--eps=2", "--norm=L2", "--attack=fgsm", "--limit_test_examples=10"]
     outcome = commands.run("evaluate", f"--model={tmp_path}/network.keras", *flags)
     assert outcome.code == 0, outcome.err
-    (name,) = json.loads((tmp_path / "network.robustness" / "robustness.json").read_text())
+    folder = tmp_path / "network.keras.robustness"
+    ((name, result),) = json.loads((folder / "robustness.json").read_text()).items()
     assert name == "fgsm, L2, 2"
+    # It says what was attacked, and how.
+    assert result["network"] == digest(tmp_path / "network.keras")
+    made_by = {"kind": "FGSM", "epsilon": 2.0, "steps": 1, "loss": "cross_entropy"}
+    assert made_by.items() <= result["attacks"][0]["made_by"].items()
+
+
+def test_fewer_images_do_not_take_the_place_of_more(commands, copy):
+    for count in (30, 12):
+        flags = [f"--workdir={copy}", "--attack=fgsm", f"--limit_test_examples={count}"]
+        assert commands.run("evaluate", *flags).code == 0
+    (result,) = json.loads((copy / "robustness.json").read_text()).values()
+    assert result["test_examples"] == 30
+
+
+def test_probabilities_and_latents_out_of_reach_are_refused(commands, tmp_path, finished):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
+    keras.Sequential([keras.Input((28, 28, 1)), *layers]).save(tmp_path / "softmax.keras")
+    flags = ["--dataset=mnist", "--eps=0.1", "--limit_test_examples=10"]
+    outcome = commands.run("evaluate", f"--model={tmp_path}/softmax.keras", "--attack=pgd", *flags)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "returns probabilities" in outcome.err
+    path = finished.path / "saved_model"
+    flags.append(f"--output={tmp_path}")
+    outcome = commands.run("evaluate", f"--model={path}", "--attack=latent", *flags)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "needs a functional Keras model" in outcome.err
+
+
+def test_a_stochastic_network_is_attacked_by_the_mean_of_draws(tmp_path, small_data_dir):
+    """Noise so large that a single draw is wrong about images that the mean is right about."""
+    examples = data.load("mnist", "test", small_data_dir).take(20)
+
+    def noisy(x, training=False):
+        sums = tf.reduce_sum(x[:, :, :10, 0], 1) / 28
+        return 10 * sums + tf.random.normal(tf.shape(sums), stddev=2.0)
+
+    sums = (examples.images / 255)[:, :, :10, 0].sum(1) / 28
+    labels = sums.argmax(-1).astype(np.int32)
+    examples = data.Examples(examples.images, labels, 10)
+    subject = Subject(tmp_path, noisy, None, "digest", examples, "mnist")
+    threat = Threat(0.01, samples=200)
+    result, _ = attack_subject(subject, ["noise"], tmp_path, threat)
+    assert result["draws"] == 200
+    x = (examples.images / 255).astype(np.float32)
+    alone = [np.mean(np.argmax(noisy(x), -1) == labels) for _ in range(20)]
+    assert result["clean_accuracy"] > 100 * np.mean(alone)
 
 
 def test_checks(commands, copy, finished):
@@ -145,9 +194,15 @@ def test_checks(commands, copy, finished):
         (["--workdir={0}", "--model={0}", "--attack=fgsm"], "either --workdir or --model"),
         (["--attack=fgsm"], "either --workdir or --model"),
         (["--model={0}/network.keras", "--attack=fgsm"], "--dataset"),
-        (["--model={0}/network.keras"], "--attack: expected the attacks"),
+        (["--model={0}/network.keras"], "--model: expected together with --attack or --checks"),
         (["--model={0}", "--dataset=mnist", "--eps=0.1", "--attack=fgsm"], "nor a SavedModel"),
         (["--workdir={0}", "--checks", "--undefended={0}/none"], "network.keras"),
+        (["--workdir={0}", "--norm=L2"], "--norm: expected together with --attack or --checks"),
+        (["--workdir={0}", "--checks", "--restarts=3"], "--restarts: expected together with"),
+        (["--workdir={0}", "--attack=fgsm", "--undefended={0}"], "--undefended: expected together"),
+        (["--workdir={0}", "--attack=fgsm", "--eps=8"], "--epsilon: expected a value in (0, 1]"),
+        (["--workdir={0}", "--attack=fgsm", "--seed=3000000000"], "--seed"),
+        (["--workdir={0}", "--attack=fgsm", "--images={0}/none/x.npz"], "--images"),
     ],
 )
 def test_errors(commands, finished, flags, message):

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.evaluation import evaluate_robustness, evaluation_attack
+from anp_tf.evaluation import digest, evaluate_robustness, evaluation_attack
 from anp_tf.release import Form, model_card, release
 from anp_tf.serving import litert_network
 from anp_tf.settings import Settings
@@ -47,10 +47,13 @@ def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
         {"name": "square", "fooled": 0, "robust_accuracy": 91.25, "seconds": 1.0},
     ]
     asked = {"dataset": "mnist", "norm": "Linf", "epsilon": 0.3, "test_examples": 1000}
+    asked["network"] = digest(workdir.network)
     result = {**asked, "attack": "standard", "clean_accuracy": 98.5, "attacks": attacks}
+    result["draws"] = None
+    outdated = {**result, "network": "of another network", "clean_accuracy": 1.0}
     check = {"status": "warn", "title": "PGD is not weaker", "figure": "PGD 90 %, FGSM 89 %"}
     records = {
-        workdir.robustness: {"standard": result},
+        workdir.robustness: {"standard": result, "outdated": outdated},
         workdir.checks: {**asked, "checks": [check]},
     }
     for path, record in records.items():
@@ -62,8 +65,10 @@ def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
     assert "| apgd-ce | 7 | 91.25 |" in card
     assert "| WARN | PGD is not weaker | PGD 90 %, FGSM 89 % |" in card
     assert "finds more" not in card
-    for path, record in records.items():
-        assert json.loads((tmp_path / "served" / path.name).read_text()) == record
+    assert "1.00" not in card
+    served = tmp_path / "served"
+    assert json.loads((served / "robustness.json").read_text()) == {"standard": result}
+    assert json.loads((served / "checks.json").read_text()) == records[workdir.checks]
 
 
 def test_all_formats(finished, small_data_dir, tmp_path):

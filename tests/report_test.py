@@ -10,6 +10,7 @@ import subprocess
 import keras
 import pytest
 
+from anp_tf.evaluation import digest
 from anp_tf.files import atomic_file
 from anp_tf.reproduction.paper import paper_rows
 from anp_tf.workdir import Workdir
@@ -100,8 +101,11 @@ def folder(finished, tmp_path_factory):
         (folder / copy).mkdir()
         for file in ("config.cfg", "metrics.jsonl", "network.keras", "results.json"):
             shutil.copy(finished.path / name / file, folder / copy)
-    (folder / "anp_vs" / "robustness.json").write_text(json.dumps({"the <standard>": SUITE}))
-    (folder / "anp_vs" / "checks.json").write_text(json.dumps(CHECKS))
+    network = {"network": digest(folder / "anp_vs" / "network.keras")}
+    other = {**SUITE, "network": "of another network"}
+    suites = {"the <standard>": {**SUITE, **network}, "outdated": other}
+    (folder / "anp_vs" / "robustness.json").write_text(json.dumps(suites))
+    (folder / "anp_vs" / "checks.json").write_text(json.dumps({**CHECKS, **network}))
     (folder / "sparsity.json").write_text(json.dumps(POINTS))
     return folder
 

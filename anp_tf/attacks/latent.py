@@ -1,5 +1,6 @@
 """An attack on the latent features that the suppression of vulnerability protects."""
 
+import keras
 import tensorflow as tf
 
 from anp_tf.attacks.pgd import PGD, check
@@ -43,12 +44,20 @@ class LatentPGD(PGD):
         """As `PGD.__call__`; `network` is a functional Keras model with ReLUs.
 
         Raises:
-            ValueError: also if the network has no ReLU whose output can be reached.
+            ValueError: also if the network is no Keras model, or has no ReLU that can be reached.
         """
+        if not isinstance(network, keras.Model):
+            raise ValueError(
+                "The latent attack needs a functional Keras model, whose latent features it can "
+                f"reach. Received: network of type {type(network).__name__}"
+            )
         latent_network = with_latents(network)
         latents, _ = latent_network(x, training=False)
         clean = [tf.stop_gradient(latent) for latent in latents]
         return super().__call__(latent_network, x, (y, clean), **kwargs)
+
+    def _reached(self, outputs, references):
+        return super()._reached(outputs[1], references[0])
 
     def _loss(self, outputs, references):
         (latents, logits), (y, clean) = outputs, references

@@ -21,8 +21,8 @@ class PGD:
         step_size: Float, positive; length of a step, in pixel units.
         steps: Integer, at least 1.
         random_start: Boolean; start at a random point of the ball, or at `x`.
-        restarts: Integer, at least 1. Of several runs, each example keeps the one with the highest
-            loss.
+        restarts: Integer, at least 1. Of several runs, each example keeps one that reached its aim,
+            and among such, or if there is none, the one with the highest loss.
         loss: Function `(logits, y) -> losses [batch]`, maximised.
         targeted: Boolean; `y` are classes to reach rather than labels to leave: the loss is
             minimised.
@@ -52,6 +52,7 @@ class PGD:
         self.steps = int(steps)
         self.random_start = random_start
         self.restarts = int(restarts)
+        self.targeted = bool(targeted)
         self.loss = _negative(loss) if targeted else loss
 
     def __call__(self, network, x, y, *, seed=None, scale=1.0, steps=None):
@@ -81,22 +82,26 @@ class PGD:
         if self.restarts == 1:
             return best
 
-        def restart(index, best, best_loss):
+        def measured(images):
+            outputs = network(images, training=False)
+            return self._reached(outputs, y), self.loss(outputs, y)
+
+        def restart(index, best, best_reached, best_loss):
             candidate = self._run(network, x, y, draws.fold_in(seed, index), scale, steps)
-            loss = self.loss(network(candidate, training=False), y)
-            better = loss > best_loss
+            reached, loss = measured(candidate)
+            better = (reached & ~best_reached) | ((reached == best_reached) & (loss > best_loss))
             keep = tf.reshape(better, [-1] + [1] * (x.shape.rank - 1))
             return (
                 index + 1,
                 tf.where(keep, candidate, best),
+                reached | best_reached,
                 tf.where(better, loss, best_loss),
             )
 
-        best_loss = self.loss(network(best, training=False), y)
-        _, best, _ = tf.while_loop(
+        _, best, _, _ = tf.while_loop(
             lambda index, *_: index < self.restarts,
             restart,
-            (1, best, best_loss),
+            (1, best, *measured(best)),
             maximum_iterations=self.restarts - 1,
         )
         return tf.stop_gradient(best)
@@ -122,6 +127,11 @@ class PGD:
             shape_invariants=(tf.TensorShape([]), x.shape),
         )
         return tf.stop_gradient(adversarial)
+
+    def _reached(self, outputs, y):
+        """Which examples are misclassified, or classified as they should be; `y` are labels."""
+        predicted = tf.argmax(outputs, -1, tf.int64)
+        return tf.equal(predicted, tf.cast(y, tf.int64)) == self.targeted
 
     def _start(self, x, epsilon, seed):
         return self.norm.random_start(x, epsilon, seed) if self.random_start else x

@@ -33,7 +33,13 @@ from anp_tf.evaluation.subject import (
     from_model,
     from_workdir,
 )
-from anp_tf.evaluation.under_attack import Threat, attack_subject, check_subject
+from anp_tf.evaluation.under_attack import (
+    Threat,
+    attack_subject,
+    check_subject,
+    checks_of,
+    robustness_of,
+)
 from anp_tf.evaluation.worst_case import worst_case
 
 __all__ = [
@@ -55,6 +61,7 @@ __all__ = [
     "check_subject",
     "check_table",
     "checks_lines",
+    "checks_of",
     "comparison",
     "digest",
     "evaluate_robustness",
@@ -70,6 +77,7 @@ __all__ = [
     "named_attacks",
     "results_row",
     "robustness_lines",
+    "robustness_of",
     "run_checks",
     "saved_images",
     "test_examples",

@@ -7,18 +7,20 @@ import numpy as np
 
 from anp_tf.files import atomic_file, naming
 
-ARRAYS = ("label", "fooled_by", "image", "seconds")
+ARRAYS = ("label", "fooled_by", "image", "seconds", "left_out")
+CLEAN = "clean"  # stands for an attack where the image itself is misclassified
 
 
 class EvaluationError(ValueError):
     """A folder holds another evaluation, or a damaged one."""
 
 
-def saved_images(folder):
+def saved_images(folder, count=None):
     """The adversarial images of an evaluation by `worst_case`.
 
     Args:
         folder: Its folder.
+        count: Integer, only those of the first so many test images; None: all.
 
     Returns:
         Dict of arrays, an entry for each image that fooled the network: `index` among the test
@@ -29,12 +31,14 @@ def saved_images(folder):
         EvaluationError: if there are none, or a file is damaged.
     """
     parts = []
-    for path in sorted(pathlib.Path(folder).glob("[0-9]*.npz")):
-        batch, (start, _) = read_batch(path), path.stem.split("-")
+    for path, first, _ in _batches(pathlib.Path(folder)):
+        if count is not None and first >= count:
+            continue
+        batch = read_batch(path)
         fooled = batch["fooled_by"] != ""
         parts.append(
             {
-                "index": int(start) + np.flatnonzero(fooled),
+                "index": first + np.flatnonzero(fooled),
                 "label": batch["label"][fooled],
                 "attack": batch["fooled_by"][fooled],
                 "image": batch["image"],
@@ -42,7 +46,9 @@ def saved_images(folder):
         )
     if not parts:
         raise EvaluationError(f"{folder} holds no evaluation under attack")
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    within = whole["index"] < (np.inf if count is None else count)
+    return {name: values[within] for name, values in whole.items()}
 
 
 def open_folder(folder, identity):
@@ -73,6 +79,20 @@ def open_folder(folder, identity):
 def batch_path(folder, first, count):
     """The file of the batch of `count` images from the image `first` on."""
     return folder / f"{first:06d}-{first + count - 1:06d}.npz"
+
+
+def remove_superseded(folder, paths, count):
+    """Removes other batches of the first `count` images than those at `paths`."""
+    for path, first, _ in _batches(folder):
+        if path not in paths and first < count:
+            path.unlink()
+
+
+def _batches(folder):
+    """The files of batches in the folder, with the first and the last image of each, in order."""
+    return [
+        (path, *map(int, path.stem.split("-"))) for path in sorted(folder.glob("[0-9]*-[0-9]*.npz"))
+    ]
 
 
 def write_batch(path, batch):

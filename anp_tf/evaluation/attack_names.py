@@ -21,6 +21,7 @@ from anp_tf.settings import one_of
 
 NORMS = {"Linf": Linf, "L2": L2}
 LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+CLASSES = {"dlr": 3, "t": 4}  # that a loss needs; FAB-T, by the same letter, fewer
 STEPS = 40  # of PGD where the name has no number, as in the paper
 KNOWN_ATTACKS = (
     "standard",
@@ -42,20 +43,31 @@ KNOWN_ATTACKS = (
 
 
 def named_attacks(
-    names, *, epsilon, classes, norm="Linf", step_size=None, restarts=1, queries=5000, source=None
+    names,
+    *,
+    epsilon,
+    classes,
+    norm="Linf",
+    steps=STEPS,
+    step_size=None,
+    restarts=1,
+    queries=5000,
+    source=None,
 ):
     """The attacks of some names, in their order, each once.
 
-    `pgd`, `pgd40` and `pgd40-margin` are PGD with 40 steps, or as many as the number says, on the
-    cross-entropy or another loss; `transfer` is that PGD made on another network; `latent` is
-    `LatentPGD`; `standard` stands for all attacks of `standard_attack`.
+    `pgd`, `pgd100` and `pgd100-margin` are PGD with `steps` steps, or as many as the number says,
+    on the cross-entropy or another loss; `transfer` is that PGD made on another network; `latent`
+    is `LatentPGD`; `standard` stands for all attacks of `standard_attack`.
 
     Args:
         names: Sequence of strings.
         epsilon: Float, radius of the ball.
         classes: Integer, the classes of the network.
         norm: `"Linf"` or `"L2"`.
-        step_size: Float, of PGD; None: 2.5 epsilon / steps.
+        steps: Integer, of PGD where the name has no number.
+        step_size: Float, of so many steps; None: 2.5 epsilon / steps. More are smaller, and fewer
+            larger, so that they cover the same way.
         restarts: Integer, random starts of PGD and Auto-PGD.
         queries: Integer, of the Square attack.
         source: The network `transfer` is made on.
@@ -69,28 +81,33 @@ def named_attacks(
     one_of("norm", norm, NORMS)
     ball = {"epsilon": epsilon, "norm": NORMS[norm]()}
 
-    def pgd(steps, loss="ce", kind=PGD, **options):
-        size = step_size or 2.5 * epsilon / max(1, steps)
+    def pgd(count, loss="ce", kind=PGD, **options):
+        size = (step_size or 2.5 * epsilon / steps) * steps / max(1, count)
         if kind is PGD:
             options["loss"] = LOSSES[loss]
-        return kind(**ball, step_size=size, steps=steps, restarts=restarts, **options)
+        return kind(**ball, step_size=size, steps=count, restarts=restarts, **options)
 
     def make(name):
-        kind, steps, loss = re.fullmatch(r"([a-z]+)(\d*)(?:-(\w+))?", name).groups()
-        steps = int(steps or STEPS)
+        kind, count, loss = re.fullmatch(r"([a-z]+)(\d*)(?:-(\w+))?", name).groups()
+        count = int(count or steps)
+        if kind != "fab" and classes < CLASSES.get(loss, 2):
+            raise ValueError(
+                f"--attack: {name} needs a network of at least {CLASSES[loss]} classes, it has "
+                f"{classes}"
+            )
         match kind:
             case "standard":
                 return standard_attack(epsilon, classes, ball["norm"], queries)
             case "fgsm":
                 return FGSM(**ball)
             case "pgd":
-                return pgd(steps, loss or "ce")
+                return pgd(count, loss or "ce")
             case "latent":
-                return pgd(steps, kind=LatentPGD)
+                return pgd(count, kind=LatentPGD)
             case "transfer":
                 if source is None:
                     raise ValueError("--attack: transfer needs another network, --source")
-                return Transfer(pgd(steps), source)
+                return Transfer(pgd(count), source)
             case "noise":
                 return Noise(**ball)
             case "fab":

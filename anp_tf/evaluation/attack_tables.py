@@ -29,7 +29,18 @@ def attack_table(result):
         f"{check['largest_distance']:.6g}), {check['outside_pixels']} outside [0, 1], "
         f"{check['classified_correctly']} classified correctly; these do not count.",
     ]
+    lines += _of_draws(result)
     return "\n".join(lines)
+
+
+def _of_draws(result):
+    """Says it where the network is stochastic."""
+    if not result["draws"]:
+        return []
+    return [
+        f"The network is not deterministic: it was attacked, and judged, by the mean of "
+        f"{result['draws']} draws, and an image that fooled it once counts."
+    ]
 
 
 def check_table(checks):
@@ -60,7 +71,7 @@ def robustness_lines(results):
             f"| {row['name']} | {row['fooled']} | {row['robust_accuracy']:.2f} |"
             for row in result["attacks"]
         ]
-        lines.append("")
+        lines += ["", *_of_draws(result), ""] if result["draws"] else [""]
     return lines
 
 

@@ -39,11 +39,23 @@ class Measurements:
         total: Integer, the images in it.
         folder: `pathlib.Path` of all measurements.
         identity: As for `worst_case`.
-        seed, norm: As for `worst_case`.
+        seed, norm, deterministic: As for `worst_case`.
         counter: Optional function `(title, total) -> context manager of a progress function`.
     """
 
-    def __init__(self, network, batches, total, folder, *, identity, seed, norm, counter=None):
+    def __init__(
+        self,
+        network,
+        batches,
+        total,
+        folder,
+        *,
+        identity,
+        seed,
+        norm,
+        deterministic=True,
+        counter=None,
+    ):
         self.network = network
         self.batches = batches
         self.total = total
@@ -51,11 +63,12 @@ class Measurements:
         self.identity = identity
         self.seed = seed
         self.norm = norm
+        self.deterministic = deterministic
         self.counter = counter
         self.done = []
 
-    def of(self, name, attack, epsilon, network=None):
-        """A `Measured` of the network, or of another one, under an attack."""
+    def of(self, name, attack, epsilon, network=None, stochastic=False):
+        """A `Measured` of the network, or of another one, which may be stochastic."""
         network = self.network if network is None else network
         folder = self.folder / f"{name}-{epsilon:g}"
         counting = self.counter(name, self.total) if self.counter else contextlib.nullcontext()
@@ -70,6 +83,7 @@ class Measurements:
                     norm=self.norm,
                     seed=self.seed,
                     identity=self.identity,
+                    deterministic=self.deterministic and not stochastic,
                     progress=progress,
                 )
         except EvaluationError:
@@ -77,7 +91,10 @@ class Measurements:
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             reason = " ".join(str(getattr(error, "message", error)).split())
             return Measured(name, None, np.zeros(0, int), {}, reason[:200])
-        fooled = saved_images(folder)["index"]
-        measured = Measured(name, result["robust_accuracy"], fooled, result["recheck"])
+        fooled = saved_images(folder, self.total)["index"]
+        recheck = result["recheck"]
+        if stochastic or not self.deterministic:  # whose answers change, whatever the image
+            recheck = {**recheck, "classified_correctly": 0}
+        measured = Measured(name, result["robust_accuracy"], fooled, recheck)
         self.done.append(measured)
         return measured

@@ -127,15 +127,15 @@ class SavedModelNetwork:
         if len(inputs) != 1 or (len(outputs) != 1 and "logits" not in outputs):
             raise WorkdirError(
                 f"the signature serving_default of {path} must take one tensor and return logits; "
-                f"it takes {', '.join(inputs)} and returns {', '.join(outputs)}"
+                f"it takes {', '.join(sorted(inputs))} and returns {', '.join(sorted(outputs))}"
             )
         (self._input,) = inputs
         self._output = "logits" if "logits" in outputs else next(iter(outputs))
-        self.input_shape = tuple(inputs[self._input].shape)
-        self.output_shape = tuple(outputs[self._output].shape)
+        self._dtype = inputs[self._input].dtype
+        self.inputs, self.outputs = [inputs[self._input]], [outputs[self._output]]
 
     def __call__(self, pixels, training=False):
-        return self._signature(**{self._input: tf.cast(pixels, tf.float32)})[self._output]
+        return self._signature(**{self._input: tf.cast(pixels, self._dtype)})[self._output]
 
 
 def digest(path):
@@ -155,11 +155,28 @@ def _slimmed(network):
 
 
 def _check_shapes(path, network, examples):
-    expected = examples.image_shape, (examples.num_classes,)
-    shapes = tuple(network.input_shape[1:]), tuple(network.output_shape[1:])
-    fit = len(shapes[0]) == 3 and shapes[1] == expected[1]
-    if not fit or any(a not in (None, b) for a, b in zip(*shapes[:1], expected[0], strict=True)):
+    """Checks that a network takes the images as floats and returns a logit for each class."""
+    ends = [getattr(network, name, None) or [] for name in ("inputs", "outputs")]
+    if [len(tensors) for tensors in ends] != [1, 1]:
+        raise ValueError(
+            f"the network {path} must have one input and one output, as functional and Sequential "
+            "models do"
+        )
+    (pixels,), (logits,) = ends
+    if not tf.as_dtype(pixels.dtype).is_floating:
+        raise ValueError(
+            f"the network {path} must take pixels in [0, 1] as floats, it takes {pixels.dtype}"
+        )
+    expected = (*examples.image_shape,), (examples.num_classes,)
+    shapes = [tuple(t.shape)[1:] if t.shape.rank else None for t in map(_spec, (pixels, logits))]
+    fits = shapes[0] is not None and len(shapes[0]) == 3 and shapes[1] == expected[1]
+    if not fits or any(a not in (None, b) for a, b in zip(shapes[0], expected[0], strict=True)):
         raise ValueError(
             f"the network {path} must take the images and know the classes of the data set: it has "
-            f"inputs and outputs {shapes}, the data set {expected}"
+            f"inputs {shapes[0]} and outputs {shapes[1]}, the data set {expected[0]} and "
+            f"{expected[1]}"
         )
+
+
+def _spec(tensor):
+    return tf.TensorSpec(tensor.shape, tensor.dtype)

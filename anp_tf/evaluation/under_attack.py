@@ -1,15 +1,16 @@
 """A subject's robustness under stronger attacks, and its checks, written beside the network."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 
-from anp_tf import data
+from anp_tf import __version__, data
 from anp_tf.evaluation.attack_files import EvaluationError
-from anp_tf.evaluation.attack_names import named_attacks
+from anp_tf.evaluation.attack_names import STEPS, named_attacks
 from anp_tf.evaluation.checks import run_checks
-from anp_tf.evaluation.checks.check import PASS
-from anp_tf.evaluation.checks.of_network import check_deterministic
+from anp_tf.evaluation.checks.check import FAIL, PASS
+from anp_tf.evaluation.checks.of_network import check_deterministic, check_logits
 from anp_tf.evaluation.sampled import SampledNetwork
 from anp_tf.evaluation.worst_case import worst_case
 from anp_tf.files import atomic_file
@@ -20,30 +21,41 @@ class Threat:
     """What the attacker may do, and how the attacks are made.
 
     Attributes:
-        epsilon: Float, above 0, radius of the ball in pixel units.
+        epsilon: Float, above 0, radius of the ball in pixel units; at most 1 in the L-infinity
+            ball.
         norm: `"Linf"` or `"L2"`.
-        step_size: Float, of PGD; None: 2.5 epsilon / steps.
-        seed: Integer, at least 0.
-        batch_size: Integer, images at a time; the result does not depend on it.
-        samples: Integer, draws of a stochastic network.
+        steps: Integer, at least 1, of PGD.
+        step_size: Float, of that PGD; None: 2.5 epsilon / steps.
+        seed: Integer, at least 0 and below 2^31.
+        batch_size: Integer, at least 1, images at a time; the result does not depend on it.
+        samples: Integer, at least 1, draws of a stochastic network.
+
+    Raises:
+        ValueError: if a value is out of its range.
     """
 
     epsilon: float
     norm: str = "Linf"
+    steps: int = STEPS
     step_size: float | None = None
     seed: int = 0
     batch_size: int = 250
     samples: int = 10
 
     def __post_init__(self):
-        for name, valid, expected in (
-            ("epsilon", self.epsilon > 0, "above 0"),
-            ("seed", self.seed >= 0, "of at least 0"),
-            ("batch_size", self.batch_size >= 1, "of at least 1"),
+        linf = self.norm == "Linf"
+        radius = "in (0, 1], in pixel units such as 0.031 for 8/255" if linf else "above 0"
+        for name, flag, valid, expected in (
+            ("epsilon", "epsilon", 0 < self.epsilon <= (1 if linf else float("inf")), radius),
+            ("steps", "eval_attack_steps", self.steps >= 1, "of at least 1"),
+            ("step_size", "eval_attack_step_size", (self.step_size or 1) > 0, "above 0"),
+            ("seed", "seed", 0 <= self.seed < 2**31, "in [0, 2^31)"),
+            ("batch_size", "batch_size", self.batch_size >= 1, "of at least 1"),
+            ("samples", "eval_samples", self.samples >= 1, "of at least 1"),
         ):
             if not valid:
                 raise ValueError(
-                    f"--{name}: expected a value {expected}, received {getattr(self, name)}"
+                    f"--{flag}: expected a value {expected}, received {getattr(self, name)}"
                 )
 
 
@@ -52,7 +64,8 @@ def attack_subject(
 ):
     """Makes attacks on a subject; the worst case goes to `output/robustness.json`.
 
-    The images go to a folder of `output/attacks`, from which a stopped evaluation goes on.
+    The images go to a folder of `output/attacks`, from which a stopped evaluation goes on. A
+    network whose answers differ from call to call is attacked, and judged, by the mean of draws.
 
     Args:
         subject: `Subject`.
@@ -68,27 +81,36 @@ def attack_subject(
         the images.
 
     Raises:
-        ValueError, EvaluationError: as `named_attacks` and `worst_case`.
+        ValueError, EvaluationError: as `named_attacks` and `worst_case`, and if the network returns
+            probabilities.
     """
     batches = data.batches(subject.examples, threat.batch_size)
-    network, steady = subject.network, True
-    if check_deterministic(network, next(iter(batches))[0]).status != PASS:
-        network, steady = SampledNetwork(network, threat.samples), False
     attacks = named_attacks(
         names,
         epsilon=threat.epsilon,
         classes=subject.examples.num_classes,
         norm=threat.norm,
+        steps=threat.steps,
         step_size=threat.step_size,
         restarts=restarts,
         queries=queries,
         source=source and source.network,
     )
+    x, _ = next(iter(batches))
+    if check_logits(subject.network, x).status == FAIL:
+        raise ValueError(
+            f"the network {subject.path} returns probabilities, whose gradients vanish: give one "
+            "that returns logits"
+        )
+    network, steady = subject.network, check_deterministic(subject.network, x).status == PASS
+    if not steady:
+        network = SampledNetwork(network, threat.samples)
     title = ",".join(names)
     folder = _folder(output, title.replace(",", "+"), threat)
-    identity = _identity(subject, threat, source=source)
-    identity |= {"restarts": restarts, "queries": queries}
-    with counter(title, len(subject.examples)) as progress:
+    identity = _identity(subject, source=source if "transfer" in title else None)
+    if not steady:
+        identity["samples"] = threat.samples
+    with counter(title, len(subject.examples)) if counter else contextlib.nullcontext() as progress:
         result = worst_case(
             network,
             batches,
@@ -98,24 +120,29 @@ def attack_subject(
             norm=threat.norm,
             seed=threat.seed,
             identity=identity,
+            deterministic=steady,
             progress=progress,
         )
-    result = {"attack": title, **_asked(subject, threat), "deterministic": steady, **result}
-    path = pathlib.Path(output) / "robustness.json"
-    _write(path, {**_read(path), f"{title}, {threat.norm}, {threat.epsilon:g}": result})
+    draws = None if steady else threat.samples
+    result = {"attack": title, **_asked(subject, threat), **identity, "draws": draws, **result}
+    _keep(pathlib.Path(output) / "robustness.json", result)
     return result, folder
 
 
-def check_subject(subject, output, threat, *, undefended=None, source=None, counter=None):
+def check_subject(
+    subject, output, threat, *, queries=1000, undefended=None, source=None, counter=None
+):
     """Runs the checks on a subject; they go to `output/checks.json`.
 
     Args:
         subject, output, threat, counter: As for `attack_subject`.
+        queries: Integer, of the Square attack.
         undefended, source: `Subject`s, as the networks of `run_checks`, or None.
 
     Returns:
         List of `Check`.
     """
+    identity = _identity(subject, undefended=undefended, source=source)
     checks = run_checks(
         subject.network,
         data.batches(subject.examples, threat.batch_size),
@@ -123,34 +150,61 @@ def check_subject(subject, output, threat, *, undefended=None, source=None, coun
         _folder(output, "checks", threat),
         epsilon=threat.epsilon,
         norm=threat.norm,
-        step_size=threat.step_size,
+        step_size=threat.step_size and threat.step_size * threat.steps / STEPS,
+        queries=queries,
+        samples=threat.samples,
         undefended=undefended and undefended.network,
         source=source and source.network,
         masked=subject.masked,
-        identity=_identity(subject, threat, undefended=undefended, source=source),
+        identity=identity,
         seed=threat.seed,
         counter=counter,
     )
-    record = {"checks": [dataclasses.asdict(check) for check in checks]}
-    path = pathlib.Path(output) / "checks.json"
-    asked = {**_asked(subject, threat), "test_examples": len(subject.examples)}
-    _write(path, {**asked, **record})
+    record = {**_asked(subject, threat), **identity, "test_examples": len(subject.examples)}
+    record["checks"] = [dataclasses.asdict(check) for check in checks]
+    _write(pathlib.Path(output) / "checks.json", record)
     return checks
+
+
+def robustness_of(path, network):
+    """The results in a `robustness.json` that are of a network, by its digest: a dict."""
+    found = _read(path)
+    return {name: result for name, result in found.items() if result["network"] == network}
+
+
+def checks_of(path, network):
+    """The content of a `checks.json` if it is of a network, by its digest, else None."""
+    record = _read(path)
+    return record if record.get("network") == network else None
+
+
+def _keep(path, result):
+    """Adds a result to the others of the same network; a longer one of the same kind stays."""
+    name = f"{result['attack']}, {result['norm']}, {result['epsilon']:g}"
+    known = robustness_of(path, result["network"])
+    old = known.get(name)
+    same = old and [a["made_by"] for a in old["attacks"]] == [
+        a["made_by"] for a in result["attacks"]
+    ]
+    if not (same and old["test_examples"] > result["test_examples"]):
+        known[name] = result
+    _write(path, known)
 
 
 def _folder(output, title, threat):
     return pathlib.Path(output) / "attacks" / f"{title}-{threat.norm}-{threat.epsilon:g}"
 
 
-def _identity(subject, threat, **others):
-    digests = {name: other and other.digest for name, other in others.items()}
-    own = {"network": subject.digest, "dataset": subject.dataset, "step_size": threat.step_size}
-    return own | digests
+def _identity(subject, **others):
+    """What was attacked, and the other networks that had a part in it, by their digests."""
+    digests = {name: other.digest for name, other in others.items() if other}
+    return {"network": subject.digest, "dataset": subject.dataset, **digests}
 
 
 def _asked(subject, threat):
     return {
-        "dataset": subject.dataset,
+        "path": str(subject.path),
+        "anp_tf": __version__,
         "norm": threat.norm,
         "epsilon": threat.epsilon,
         "seed": threat.seed,

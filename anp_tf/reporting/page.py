@@ -133,4 +133,12 @@ def _commands(runs):
         if source:
             evaluate.append(f"--source={source}")
         lines += [shlex.join(train), shlex.join(evaluate)]
+        for suite in run.suites:
+            count = f"--limit_test_examples={suite['images']}"
+            command = ["python", "-m", "anp_tf.evaluate", new, f"--attack={suite['attack']}"]
+            lines.append(shlex.join([*command, *suite["threat"], count]))
+        if run.checklist:
+            count = f"--limit_test_examples={run.checklist['images']}"
+            command = ["python", "-m", "anp_tf.evaluate", new, "--checks"]
+            lines.append(shlex.join([*command, *run.checklist["threat"], count]))
     return lines

@@ -1,45 +1,45 @@
 """What the strong attacks and the checks left in the workdirs, for the template."""
 
-import json
-
+from anp_tf.evaluation import EvaluationError, checks_of, digest, robustness_of
 from anp_tf.workdir import WorkdirError
 
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "not run": "-"}
 
 
 def read_suites(workdir):
-    """The suites of attacks in `robustness.json`, as texts.
+    """The suites of attacks on the run's network in `robustness.json`, as texts.
 
     Args:
         workdir: `Workdir`.
 
     Returns:
-        List of dicts: `name`, `conditions`, `clean`, `robust`, `recheck` (or None) and `attacks`, a
-        list of dicts. It is empty where there is no file.
+        List of dicts: `name`, `conditions`, `clean`, `robust`, `recheck`, `draws` and `attacks`, a
+        list of dicts. It is empty where there is no file, or where it is of another network.
 
     Raises:
         WorkdirError: if the file is damaged.
     """
-    return _read(workdir.robustness, _suites) or []
+    return _read(workdir, workdir.robustness, robustness_of, _suites) or []
 
 
 def read_checklist(workdir):
     """The checks in `checks.json`, as texts; arguments and errors as for `read_suites`.
 
     Returns:
-        Dict: `conditions`, and `checks`, a list of dicts. None where there is no file.
+        Dict: `conditions`, and `checks`, a list of dicts. None where there are none of the network.
     """
-    return _read(workdir.checks, _checklist)
+    return _read(workdir, workdir.checks, checks_of, _checklist)
 
 
-def _read(path, texts):
-    """The texts of the JSON in a file, or None where there is none."""
-    if not path.exists():
-        return None
+def _read(workdir, path, of_network, texts):
+    """The texts of what a file has of the run's network, or None."""
     try:
-        return texts(json.loads(path.read_text()))
+        found = of_network(path, digest(workdir.network))
+        return texts(found) if found else None
     except KeyError as error:
         raise WorkdirError(f"{path} is damaged; remove it: it has no {error}") from error
+    except EvaluationError as error:
+        raise WorkdirError(str(error)) from error
     except (ValueError, TypeError, AttributeError) as error:
         raise WorkdirError(f"{path} is damaged; remove it: {error}") from error
 
@@ -48,7 +48,8 @@ def _suites(record):
     return [
         {
             "name": name,
-            "conditions": _conditions(suite),
+            **_conditions(suite),
+            "attack": suite["attack"],
             "clean": f"{suite['clean_accuracy']:.2f}",
             "robust": f"{suite['robust_accuracy']:.2f}",
             "attacks": [
@@ -60,26 +61,25 @@ def _suites(record):
                 }
                 for attack in suite["attacks"]
             ],
-            "recheck": _recheck(suite.get("recheck")),
+            "draws": suite.get("draws"),
+            "recheck": _recheck(suite["recheck"]),
         }
         for name, suite in record.items()
     ]
 
 
 def _recheck(recheck):
-    if not recheck:
-        return None
     return (
         f"Read back and checked apart from the attacks: of {recheck['images']:,} adversarial "
         f"images, {recheck['outside_ball']:,} are outside the ball (the farthest is "
-        f"{recheck['largest_distance'] or 0:.6g} away), {recheck['outside_pixels']:,} have pixels "
+        f"{recheck['largest_distance']:.6g} away), {recheck['outside_pixels']:,} have pixels "
         f"outside [0, 1], {recheck['classified_correctly']:,} are classified correctly after all."
     )
 
 
 def _checklist(record):
     return {
-        "conditions": _conditions(record),
+        **_conditions(record),
         "checks": [
             {
                 "title": check["title"],
@@ -93,4 +93,10 @@ def _checklist(record):
 
 
 def _conditions(record):
-    return f"{record['norm']}, ε = {record['epsilon']:g}, {record['test_examples']:,} test images"
+    """The threat model and the images, as text and as flags."""
+    norm, epsilon, images = (record[name] for name in ("norm", "epsilon", "test_examples"))
+    return {
+        "conditions": f"{norm}, ε = {epsilon:g}, {images:,} test images",
+        "threat": [f"--norm={norm}", f"--epsilon={epsilon:g}"],
+        "images": images,
+    }

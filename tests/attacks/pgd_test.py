@@ -13,7 +13,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
-from anp_tf.attacks import FGSM, PGD, input_gradient
+from anp_tf.attacks import FGSM, PGD, draws, input_gradient
 from anp_tf.losses import cross_entropy
 
 CLASSES = 3
@@ -203,6 +203,27 @@ def test_more_steps_are_not_weaker(trained):
     ]
     assert means[-1] > 2 * means[0]
     assert np.all(np.diff(means) > -0.01 * means[-1]), means
+
+
+def test_a_run_that_fools_the_network_is_kept():
+    """With many classes the cross-entropy can be higher where the label is still ahead."""
+    random = np.random.default_rng(0)
+    weights = [random.normal(size=shape).astype(np.float32) for shape in ((6, 16), (16, 60))]
+
+    def network(x, training=False):
+        return 2 * tf.nn.relu(x @ weights[0]) @ weights[1]
+
+    x = random.random((200, 6)).astype(np.float32)
+    y = np.argmax(network(x), -1)
+    seed = tf.constant([1, 2])
+    options = {"epsilon": 0.02, "step_size": 0.02, "steps": 2}
+    fooled = np.zeros(200, bool)
+    for index in range(8):
+        run = PGD(**options)._run(network, tf.constant(x), y, draws.fold_in(seed, index), 1.0, 2)
+        fooled |= np.argmax(network(run), -1) != y
+    kept = PGD(**options, restarts=8)(network, x, y, seed=seed)
+    np.testing.assert_array_equal(np.argmax(network(kept), -1) != y, fooled)
+    assert 0 < fooled.sum() < 200
 
 
 def test_more_restarts_are_not_weaker(trained):

@@ -58,8 +58,9 @@ def test_options():
     assert losses == [cross_entropy, dlr, margin, cross_entropy]
     assert [attacks[name].restarts for name in ("pgd7", "apgd")] == [3, 3]
     assert attacks["square"].queries == 17
-    given = named_attacks(["pgd7"], epsilon=0.2, classes=10, step_size=0.01)["pgd7"]
-    assert given.step_size == 0.01
+    given = named_attacks(["pgd", "pgd5"], epsilon=0.2, classes=10, steps=20, step_size=0.01)
+    assert (given["pgd"].steps, given["pgd"].step_size) == (20, 0.01)
+    assert given["pgd5"].step_size == pytest.approx(0.04)  # which covers the same way
 
 
 def test_standard():
@@ -90,6 +91,8 @@ def test_standard_with_few_classes(classes):
         (["transfer"], {}, "transfer needs another network, --source"),
         (["pgd"], {"norm": "L1"}, "--norm: expected one of Linf, L2, received 'L1'"),
         (["pgd"], {"epsilon": -1}, "argument `epsilon`"),
+        (["apgd-t"], {"classes": 3}, "apgd-t needs a network of at least 4 classes, it has 3"),
+        (["pgd-dlr"], {"classes": 2}, "pgd-dlr needs a network of at least 3 classes"),
     ],
 )
 def test_errors(names, options, message):

@@ -91,7 +91,56 @@ def test_what_leaves_the_threat_model_does_not_count(examples, tmp_path, size, w
     result = worst_case(brightness, batches, {"far": Shift(size)}, tmp_path, epsilon=EPSILON)
     assert result["robust_accuracy"] == result["clean_accuracy"] == pytest.approx(100 * clean / 30)
     assert result["recheck"][what] == clean
-    assert result["recheck"]["largest_distance"] == pytest.approx(size, rel=1e-4)
+    assert result["recheck"]["largest_distance"] == 0  # of those that count
+    assert set(saved_images(tmp_path)["attack"]) == {"clean"}
+
+
+def test_the_next_attack_is_made_where_one_leaves_the_ball(examples, tmp_path):
+    attacks = {"far": Shift(0.2), "near": Shift(0.02)}
+    result = worst_case(brightness, data.batches(examples, 30), attacks, tmp_path, epsilon=EPSILON)
+    clean, robust = expected(examples, (0.02,))
+    assert [row["fooled"] for row in result["attacks"]] == [0, clean - robust]
+
+
+def test_a_name_may_be_long(examples, tmp_path):
+    name = "an attack of a name with more than twenty letters"
+    batches = data.batches(examples, 30)
+    result = worst_case(brightness, batches, {name: Shift(0.02)}, tmp_path, epsilon=EPSILON)
+    assert result["attacks"][0]["fooled"] > 0
+    for reserved in ("", "clean"):
+        with pytest.raises(ValueError, match="names other than 'clean'"):
+            worst_case(brightness, batches, {reserved: Shift(0.02)}, tmp_path, epsilon=EPSILON)
+
+
+@pytest.mark.parametrize("epsilon", [0.25 / 255, 0.0005])
+def test_small_balls(tmp_path, epsilon):
+    """Rounding of bright pixels is not taken for a way out of the ball."""
+    images = np.full((4, 4, 4, 1), 250, np.uint8)
+    examples = data.Examples(images, np.ones(4, np.int32), 2)
+
+    def network(x, training=False):
+        return 1e5 * (brightness(x) - brightness(images[:1] / np.float32(255))) + [0.0, 1.0]
+
+    attacks = {"pgd": PGD(epsilon=epsilon, step_size=epsilon, steps=2)}
+    batches = data.batches(examples, 4)
+    result = worst_case(network, batches, attacks, tmp_path, epsilon=epsilon)
+    assert (result["clean_accuracy"], result["robust_accuracy"]) == (100, 0)
+
+
+def test_of_a_stochastic_network_what_fooled_it_once_counts(examples, tmp_path):
+    """Its answer when the image is read back is another one."""
+    calls = []
+
+    def network(x, training=False):
+        tf.py_function(lambda: calls.append(1), [], [])
+        sign = tf.py_function(lambda: -1.0 if len(calls) == 2 else 1.0, [], tf.float32)
+        return brightness(x) * tf.ensure_shape(sign, [])
+
+    whole = data.batches(examples.take(9), 9)
+    attacks = {"none": Shift(0.0)}
+    result = worst_case(network, whole, attacks, tmp_path, epsilon=EPSILON, deterministic=False)
+    assert result["attacks"][0]["fooled"] == result["recheck"]["classified_correctly"] > 0
+    assert result["robust_accuracy"] == 0
 
 
 def test_images_that_no_longer_fool_the_network_do_not_count(examples, tmp_path):
@@ -133,6 +182,13 @@ def test_goes_on_where_it_was_stopped(examples, tmp_path):
     more = data.Examples(np.tile(examples.images, (2, 1, 1, 1)), np.tile(examples.labels, 2), 2)
     worst_case(brightness, data.batches(more, 7), {"a": attack}, tmp_path, epsilon=EPSILON)
     assert len(attack.calls) == 5 + 5  # the last batch, of 2 images, is made again, of 7
+    assert len(np.unique(saved_images(tmp_path)["index"])) == len(saved_images(tmp_path)["index"])
+    fewer = saved_images(tmp_path, 30)["index"]
+    assert len(fewer) == whole["recheck"]["images"]
+    assert fewer.max() < 30
+    # Batches of another size take the place of those.
+    worst_case(brightness, data.batches(more, 9), {"a": attack}, tmp_path, epsilon=EPSILON)
+    assert len(list(tmp_path.glob("*.npz"))) == 7
 
 
 def test_another_evaluation_is_refused(examples, tmp_path):

@@ -9,7 +9,6 @@ from anp_tf.attacks import APGD, FGSM, PGD, Noise, Square
 from anp_tf.evaluation.attack_names import NORMS
 from anp_tf.evaluation.checks.check import FAIL, PASS, Check
 from anp_tf.evaluation.checks.of_attacks import (
-    DRAWS,
     STEPS,
     check_ball,
     check_convergence,
@@ -47,6 +46,7 @@ def run_checks(
     norm="Linf",
     step_size=None,
     queries=1000,
+    samples=10,
     undefended=None,
     source=None,
     masked=None,
@@ -58,7 +58,7 @@ def run_checks(
 
     Args:
         network: Keras model, or function `(pixels, training) -> logits`. If its calls differ, all
-            attacks go through the mean of 10 draws (expectation over transformation).
+            attacks go through the mean of several draws (expectation over transformation).
         batches: `tf.data.Dataset` of (pixels [batch, ...], labels [batch]).
         total: Integer, the images in it.
         folder: Where the measurements are kept; started again, those that are there stay.
@@ -66,6 +66,7 @@ def run_checks(
         norm: `"Linf"` or `"L2"`.
         step_size: Float, of PGD-40; None: 2.5 epsilon / 40.
         queries: Integer, of the Square attack.
+        samples: Integer, draws of a network whose calls differ.
         undefended: A network of the same shape without a defence, which must fall.
         source: A network on which the transferred attack is made; None: `undefended`.
         masked: The Keras model with masks, if the network is its slimmed form.
@@ -87,7 +88,7 @@ def run_checks(
     steady = check_deterministic(network, x)
     gradients = check_gradients(network, x, y)
     if steady.status != PASS:
-        network = SampledNetwork(network, DRAWS)
+        network = SampledNetwork(network, samples)
     measure = Measurements(
         network,
         batches,
@@ -96,6 +97,7 @@ def run_checks(
         identity=identity,
         seed=seed,
         norm=norm,
+        deterministic=steady.status == PASS,
         counter=counter,
     )
     ball = NORMS[norm]()
@@ -116,14 +118,21 @@ def run_checks(
         steady,
         gradients,
         check_undefended(measure, pgd(), epsilon, undefended),
-        not_weaker("fgsm", "PGD is not weaker than FGSM", base, fgsm),
-        not_weaker("noise", "No attack is weaker than random noise", weakest(base, fgsm), noise),
+        not_weaker("fgsm", "PGD is not weaker than FGSM", base, fgsm, total),
+        not_weaker(
+            "noise",
+            "No attack is weaker than random noise",
+            weakest(base, fgsm),
+            noise,
+            total,
+        ),
         check_transfer(measure, base, pgd(), epsilon, source or undefended),
-        check_epsilons(measure, base, epsilon, ball, x.shape[1:]),
+        check_epsilons(measure, base, epsilon, ball),
         check_convergence(
             base,
             measure.of("pgd-80", pgd(2 * STEPS), epsilon),
             measure.of(f"pgd-40x{RESTARTS}", pgd(restarts=RESTARTS), epsilon),
+            total,
         ),
         check_square(
             [

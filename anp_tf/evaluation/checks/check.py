@@ -3,6 +3,7 @@
 import dataclasses
 
 PASS, WARN, FAIL, NOT_RUN = "pass", "warn", "fail", "not run"
+FEW = 3  # images that tell more than chance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +25,17 @@ class Check:
     values: dict = dataclasses.field(default_factory=dict)
 
 
-def graded(points, limits):
-    """Pass up to the first limit, a warning up to the second, else fail."""
+def graded(points, limits, total):
+    """Pass up to the first limit, a warning up to the second, else fail.
+
+    Args:
+        points: Float, in percent of the images.
+        limits: Pair of floats.
+        total: Integer, how many images there are; fewer than three of them are no failure.
+    """
     to_pass, to_warn = limits
-    return PASS if points <= to_pass else WARN if points <= to_warn else FAIL
+    few = points * total / 100 < FEW - 0.5
+    return PASS if points <= to_pass else WARN if points <= to_warn or few else FAIL
 
 
 def cannot_run(name, title, *measured):

@@ -85,6 +85,7 @@ class Settings:
     mixed_precision: str = option("none", "of layers in training: none (float32), or bfloat16; weights and losses stay float32")  # fmt: skip # noqa: E501
     seed: int = option(0, "of all randomness")
     deterministic: bool = option(False, "bit for bit reproducible, at some cost in speed")
+    distribution: str = option("auto", "over none, mirrored (this machine's GPUs), multi_worker (many machines), auto (mirrored or none)")  # fmt: skip # noqa: E501
     checkpoint_seconds: float = option(60.0, "time between checkpoints within an epoch")
     keep_checkpoints: int = option(3, "number of checkpoints kept")
 
@@ -99,6 +100,7 @@ class Settings:
         one_of("granularity", self.granularity, ("weight", "filter"))
         one_of("schedule", self.schedule, ("step", "one_cycle"))
         one_of("select", self.select, ("best", "last"))
+        one_of("distribution", self.distribution, ("auto", "none", "mirrored", "multi_worker"))
         one_of("mixed_precision", self.mixed_precision, ("none", "bfloat16"))
         for name in ("epsilon", "attack_step_size", "eval_attack_step_size"):
             _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1], in pixel units")

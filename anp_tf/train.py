@@ -9,6 +9,7 @@ from anp_tf.evaluation import comparison, results_row, test_examples
 from anp_tf.methods import METHODS
 from anp_tf.release import release
 from anp_tf.serving import latest_version
+from anp_tf.training.distribution import join
 from anp_tf.training.progress import counting
 from anp_tf.training.run import train
 from anp_tf.workdir import Workdir
@@ -29,10 +30,15 @@ def define_flags():
 
 def main():
     runs = plan()
+    # First of all, as TensorFlow demands.
+    chief = join().chief if flags.FLAGS.distribution == "multi_worker" else True
     rows = []
     for settings, workdir in runs:
         network = train(settings, workdir)
-        rows.append(evaluated(settings, workdir, network))
+        if chief:
+            rows.append(evaluated(settings, workdir, network))
+    if not chief:
+        return
     print(comparison(rows))
     for _, workdir in runs:
         print(workdir.results)

@@ -61,6 +61,7 @@ VALUES = {
     "epsilon": RADIUS,
     "attack": st.sampled_from(["pgd", "fgsm"]),
     "attack_steps": COUNT,
+    "attack_queries": COUNT,
     "attack_steps_first": st.none() | COUNT,
     "attack_step_size": RADIUS,
     "epsilon_warmup_epochs": AT_LEAST_0,
@@ -74,6 +75,7 @@ VALUES = {
     "mixed_precision": st.sampled_from(["none", "bfloat16"]),
     "seed": st.integers(0, 2**31 - 1),
     "deterministic": st.booleans(),
+    "distribution": st.sampled_from(["auto", "none", "mirrored", "multi_worker"]),
     "checkpoint_seconds": AT_LEAST_0 | st.just(math.inf),
     "keep_checkpoints": COUNT,
 }
@@ -176,6 +178,7 @@ BAD_VALUES = [
     ("schedule", ("steps",)),
     ("select", ("first",)),
     ("mixed_precision", ("float16",)),
+    ("distribution", ("tpu",)),
     ("dropout_multiplier", (-0.1, 1.1, math.nan)),
 ]
 

@@ -41,7 +41,12 @@ def test_open_writes_what_settings_reads(tmp_path):
 
 def test_open_accepts_the_same_run_and_what_may_change(workdir):
     workdir.open(Settings())
-    changed = {"data_dir": "/elsewhere", "checkpoint_seconds": 1.0, "keep_checkpoints": 7}
+    changed = {
+        "data_dir": "/elsewhere",
+        "distribution": "mirrored",
+        "checkpoint_seconds": 1.0,
+        "keep_checkpoints": 7,
+    }
     assert changed.keys() == set(FREE)
     workdir.open(Settings(**changed))
     assert workdir.settings() == Settings(**changed)

@@ -127,6 +127,10 @@ class TrainingModel(keras.Model):
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
         of_masks = {id(variable) for variable in self.mask_variables}
         self.weight_variables = [v for v in network.trainable_variables if id(v) not in of_masks]
+        # Of batch normalization; each replica would keep its own.
+        self.statistics = [
+            v for v in network.non_trainable_variables if keras.backend.is_float_dtype(v.dtype)
+        ]
         self.means = {name: keras.metrics.Mean(name=name) for name in (*CLEAN, *ATTACKED, "kl")}
         self.mask_optimizer = None
         self.built = True
@@ -208,6 +212,9 @@ class TrainingModel(keras.Model):
         """
         raise ValueError("A training model is not saved; save its network: `model.network.save(…)`")
 
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        """Nothing is left to build; and over several workers Keras's way of building fails."""
+
     def train_step(self, data):
         x, y = unpack(data)
         step = self.optimizer.iterations
@@ -233,7 +240,12 @@ class TrainingModel(keras.Model):
         with tf.control_dependencies([check_finite(gradients, weight_loss)]):
             for (optimizer, variables, _, _), group in zip(pairs, gradients, strict=True):
                 optimizer.apply(group, variables)
-        return self._logs(fixed)
+        if self.statistics and replicas > 1:
+            context = tf.distribute.get_replica_context()
+            means = context.all_reduce("MEAN", [tf.identity(v.value) for v in self.statistics])
+            for variable, mean in zip(self.statistics, means, strict=True):
+                variable.assign(mean)
+        return _for_fit(self._logs(fixed))
 
     def test_step(self, data):
         x, y = unpack(data)
@@ -245,7 +257,7 @@ class TrainingModel(keras.Model):
                 adversarial = self.validation_attack(self.network, x, y, seed=seed)
         self._forward(x, adversarial, y, fixed, training=False)
         names = CLEAN if adversarial is None else CLEAN + ATTACKED
-        return {name: self.means[name].result() for name in names}
+        return _for_fit({name: self.means[name].result() for name in names})
 
     @contextlib.contextmanager
     def _network(self, fixed):
@@ -338,6 +350,13 @@ class TrainingModel(keras.Model):
         if self.mask_optimizer is not None:
             logs["mask_learning_rate"] = tf.convert_to_tensor(self.mask_optimizer.learning_rate)
         return logs
+
+
+def _for_fit(logs):
+    """A step's logs as `fit` wants them: over several workers it averages their first axis."""
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+        return {name: tf.reshape(value, [1]) for name, value in logs.items()}
+    return logs
 
 
 def _warm(step, warmup_steps):

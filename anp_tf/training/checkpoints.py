@@ -5,11 +5,13 @@ import logging
 import pathlib
 import re
 import shutil
+import tempfile
 
 import numpy as np
 import tensorflow as tf
 
 from anp_tf.files import atomic_directory
+from anp_tf.training.distribution import Devices
 
 FORMAT = 1
 log = logging.getLogger(__name__)
@@ -27,26 +29,31 @@ class Checkpoints:
     """The newest few checkpoints of a run, in a folder each, named by the step.
 
     A checkpoint holds every variable given here and a dict of arrays and plain values beside them.
+    Of several workers the chief writes; the others save and restore too, as the variables of
+    metrics are sums over all workers.
 
     Args:
         directory: Folder of the checkpoints; made if missing.
         variables: Dict from a name to a Keras variable, all that `fit` changes.
         keep: Integer, how many to keep.
+        devices: `Devices` that the run trains on; None for one.
     """
 
-    def __init__(self, directory, variables, keep=3):
+    def __init__(self, directory, variables, keep=3, devices=None):
         self.directory = pathlib.Path(directory)
         self.variables = variables
         self.keep = keep
-        self.directory.mkdir(parents=True, exist_ok=True)
-        for leftover in self.directory.glob(".tmp-*"):
-            shutil.rmtree(leftover)
+        self.devices = devices or Devices()
+        if self.devices.chief:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for leftover in self.directory.glob(".tmp-*"):
+                shutil.rmtree(leftover)
         self._state = tf.train.Checkpoint(state=[v.value for v in variables.values()])
         self._layout = [[name, list(v.shape), str(v.dtype)] for name, v in variables.items()]
 
     def paths(self):
         """The checkpoints' folders, newest first."""
-        found = [path for path in self.directory.iterdir() if path.name.isdigit()]
+        found = [path for path in self.directory.glob("*") if path.name.isdigit()]
         return sorted(found, key=lambda path: int(path.name), reverse=True)
 
     def last_good(self):
@@ -72,7 +79,11 @@ class Checkpoints:
                     f"variable {name} is not finite after step {step}; {self.last_good()}"
                 )
         path = self.directory / f"{step:08d}"
-        if path.exists():
+        if self.devices.of_chief(path.exists()):
+            return
+        if not self.devices.chief:
+            with tempfile.TemporaryDirectory() as folder:
+                self._state.write(f"{folder}/state")
             return
         with atomic_directory(path) as folder:
             try:
@@ -102,7 +113,7 @@ class Checkpoints:
         for index, path in enumerate(paths):
             try:
                 restored = self._read(path)
-                for damaged in paths[:index]:
+                for damaged in paths[:index] if self.devices.chief else ():
                     shutil.rmtree(damaged)
                 return restored
             except CheckpointError:

@@ -8,7 +8,6 @@ import keras
 import rich.console
 import rich.progress
 import rich.table
-import tensorflow as tf
 
 SHARES = {
     "accuracy": "clean",
@@ -38,12 +37,13 @@ class Progress(keras.callbacks.Callback):
         epochs: Integer, of the whole run.
         steps_per_epoch: Integer.
         done: Integer, steps done before.
+        devices: String, what it is trained on.
     """
 
-    def __init__(self, title, start, epochs, steps_per_epoch, done=0):
+    def __init__(self, title, start, epochs, steps_per_epoch, done=0, devices="the CPU"):
         super().__init__()
         self.title = title
-        self.start = start
+        self.start = f"from {start} on {devices}"
         self.epochs = epochs
         self.total = epochs * steps_per_epoch
         self.first = self.done = done
@@ -52,9 +52,7 @@ class Progress(keras.callbacks.Callback):
         self.task = self.bar.add_task(title, total=self.total, completed=done)
 
     def __enter__(self):
-        gpus = len(tf.config.list_physical_devices("GPU"))
-        device = "the CPU" if gpus == 0 else "1 GPU" if gpus == 1 else f"{gpus} GPUs"
-        self._print(f"from {self.start} on {device}")
+        self._print(self.start)
         self.bar.start()
         return self
 

@@ -1,5 +1,6 @@
 """A training run, from settings to a trained network in its workdir."""
 
+import contextlib
 import logging
 import math
 
@@ -18,10 +19,11 @@ from anp_tf.training.build import (
     copy_weights,
 )
 from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
+from anp_tf.training.distribution import LOST, devices
 from anp_tf.training.progress import Progress
 from anp_tf.training.records import Records
-from anp_tf.training.saver import Saver
-from anp_tf.workdir import load_network
+from anp_tf.training.saver import Saver, Stopped
+from anp_tf.workdir import FREE, load_network
 
 log = logging.getLogger(__name__)
 
@@ -39,26 +41,45 @@ def train(settings, workdir):
     Raises:
         DataError, WorkdirError, CheckpointError: as their names say.
         NonFiniteError: if a loss or gradient is NaN or infinite.
-        Stopped: if a signal asked the run to stop.
+        ValueError: if the batches cannot be divided over the devices.
+        Stopped: if a signal asked the run to stop, or if another worker ended.
     """
-    with workdir.locked():
-        workdir.open(settings)
-        if workdir.network.exists():
+    team = devices(settings.distribution)
+    if team.workers == 1:
+        return _locked(settings, workdir, team)
+    try:
+        return _locked(settings, workdir, team)
+    except LOST as error:
+        raise Stopped(
+            "another worker has ended; the same command, on all workers, goes on from the last "
+            "checkpoint"
+        ) from error
+
+
+def _locked(settings, workdir, team):
+    with workdir.locked() if team.chief else contextlib.nullcontext():
+        if team.chief:
+            workdir.open(settings)
+        team.check_same("options", {k: v for k, v in vars(settings).items() if k not in FREE})
+        if team.of_chief(workdir.network.exists()):
             return workdir.load_network()
-        network = _train(settings, workdir)
-        workdir.results.unlink(missing_ok=True)  # of a network that was removed
-        workdir.save_network(network)
-        return network
+        network = _train(settings, workdir, team)
+        if team.chief:
+            workdir.results.unlink(missing_ok=True)  # of a network that was removed
+            workdir.save_network(network)
+        team.total(0)  # from here on all may read it
+        # Of several workers, one whose variables are this process's own.
+        return network if team.workers == 1 else workdir.load_network()
 
 
-def _train(settings, workdir):
+def _train(settings, workdir, team):
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     training, validation = _examples(settings)
-    batch_size = min(settings.batch_size, len(training))
+    batch_size = _batch_size(settings, len(training), team)
     steps_per_epoch = len(training) // batch_size
-    with _strategy().scope():
+    with team.strategy.scope():
         network = build_network(settings, training)
         if settings.init_from:
             copy_weights(load_network(settings.init_from), network)
@@ -66,30 +87,38 @@ def _train(settings, workdir):
             compute_in(network, "mixed_bfloat16")
         model = build_training_model(settings, network, len(training), steps_per_epoch)
     best = _best_epoch(settings, model)
-    checkpoints = Checkpoints(workdir.checkpoints, _variables(model), settings.keep_checkpoints)
-    saver = Saver(checkpoints, workdir, best, steps_per_epoch, settings.checkpoint_seconds)
-    step = saver.restore(model)
-    shown = data.batches((validation or training).take(8), 8)
-    records = Records(workdir, *next(iter(shown)))
-    start = f"step {step}" if step else settings.init_from or "random weights"
-    progress = Progress(settings.method, start, settings.epochs, steps_per_epoch, step)
-    callbacks = keras.callbacks.CallbackList(
-        [*model.callbacks(), best, records, progress, saver], add_history=True, model=model
+    checkpoints = Checkpoints(
+        workdir.checkpoints, _variables(model), settings.keep_checkpoints, team
     )
-    with progress, saver:
+    saver = Saver(checkpoints, workdir, best, steps_per_epoch, settings.checkpoint_seconds, team)
+    step = saver.restore(model)
+    watchers = [best]
+    with contextlib.ExitStack() as stack:
+        if team.chief:
+            shown = data.batches((validation or training).take(8), 8)
+            start = f"step {step}" if step else settings.init_from or "random weights"
+            progress = Progress(
+                settings.method, start, settings.epochs, steps_per_epoch, step, str(team)
+            )
+            watchers += [Records(workdir, *next(iter(shown))), stack.enter_context(progress)]
+        stack.enter_context(saver)
+        callbacks = keras.callbacks.CallbackList(
+            [*model.callbacks(), *watchers, saver], add_history=True, model=model
+        )
         while step < settings.epochs * steps_per_epoch:
             # An epoch that was stopped in the middle is a shorter one for `fit`.
             epoch, within = divmod(step, steps_per_epoch)
             until = epoch + 1 if within else settings.epochs
+            batches = data.training_batches(
+                training, batch_size, settings.seed, step, settings.crop_flip
+            )
             try:
                 model.fit(
-                    data.training_batches(
-                        training, batch_size, settings.seed, step, settings.crop_flip
-                    ),
+                    team.share(batches),
                     initial_epoch=epoch,
                     epochs=until,
                     steps_per_epoch=steps_per_epoch - within,
-                    validation_data=validation and data.batches(validation, 250),
+                    validation_data=validation and _validation_batches(validation, team),
                     callbacks=callbacks,
                     shuffle=False,
                     verbose=0,
@@ -122,6 +151,28 @@ def _examples(settings):
     )
 
 
+def _batch_size(settings, examples, team):
+    """The batch size, an equal part of it for each replica."""
+    if settings.batch_size % team.replicas:
+        raise ValueError(
+            f"--batch_size: expected a multiple of {team.replicas}, one part for each replica of "
+            f"--distribution={settings.distribution}, received {settings.batch_size}"
+        )
+    size = min(settings.batch_size, examples) // team.replicas * team.replicas
+    if not size:
+        raise data.DataError(f"{examples} training examples for {team.replicas} replicas")
+    return size
+
+
+def _validation_batches(examples, team):
+    """Batches of equal parts for the replicas, without the few examples that are left over."""
+    used = len(examples) // team.replicas * team.replicas
+    if not used:
+        return None
+    size = max(1, 250 // team.replicas) * team.replicas
+    return team.share(data.batches(examples.take(used), size))
+
+
 def _best_epoch(settings, model):
     warm_ups = [0.0]
     if model.uses_attack:
@@ -134,12 +185,6 @@ def _best_epoch(settings, model):
         warm_ups.append(settings.prune_until * settings.epochs)
     first_epoch = min(settings.epochs, 1 + math.ceil(max(warm_ups)))
     return BestEpoch(first_epoch, settings.select_min_sparsity if model.masks else 0.0)
-
-
-def _strategy():
-    if len(tf.config.list_physical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
 
 
 def _variables(model):

@@ -6,6 +6,7 @@ import time
 import keras
 
 from anp_tf.training.checkpoints import CheckpointError
+from anp_tf.training.distribution import Devices
 
 
 class Stopped(BaseException):
@@ -20,7 +21,8 @@ class Saver(keras.callbacks.Callback):
 
     It must come after the other callbacks, whose state it saves. As a context manager it handles
     SIGTERM and SIGINT: they end the run by `Stopped`, at the end of the step or, within a
-    validation, of the epoch; a second one ends it at once, without saving.
+    validation, of the epoch; a second one ends it at once, without saving. Of several workers all
+    save when one has to, and all stop when one is asked to.
 
     Args:
         checkpoints: `Checkpoints` of all variables.
@@ -28,15 +30,17 @@ class Saver(keras.callbacks.Callback):
         best: `BestEpoch`, whose choice is part of the state.
         steps_per_epoch: Integer.
         seconds: Float, at least 0, between checkpoints within an epoch.
+        devices: `Devices` that the run trains on; None for one.
     """
 
-    def __init__(self, checkpoints, workdir, best, steps_per_epoch, seconds):
+    def __init__(self, checkpoints, workdir, best, steps_per_epoch, seconds, devices=None):
         super().__init__()
         self.checkpoints = checkpoints
         self.workdir = workdir
         self.best = best
         self.steps_per_epoch = steps_per_epoch
         self.seconds = seconds
+        self.devices = devices or Devices()
         self.saved_at = time.monotonic()
         self.stop_requested = False
         self.running_means = None
@@ -50,21 +54,26 @@ class Saver(keras.callbacks.Callback):
 
         Raises:
             CheckpointError: if there are checkpoints and none can be used.
+            ValueError: if other workers restored other checkpoints.
         """
         restored = self.checkpoints.restore()
         step, extra, arrays = restored or (0, {"best": None}, [])
+        self.devices.check_same("checkpoints: they need one --workdir, which all can read", step)
         self.best.choice, self.best.weights = extra["best"], arrays
         if step % self.steps_per_epoch:
             # `fit` resets the metrics at the start of what it takes for a whole epoch.
             self.running_means = [v.numpy() for v in model.metrics_variables]
-        epochs = step // self.steps_per_epoch
+        if self.devices.chief:
+            self._cut_back_records(step // self.steps_per_epoch)
+        return step
+
+    def _cut_back_records(self, epochs):
         self.workdir.forget_epochs(epochs)
         if len(self.workdir.epochs()) < epochs:
             raise CheckpointError(
                 f"{self.workdir.metrics} has fewer epochs than the checkpoint; remove "
                 f"{self.checkpoints.directory} to start the run anew"
             )
-        return step
 
     def __enter__(self):
         def request(signum, frame):
@@ -92,7 +101,7 @@ class Saver(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         due = time.monotonic() - self.saved_at >= self.seconds
-        if not (due or self.stop_requested):
+        if not self.devices.any(due or self.stop_requested):
             return
         # The last step of an epoch is saved with the epoch's records, after the validation.
         if int(self.model.optimizer.iterations.numpy()) % self.steps_per_epoch:
@@ -105,5 +114,5 @@ class Saver(keras.callbacks.Callback):
         step = int(self.model.optimizer.iterations.numpy())
         self.checkpoints.save(step, {"best": self.best.choice}, self.best.weights)
         self.saved_at = time.monotonic()
-        if self.stop_requested:
+        if self.devices.any(self.stop_requested):
             raise Stopped(f"stopped after step {step}; the same command goes on from there")

@@ -287,11 +287,10 @@ from anp_tf.settings import Settings
 from anp_tf.training import run
 from anp_tf.workdir import Workdir
 
-run._strategy = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 path, data_dir, fail = sys.argv[1:]
 settings = Settings(
     method="anp_vs", epochs=2, batch_size=32, limit_train_examples=160, width_multiplier=0.1,
-    attack_steps=1, validation_attack_steps=1, data_dir=data_dir,
+    attack_steps=1, validation_attack_steps=1, data_dir=data_dir, distribution="mirrored",
 )
 if fail == "stop":
     save = run.Saver.on_epoch_end

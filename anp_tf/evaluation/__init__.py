@@ -13,6 +13,7 @@ from anp_tf.evaluation.exported import ExportedAccuracy, exported_accuracy
 from anp_tf.evaluation.latency import median_latency, median_times
 from anp_tf.evaluation.results import (
     black_box_images,
+    check_fits,
     comparison,
     evaluation_attack,
     markdown_row,
@@ -58,6 +59,7 @@ __all__ = [
     "attack_subject",
     "attack_table",
     "black_box_images",
+    "check_fits",
     "check_subject",
     "check_table",
     "checks_lines",

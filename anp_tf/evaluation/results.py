@@ -115,13 +115,7 @@ def black_box_images(settings, source, examples, counter=None):
     Raises:
         ValueError: if the source takes other images or knows other classes.
     """
-    shapes = source.input_shape[1:], source.output_shape[1:]
-    expected = examples.image_shape, (examples.num_classes,)
-    if shapes != expected:
-        raise ValueError(
-            "the source of the attack must take the images and know the classes of the data set: "
-            f"it has inputs and outputs {shapes}, the data set {expected}"
-        )
+    check_fits("the source of the attack", source, examples)
     attack = evaluation_attack(settings)
     batches = data.batches(examples, BATCH_SIZE)
     images = []
@@ -131,6 +125,17 @@ def black_box_images(settings, source, examples, counter=None):
             if progress:
                 progress(sum(map(len, images)))
     return images
+
+
+def check_fits(name, network, examples):
+    """A ValueError that names the network unless it takes the images and knows their classes."""
+    shapes = network.input_shape[1:], network.output_shape[1:]
+    expected = examples.image_shape, (examples.num_classes,)
+    if shapes != expected:
+        raise ValueError(
+            f"{name} must take the images and know the classes of the data set: it has inputs and "
+            f"outputs {shapes}, the data set {expected}"
+        )
 
 
 def _counting(counter, title, examples):

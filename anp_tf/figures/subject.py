@@ -7,7 +7,7 @@ import numpy as np
 
 from anp_tf import data
 from anp_tf.attacks import PGD
-from anp_tf.evaluation import adversarial_batches
+from anp_tf.evaluation import adversarial_batches, check_fits
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import slim
 
@@ -56,13 +56,7 @@ def attacked_subject(network, examples, attack, seed=0, progress=None):
     Raises:
         ValueError: if the network takes other images or knows other classes than the examples.
     """
-    found = network.input_shape[1:], network.output_shape[1:]
-    expected = examples.image_shape, (examples.num_classes,)
-    if found != expected:
-        raise ValueError(
-            "the network must take the images and know the classes of the data set: it has inputs "
-            f"and outputs {found}, the data set {expected}"
-        )
+    check_fits("the network", network, examples)
     attacked = slim(network) if mask_layers(network) else network
     images = attack_images(attacked, examples, attack, seed, progress)
     return Subject(network, attacked, examples, attack, seed, images)

@@ -122,7 +122,7 @@ def _default_output(subject):
     """The workdir; of a file or folder, one beside it with its whole name."""
     if subject.settings:
         return subject.path
-    return f"{pathlib.Path(flags.FLAGS.model).absolute()!s}.robustness"
+    return f"{pathlib.Path(flags.FLAGS.model).absolute()}.robustness"
 
 
 def _other(path, subject):
@@ -130,7 +130,8 @@ def _other(path, subject):
     if not path:
         return None
     path = Workdir(path).network if pathlib.Path(path).suffix != ".keras" else path
-    return from_model(path, subject.dataset, data_dir=flags.FLAGS.data_dir)
+    data_dir = flags.FLAGS.data_dir or (subject.settings and subject.settings.data_dir)
+    return from_model(path, subject.dataset, data_dir=data_dir)
 
 
 def _standard(subject):

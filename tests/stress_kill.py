@@ -28,7 +28,7 @@ FLAGS = (
     "--attack_steps=3",
     "--attack_step_size=0.1",
     "--eval_attack_steps=2",
-    "--mask_learning_rate=0.3",
+    "--mask_learning_rate=0.03",
     "--mask_freeze_at=0.6",
     "--checkpoint_seconds=1",
 )
@@ -46,7 +46,7 @@ def weights(workdir):
     """The bytes of every weight of the trained network."""
     from anp_tf.workdir import load_network
 
-    return [variable.numpy().tobytes() for variable in load_network(workdir).variables]
+    return [weight.tobytes() for weight in load_network(workdir).get_weights()]
 
 
 def steps(workdir):

@@ -17,6 +17,7 @@ from anp_tf.methods.checks import (
     unpack,
 )
 from anp_tf.methods.paired_forward import PairedForward
+from anp_tf.methods.replicas import average, for_fit, per_replica
 from anp_tf.methods.slim_when_frozen import SlimWhenFrozen
 from anp_tf.methods.terms import Terms
 from anp_tf.pruning.view import SlimView
@@ -231,21 +232,14 @@ class TrainingModel(keras.Model):
         pairs = [(self.optimizer, self.weight_variables, weight_tape, weight_loss)]
         if self.mask_variables:
             pairs.append((self.mask_optimizer, self.mask_variables, mask_tape, mask_loss))
-        # Gradients are summed over replicas, and every term is a mean over the replica's batch.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         gradients = [
-            [g / replicas for g in tape.gradient(loss, variables)]
-            for _, variables, tape, loss in pairs
+            per_replica(tape.gradient(loss, variables)) for _, variables, tape, loss in pairs
         ]
         with tf.control_dependencies([check_finite(gradients, weight_loss)]):
             for (optimizer, variables, _, _), group in zip(pairs, gradients, strict=True):
                 optimizer.apply(group, variables)
-        if self.statistics and replicas > 1:
-            context = tf.distribute.get_replica_context()
-            means = context.all_reduce("MEAN", [tf.identity(v.value) for v in self.statistics])
-            for variable, mean in zip(self.statistics, means, strict=True):
-                variable.assign(mean)
-        return _for_fit(self._logs(fixed))
+        average(self.statistics)
+        return for_fit(self._logs(fixed))
 
     def test_step(self, data):
         x, y = unpack(data)
@@ -257,7 +251,7 @@ class TrainingModel(keras.Model):
                 adversarial = self.validation_attack(self.network, x, y, seed=seed)
         self._forward(x, adversarial, y, fixed, training=False)
         names = CLEAN if adversarial is None else CLEAN + ATTACKED
-        return _for_fit({name: self.means[name].result() for name in names})
+        return for_fit({name: self.means[name].result() for name in names})
 
     @contextlib.contextmanager
     def _network(self, fixed):
@@ -350,13 +344,6 @@ class TrainingModel(keras.Model):
         if self.mask_optimizer is not None:
             logs["mask_learning_rate"] = tf.convert_to_tensor(self.mask_optimizer.learning_rate)
         return logs
-
-
-def _for_fit(logs):
-    """A step's logs as `fit` wants them: over several workers it averages their first axis."""
-    if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
-        return {name: tf.reshape(value, [1]) for name, value in logs.items()}
-    return logs
 
 
 def _warm(step, warmup_steps):

@@ -15,7 +15,6 @@ from anp_tf.workdir import FREE, Workdir, WorkdirError
 
 TUNERS = ("random", "bayesian", "hyperband")
 SCORE = "score"
-FREE_FLAGS = tuple(f"--{name}=" for name in FREE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _open(folder, settings, space, goal, tuner):
     """Makes the folder of a search, or checks that it holds this one."""
     path = folder / "search.json"
     asked = {
-        "settings": [line for line in settings.flag_lines() if not line.startswith(FREE_FLAGS)],
+        "settings": {name: value for name, value in vars(settings).items() if name not in FREE},
         "space": [hyperparameter.get_config() for hyperparameter in space.space],
         "goal": dataclasses.asdict(goal),
         "tuner": tuner,

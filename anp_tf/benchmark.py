@@ -6,37 +6,77 @@ import pathlib
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.benchmarks import benchmark_slim, slim_record, slim_table
+from anp_tf.benchmarks import (
+    attack_record,
+    attack_table,
+    benchmark_attack,
+    benchmark_scaling,
+    benchmark_slim,
+    benchmark_training,
+    scaling_record,
+    scaling_table,
+    slim_record,
+    slim_table,
+    training_record,
+    training_table,
+)
 from anp_tf.files import atomic_file
 
 
 def define_flags():
-    cli.define("json", None, "also write {benchmark: {subject: ratio}} to this file")
+    cli.define("json", None, "also write {benchmark: {subject: images a second or ratio}} there")
     cli.define("shipped", None, "slim: folder of an exported network to measure as well")
-    cli.define("width_multiplier", 1.0, "of VGG-16 and ResNet-18", float)
+    cli.define("width_multiplier", 1.0, "attack, slim: of the networks", float)
+    cli.define("batch_size", 128, "training: images a step", int)
+    cli.define("attack_steps", 20, "training: steps of PGD", int)
+    cli.define("mixed_precision", "none", "training: none (float32) or bfloat16", str)
     cli.define("repeats", 10, "timed calls of each subject", int)
 
 
 def main(subjects):
     given = flags.FLAGS
-    if given.width_multiplier <= 0 or given.repeats < 1:
+    for name in ("width_multiplier", "repeats", "batch_size", "attack_steps"):
+        if given[name].value <= 0:
+            raise ValueError(f"--{name}: expected a value above 0, received {given[name].value}")
+    if given.mixed_precision not in ("none", "bfloat16"):
         raise ValueError(
-            "--width_multiplier and --repeats: expected values above 0, received "
-            f"{given.width_multiplier} and {given.repeats}"
+            "--mixed_precision: expected none or bfloat16, received " + repr(given.mixed_precision)
         )
-    record = {subject: BENCHMARKS[subject](given) for subject in subjects}
+    record = {}
+    for subject in subjects or BENCHMARKS:
+        measure, table, entries = BENCHMARKS[subject]
+        measured = measure(given)
+        print(table(measured), flush=True)
+        record[subject] = entries(measured)
     if given.json:
         with atomic_file(pathlib.Path(given.json)) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def _slim(given):
-    measured = benchmark_slim(given.shipped, given.width_multiplier, given.repeats)
-    print(slim_table(measured))
-    return slim_record(measured)
-
-
-BENCHMARKS = {"slim": _slim}
+BENCHMARKS = {
+    "attack": (
+        lambda given: benchmark_attack(given.width_multiplier, given.repeats),
+        attack_table,
+        attack_record,
+    ),
+    "training": (
+        lambda given: benchmark_training(
+            given.batch_size, given.attack_steps, given.mixed_precision, given.repeats
+        ),
+        training_table,
+        training_record,
+    ),
+    "scaling": (
+        lambda given: benchmark_scaling(given.repeats),
+        scaling_table,
+        scaling_record,
+    ),
+    "slim": (
+        lambda given: benchmark_slim(given.shipped, given.width_multiplier, given.repeats),
+        slim_table,
+        slim_record,
+    ),
+}
 
 if __name__ == "__main__":
     cli.run(main, define_flags, tuple(BENCHMARKS))

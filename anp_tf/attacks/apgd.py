@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from anp_tf.attacks import draws
+from anp_tf.attacks.inference_form import inference_form
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import check, checked_pixels, losses_with_gradient
 from anp_tf.attacks.targets import highest_others
@@ -65,6 +66,7 @@ class APGD:
             tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], or if the loss has
                 a gradient that is not finite.
         """
+        network = inference_form(network)
         x, seed = checked_pixels(x), draws.given_seed(seed)
 
         def run(index):
@@ -164,6 +166,7 @@ class TargetedAPGD(APGD):
         self.targets = int(targets)
 
     def __call__(self, network, x, y, *, seed=None):
+        network = inference_form(network)
         x, seed = checked_pixels(x), draws.given_seed(seed)
         order = highest_others(network(x, training=False), y, self.targets)
 

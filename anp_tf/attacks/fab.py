@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from anp_tf.attacks import draws
 from anp_tf.attacks.hyperplane import lengths, steps_to_hyperplane
+from anp_tf.attacks.inference_form import inference_form
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import check, checked_pixels, losses_with_gradient
@@ -93,6 +94,7 @@ class TargetedFAB:
         Raises:
             As a call.
         """
+        network = inference_form(network)
         x, y, seed = checked_pixels(x), tf.convert_to_tensor(y), draws.given_seed(seed)
         logits = network(x, training=False)
         targets = highest_others(logits, y, self.targets)

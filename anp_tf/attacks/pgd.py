@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
+from anp_tf.attacks.inference_form import inference_form
 from anp_tf.attacks.linf import Linf
 from anp_tf.losses import cross_entropy
 
@@ -76,6 +77,7 @@ class PGD:
             tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], or if the loss has
                 a gradient that is not finite.
         """
+        network = inference_form(network)
         x, seed = checked_pixels(x), draws.given_seed(seed)
         steps = self.steps if steps is None else steps
         best = self._run(network, x, y, draws.fold_in(seed, 0), scale, steps)

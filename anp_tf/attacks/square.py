@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
+from anp_tf.attacks.inference_form import inference_form
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import check, checked_pixels
@@ -72,6 +73,7 @@ class Square:
             tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1].
             ValueError: if `x` are no images, or too small ones.
         """
+        network = inference_form(network)
         x, seed = checked_pixels(x), draws.given_seed(seed)
         if x.shape.rank != 4 or None in x.shape[1:]:
             raise ValueError(

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks import draws
+from anp_tf.attacks.inference_form import inference_form
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import PGD, check, checked_pixels
 from anp_tf.attacks.square_linf import Squares
@@ -36,6 +37,7 @@ class SquarePGD(PGD):
 
     def __call__(self, network, x, y, *, seed=None, scale=1.0, steps=None):
         """As `PGD.__call__`; `x` are images [batch, height, width, channels]."""
+        network = inference_form(network)
         x = checked_pixels(x)
         of_pgd, of_queries = draws.split(draws.given_seed(seed), 2)
         best = super().__call__(network, x, y, seed=of_pgd, scale=scale, steps=steps)

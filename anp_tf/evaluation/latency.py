@@ -24,18 +24,19 @@ def median_latency(networks, batch_size, repeats=30):
     return median_times(calls, repeats)
 
 
-def median_times(calls, repeats=30):
+def median_times(calls, repeats=30, warm_ups=3):
     """Median time of functions that take turns.
 
     Args:
         calls: Dict from a name to a function without arguments.
-        repeats: Integer, timed calls of each function, after three that are not counted.
+        repeats: Integer, timed calls of each function.
+        warm_ups: Integer, calls of each before these, which are not counted.
 
     Returns:
         Dict from the name to milliseconds a call.
     """
     times = {name: [] for name in calls}
-    for repeat in range(-3, repeats):
+    for repeat in range(-warm_ups, repeats):
         for name, call in calls.items():
             start = time.perf_counter()
             call()

@@ -45,10 +45,10 @@ class GradualPruning(TrainingModel):
         raise NotImplementedError(f"{type(self).__name__} must implement `prune`.")
 
     def callbacks(self):
-        return [_Pruning()]
+        return [*super().callbacks(), _Pruning()]
 
     def state_variables(self):
-        return [self.updates, *self.kept]
+        return [*super().state_variables(), self.updates, *self.kept]
 
     def cut(self):
         """Sets the weights that are not kept to zero."""

@@ -1,6 +1,5 @@
 """The model that `fit` trains: a network, an attack, and a method's two losses."""
 
-import contextlib
 import logging
 import math
 
@@ -10,15 +9,16 @@ import tensorflow as tf
 from anp_tf.attacks import PGD
 from anp_tf.layers import bayes_layers, given_masks, mask_layers
 from anp_tf.losses import cross_entropy, l2_decay, vulnerability
+from anp_tf.methods.attacked_network import AttackedNetwork
 from anp_tf.methods.checks import (
     check_compile_arguments,
     check_finite,
     check_network,
     unpack,
 )
+from anp_tf.methods.follow_pruning import FollowPruning
 from anp_tf.methods.paired_forward import PairedForward
 from anp_tf.methods.replicas import average, for_fit, per_replica
-from anp_tf.methods.slim_when_frozen import SlimWhenFrozen
 from anp_tf.methods.terms import Terms
 from anp_tf.pruning.view import SlimView
 
@@ -60,7 +60,7 @@ class TrainingModel(keras.Model):
         mask_freeze_step: Integer; from this step on the masks are those of inference, and a rate of
             0 is to keep them so: the weights are tuned to the network that will be used. `fit`
             then trains them through the slimmed network, which computes the same at less cost.
-            None: never.
+            None: never. The attack runs on the slimmed network all the time.
         seed: Integer.
 
     Raises:
@@ -102,6 +102,7 @@ class TrainingModel(keras.Model):
         random_weights = bayes_layers(network)
         self.network = network
         self.paired_forward = PairedForward(network)
+        self.attacked = AttackedNetwork(network)
         self.slim_view = None
         self.num_examples = num_examples
         self.attack = attack if self.uses_attack else None
@@ -182,7 +183,7 @@ class TrainingModel(keras.Model):
 
     def callbacks(self):
         """The callbacks that the method needs; a `CallbackList` given to `fit` must have them."""
-        return [] if self.mask_freeze_step is None else [SlimWhenFrozen()]
+        return [FollowPruning()] if self.masks else []
 
     def slim(self):
         """From here on trains through the slimmed network: the masks must not change any more."""
@@ -190,13 +191,19 @@ class TrainingModel(keras.Model):
             self.slim_view = SlimView(self.network)
         except ValueError as error:
             log.warning("the network is trained at its full size: %s", error)
-            return
-        self.slim_forward = PairedForward(self.slim_view.network)
+        else:
+            self.slim_forward = PairedForward(self.slim_view.network)
+            self.attacked.view = self.slim_view
+        self.retrace()
+
+    def retrace(self):
+        """Has the steps of `fit` traced anew: the networks that they run have changed."""
         self.make_train_function(force=True)
+        self.test_function = None
 
     def state_variables(self):
         """Variables besides the network's and the optimizers' that a checkpoint must hold."""
-        return []
+        return self.attacked.variables
 
     @property
     def metrics(self):
@@ -223,8 +230,8 @@ class TrainingModel(keras.Model):
         fixed = {mask: mask.inference_mask() for mask in self.masks}
         adversarial = None
         if self.attack is not None:
-            with self._network(fixed) as network:
-                adversarial = self.attack(network, x, y, seed=attack_seed, **self._strength(step))
+            strength = self._strength(step)
+            adversarial = self.attacked(self.attack, x, y, fixed, seed=attack_seed, **strength)
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
             draws = self._draws(tf.shape(x)[0], mask_seed, step, fixed)
             terms = self._terms(x, adversarial, y, draws, step)
@@ -247,21 +254,10 @@ class TrainingModel(keras.Model):
         adversarial = None
         if self.validation_attack is not None:
             seed, _ = self._seeds(-1)
-            with given_masks(fixed):
-                adversarial = self.validation_attack(self.network, x, y, seed=seed)
+            adversarial = self.attacked(self.validation_attack, x, y, fixed, seed=seed)
         self._forward(x, adversarial, y, fixed, training=False)
         names = CLEAN if adversarial is None else CLEAN + ATTACKED
         return for_fit({name: self.means[name].result() for name in names})
-
-    @contextlib.contextmanager
-    def _network(self, fixed):
-        """The network in inference, as an attack sees it."""
-        if self.slim_view is None:
-            with given_masks(fixed):
-                yield self.network
-        else:
-            with self.slim_view.weights():
-                yield self.slim_view.network
 
     def _strength(self, step):
         """The attack's radius and number of steps, as its keyword arguments."""
@@ -305,7 +301,7 @@ class TrainingModel(keras.Model):
                 logits = self.network(x, training=training)
             return self._score("", logits, y), logits, None, None, None
         if self.slim_view is not None and training:
-            with self.slim_view.weights(training):
+            with self.slim_view.weights(training=training):
                 clean, moved = self.slim_forward(x, adversarial, {}, training)
         else:
             clean, moved = self.paired_forward(x, adversarial, masks, training)

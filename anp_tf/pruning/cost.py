@@ -10,7 +10,7 @@ import rich.box
 import rich.table
 
 from anp_tf.layers import BayesianMask, BayesLayer, mask_layers
-from anp_tf.pruning.graph import graph_of
+from anp_tf.models.graph import graph_of
 from anp_tf.pruning.layer_costs import (
     CONVS,
     DENSE,

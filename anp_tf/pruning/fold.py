@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from anp_tf.layers import FusedBatchNormalization
-from anp_tf.pruning.graph import as_functional, graph_of
+from anp_tf.models.graph import as_functional, graph_of
 from anp_tf.pruning.layer_costs import APPLIED, DEPTHWISE, TRANSPOSED
 
 NORMALIZATIONS = (keras.layers.BatchNormalization, FusedBatchNormalization)

@@ -5,7 +5,7 @@ import collections
 import keras
 
 from anp_tf.layers import BayesianMask, BetaBernoulliDropout
-from anp_tf.pruning.graph import graph_of
+from anp_tf.models.graph import graph_of
 from anp_tf.pruning.handlers import channels, handler_of
 from anp_tf.pruning.handlers.base import Handler, PerChannel, substituted, weights_of
 from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from anp_tf.layers import BayesianMask, FusedBatchNormalization, mask_layers
-from anp_tf.pruning.graph import graph_of
+from anp_tf.models.graph import graph_of
 from anp_tf.pruning.handlers import channels, handler_of
 from anp_tf.pruning.handlers.base import substituted, weights_of
 from anp_tf.pruning.slimmed import slimmed

@@ -1,92 +1,274 @@
-"""The slimmed network as a function of the masked network's weights."""
+"""The slimmed network as a function of the masked network's weights and masks."""
 
 import contextlib
+import dataclasses
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.layers import BayesianMask, with_fused
+from anp_tf.layers import BayesianMask, mask_layers, with_fused
 from anp_tf.pruning.slim import slim
 
 BASE = 1024  # of the digits of an index, small enough to survive a product in float32
 
 
 class SlimView:
-    """Lets a masked network with fixed masks compute, and learn, at the cost of the slimmed one.
+    """Lets a masked network compute, and learn, at the cost of the slimmed one.
 
-    Within `weights()`, `network` computes with the masked network's present weights, so what it
-    returns is what the masked network returns in inference, and gradients go to the masked
-    network's variables.
+    Within `weights()`, `network` computes with the masked network's present weights and masks, so
+    what it returns is what the masked network returns in inference, as long as the units that were
+    cut here are pruned. Gradients go to the masked network's weights.
 
     Args:
-        network: Functional `keras.Model` with masks that `slim` knows. Which units its masks prune,
-            and their factors, are those of the time of this call.
+        network: Functional `keras.Model` with masks that `slim` knows; it is not changed.
+        cut: Dict from mask layer to Boolean array [units], the units to cut out; None: those that
+            are pruned now. Units that are pruned later on count 0, but are computed.
 
     Attributes:
         network: The slimmed network.
+        cut: Dict like the argument.
 
     Raises:
         ValueError: if `slim` cannot slim it, or if the slimmed network's weights are more than the
-            masked network's times a factor, since pruned units have come to be constants.
+            masked network's times factors, since pruned units have come to be constants.
     """
 
-    def __init__(self, network):
-        self.network = with_fused(slim(network))
-        probe = keras.models.clone_model(network)
-        for copy, layer in zip(_masks(probe), _masks(network), strict=True):
-            copy.set_weights(layer.get_weights())
-        random = np.random.default_rng(0)
-        values = {name: random.uniform(0.5, 1.5, w.shape) for name, w in _weights(probe).items()}
-        expected = _slim_values(probe, values)
-        if not _alike(self.network, expected) or _shifts(slim(probe), network):
+    def __init__(self, network, cut=None):
+        masks = mask_layers(network)
+        if cut is None:
+            cut = {mask: ~np.asarray(mask.active_units()) for mask in masks}
+        self.cut = cut
+        probe = _Probe(network, cut)
+        self.network = with_fused(slim(probe.network))
+        # Every weight of the slimmed network is one of the masked network's, times a number, times
+        # factors of masks. Which is read off by slimming networks that hold known numbers.
+        factors = probe.slimmed()
+        if _shifts(self.network, network) or not _alike(self.network, factors):
             raise _no_view(network)
-        # Every weight of the slimmed network is one of the masked network's times a factor. Which,
-        # and which factor, is read off by slimming networks that hold known numbers.
-        factors = _slim_values(probe, {name: np.ones(w.shape) for name, w in values.items()})
-        largest = max(value.size for value in values.values())
-        digits = [
-            _slim_values(probe, {name: _indices(w) // BASE**k % BASE for name, w in values.items()})
-            for k in range(1 + int(np.log(largest) // np.log(BASE)))
-        ]
         dense = _weights(network)
-        self._sources = []
-        for name, weight in _weights(self.network).items():
-            factor = factors[name]
-            divisor = np.where(factor == 0, 1.0, factor)
-            index = sum(
-                np.rint(digit[name] / divisor).astype(np.int64) * BASE**k
-                for k, digit in enumerate(digits)
+        units = _units_of_masks(probe, factors)
+        places = _places(probe, factors)
+        self._sources = [
+            _source(
+                weight,
+                dense[name],
+                places[name],
+                factors[name],
+                {mask: units[name][mask.name] for mask in masks if mask.name in units[name]},
+                network,
             )
-            given = np.append(values[name].ravel(), np.nan)  # for an index that does not exist
-            read = given[np.where((index >= 0) & (index < values[name].size), index, -1)]
-            if not np.allclose(read * factor, expected[name], rtol=1e-4):
-                raise _no_view(network)
-            self._sources.append((weight, dense[name], tf.constant(index), tf.constant(factor)))
+            for name, weight in _weights(self.network).items()
+        ]
+        self._check(probe, network)
 
     @contextlib.contextmanager
-    def weights(self, training=False):
-        """Within the block `network` has the weights of the masked network.
+    def weights(self, masks=None, training=False):
+        """Within the block `network` has the weights and masks of the masked network.
 
         Args:
+            masks: Dict from mask layer to its mask [units], 0 for the units that were cut; None:
+                those of inference. No gradient goes to them.
             training: Boolean; hand what the block does to the moving averages back.
         """
-        mapping = [
-            (weight, tf.gather(tf.reshape(dense, [-1]), index) * tf.cast(factor, dense.dtype))
-            for weight, dense, index, factor in self._sources
-        ]
+        if masks is None:
+            masks = {mask: mask.inference_mask() for mask in self.cut}
+        masks = {mask: tf.stop_gradient(value) for mask, value in masks.items()}
+        mapping = [(source.weight, source.value(masks)) for source in self._sources]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             yield
-        for weight, dense, index, _ in self._sources if training else ():
-            if not weight.trainable:
-                value = tf.reshape(scope.get_current_value(weight), [-1])
-                indices = tf.reshape(index, [-1, 1])
-                flat = tf.tensor_scatter_nd_update(tf.reshape(dense, [-1]), indices, value)
-                dense.assign(tf.reshape(flat, dense.shape))
+        for source in self._sources if training else ():
+            if not source.weight.trainable:
+                source.give_back(scope.get_current_value(source.weight))
+
+    def _check(self, probe, network):
+        """Slims random weights under random masks, and compares with what the view makes of them.
+
+        The masked network holds them meanwhile: it is the probe that does.
+        """
+        random = np.random.default_rng(0)
+        values = {name: random.uniform(0.5, 1.5, w.shape) for name, w in probe.weights.items()}
+        masks = {mask: random.uniform(0.5, 1.5, mask.units) for mask in self.cut}
+        expected = probe.slimmed(values, {mask.name: value for mask, value in masks.items()})
+        names = dict(zip(map(id, _weights(network).values()), _weights(network), strict=True))
+        for name, source in zip(_weights(self.network), self._sources, strict=True):
+            given = values[names[id(source.dense)]].astype(np.float32)
+            actual = source.value({m: v.astype(np.float32) for m, v in masks.items()}, given)
+            if not np.allclose(actual, expected[name], rtol=1e-4):
+                raise _no_view(network)
 
 
-def _masks(network):
-    return [layer for layer in network.layers if isinstance(layer, BayesianMask)]
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """Where the values of a weight of the slimmed network come from.
+
+    Attributes:
+        weight: Variable of the slimmed network.
+        dense: Variable of the masked network.
+        places: For each axis of `dense` the integer array of the places that are taken.
+        factor: Float array that broadcasts with the weight.
+        units: Dict from mask layer to the units that are factors, an integer array that broadcasts
+            with the weight; `mask.units` stands for no unit, a factor of 1.
+    """
+
+    weight: keras.Variable
+    dense: keras.Variable
+    places: list
+    factor: np.ndarray
+    units: dict
+
+    def value(self, masks, dense=None):
+        # Through a reshape the gradient of a gather comes out as a plain tensor.
+        dense = tf.reshape(self.dense if dense is None else dense, self.dense.shape)
+        for axis, places in enumerate(self.places):
+            if not np.array_equal(places, np.arange(dense.shape[axis])):
+                dense = tf.gather(dense, places, axis=axis)
+        value = dense * tf.cast(self.factor, dense.dtype)
+        for mask, units in self.units.items():
+            factors = tf.concat([masks[mask], tf.ones([1])], 0)
+            value *= tf.cast(tf.gather(factors, units), dense.dtype)
+        return value
+
+    def give_back(self, value):
+        if len(self.places) != 1:
+            raise NotImplementedError("Only vectors are changed by a layer in training.")
+        (places,) = self.places
+        dense = tf.convert_to_tensor(self.dense)
+        self.dense.assign(tf.tensor_scatter_nd_update(dense, places[:, None], value))
+
+
+def _source(weight, dense, index, factor, units, network):
+    """The `_Source` from what was read off for every single number of a weight."""
+    if np.any((index < 0) | (index >= np.prod(dense.shape))):
+        raise _no_view(network)
+    coordinates = np.unravel_index(index, dense.shape)
+    if len(coordinates) != index.ndim:
+        raise _no_view(network)
+    places = []
+    for axis, coordinate in enumerate(coordinates):
+        along = np.moveaxis(coordinate, axis, 0)
+        places.append(along.reshape(len(along), -1)[:, 0])
+    return _Source(
+        weight,
+        dense,
+        places,
+        _compact(factor),
+        {mask: _compact(index) for mask, index in units.items()},
+    )
+
+
+class _Probe:
+    """A copy of a masked network whose weights and masks are whatever is asked for."""
+
+    def __init__(self, network, cut):
+        def copy(layer):
+            if isinstance(layer, BayesianMask):
+                return _GivenMask(name=layer.name)
+            return type(layer).from_config(layer.get_config())
+
+        self.network = keras.models.clone_model(network, clone_function=copy)
+        self.masks = {mask.name: mask for mask in mask_layers(self.network)}
+        self.cut = {mask.name: np.asarray(units) for mask, units in cut.items()}
+        if self.masks.keys() != self.cut.keys():
+            raise _no_view(network)
+        self.weights = _weights(self.network)
+        random = np.random.default_rng(1)
+        self.set({name: random.uniform(0.5, 1.5, w.shape) for name, w in self.weights.items()}, {})
+
+    def set(self, weights, masks):
+        for name, weight in self.weights.items():
+            weight.assign(weights.get(name, np.ones(weight.shape)))
+        for name, mask in self.masks.items():
+            mask.value = np.where(self.cut[name], 0.0, masks.get(name, 1.0)).astype(np.float32)
+
+    def slimmed(self, weights=None, masks=None):
+        """The weights of the slimmed network, by name, with these weights and masks; default 1."""
+        self.set(weights or {}, masks or {})
+        slimmed = slim(self.network)
+        return {name: np.asarray(w, np.float64) for name, w in _weights(slimmed).items()}
+
+
+class _GivenMask(BayesianMask):
+    def expected(self):
+        return tf.constant(self.value)
+
+
+def _places(probe, factors):
+    """For each number of the slimmed weights, where it is in the flat weight it comes from."""
+    index = {
+        name: np.arange(np.prod(w.shape)).reshape(w.shape) for name, w in probe.weights.items()
+    }
+    largest = max(array.size for array in index.values())
+    places = dict.fromkeys(factors, 0)
+    for power in range(1 + int(np.log(largest) // np.log(BASE))):
+        digits = {name: array // BASE**power % BASE for name, array in index.items()}
+        for name, value in probe.slimmed(digits).items():
+            places[name] = places[name] + _over(value, factors[name]) * BASE**power
+    return places
+
+
+def _units_of_masks(probe, factors):
+    """For each weight, the masks whose factors are in it, and for each number the unit."""
+    primes = _primes(len(probe.masks))
+    marked = probe.slimmed(
+        masks={name: float(p) for name, p in zip(probe.masks, primes, strict=True)}
+    )
+    touched = {
+        name: {
+            mask: touches
+            for mask, prime in zip(probe.masks, primes, strict=True)
+            if np.any(touches := (factors[name] != 0) & (_over(value, factors[name]) % prime == 0))
+        }
+        for name, value in marked.items()
+    }
+    units = {name: {} for name in factors}
+    for group in _apart(probe.masks, [set(masks) for masks in touched.values()]):
+        numbered = probe.slimmed(
+            masks={name: 2.0 + np.arange(probe.masks[name].units) for name in group}
+        )
+        for name, value in numbered.items():
+            for mask in touched[name].keys() & group:
+                index = _over(value, factors[name]).astype(np.int64) - 2
+                no_unit = probe.masks[mask].units
+                units[name][mask] = np.where(touched[name][mask], index, no_unit)
+    return units
+
+
+def _apart(names, together):
+    """Groups of names such that no two of a group are in the same set of `together`."""
+    groups = []
+    for name in names:
+        others = set().union(*(others for others in together if name in others)) - {name}
+        free = next((group for group in groups if not group & others), None)
+        if free is None:
+            groups.append({name})
+        else:
+            free.add(name)
+    return groups
+
+
+def _primes(count):
+    found = []
+    number = 2
+    while len(found) < count:
+        if all(number % prime for prime in found):
+            found.append(number)
+        number += 1
+    return found
+
+
+def _over(value, factor):
+    """A product of whole numbers and a factor, without the factor."""
+    return np.rint(value / np.where(factor == 0, 1.0, factor)).astype(np.int64)
+
+
+def _compact(array):
+    """The array without the axes along which it is constant: they have length 1."""
+    for axis in range(array.ndim):
+        first = array.take([0], axis)
+        if np.all(array == first):
+            array = first
+    return array
 
 
 def _weights(network):
@@ -97,17 +279,6 @@ def _weights(network):
         if not isinstance(layer, BayesianMask)
         for weight in layer.weights
     }
-
-
-def _indices(weight):
-    return np.arange(weight.size).reshape(weight.shape)
-
-
-def _slim_values(network, values):
-    """The weights of the slimmed network when those of the network have these values."""
-    for name, weight in _weights(network).items():
-        weight.assign(values[name])
-    return {name: np.asarray(weight) for name, weight in _weights(slim(network)).items()}
 
 
 def _alike(network, values):
@@ -126,5 +297,5 @@ def _shifts(slimmed, network):
 def _no_view(network):
     return ValueError(
         f"The slimmed form of `{network.name}` has weights that are not those of the network times "
-        "a factor, since pruned units have come to be constants."
+        "factors, since pruned units have come to be constants."
     )

@@ -6,7 +6,7 @@ import pytest
 
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import resnet18, with_latents
-from anp_tf.pruning.graph import graph_of
+from anp_tf.models.graph import graph_of
 
 WIDTHS = [64, 128, 256, 512]
 BLOCKS = [f"{stage}_{block}" for stage in (1, 2, 3, 4) for block in (1, 2)]

@@ -1,0 +1,94 @@
+"""The network that an attack sees while its masks are learned: slimmed as far as they prune it."""
+
+import logging
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from anp_tf.layers import given_masks, mask_layers
+from anp_tf.pruning.view import SlimView
+
+log = logging.getLogger(__name__)
+SHARE = 0.8  # the view is made anew when this share of its units, or less, is left
+
+
+class AttackedNetwork:
+    """Attacks a masked network in inference at the cost of the slimmed one, exactly.
+
+    The attack runs on a `SlimView`, out of which units are cut that the masks prune. Should a mask
+    bring one of them back, the whole network is attacked for as long. As masks go on pruning,
+    `update` makes a smaller view.
+
+    Args:
+        network: Functional `keras.Model` with or without masks.
+
+    Attributes:
+        view: `SlimView`, or None: attacks run on the network itself.
+        variables: List of Keras variables, 1 for the units that are cut out of the view. What an
+            attack returns depends on them by rounding, so a checkpoint must hold them.
+    """
+
+    def __init__(self, network):
+        self.network = network
+        self.masks = mask_layers(network)
+        self.view = None
+        self.variables = [
+            keras.Variable(
+                np.zeros(mask.units, np.float32), trainable=False, name=f"{mask.name}_cut"
+            )
+            for mask in self.masks
+        ]
+        self._reason = None
+
+    def __call__(self, attack, x, y, masks, **kwargs):
+        """The attack's adversarial images.
+
+        Args:
+            attack: `anp_tf.attacks` object.
+            x: Tensor [batch, ...], pixels.
+            y: Integer tensor [batch], labels.
+            masks: Dict from mask layer to its mask in inference, [units].
+            **kwargs: Of the attack.
+        """
+
+        def whole():
+            with given_masks(masks):
+                return attack(self.network, x, y, **kwargs)
+
+        def small():
+            with self.view.weights(masks):
+                return attack(self.view.network, x, y, **kwargs)
+
+        if self.view is None:
+            return whole()
+        left_out = [tf.boolean_mask(masks[mask], cut) for mask, cut in self.view.cut.items()]
+        return tf.cond(tf.reduce_all(tf.equal(tf.concat(left_out, 0), 0.0)), small, whole)
+
+    def open(self):
+        """Makes the view that the variables describe, at first one of all units."""
+        self._look([np.asarray(variable) > 0 for variable in self.variables])
+
+    def update(self):
+        """Makes a new view if the masks have changed enough; returns whether they have."""
+        if not self.masks or self._reason is not None:
+            return False
+        cut = [~np.asarray(mask.active_units()) for mask in self.masks]
+        before = [np.asarray(variable) > 0 for variable in self.variables]
+        back = any(np.any(old & ~new) for old, new in zip(before, cut, strict=True))
+        left, there = (sum(np.sum(~units) for units in sets) for sets in (cut, before))
+        if not back and left > SHARE * there:
+            return False
+        for variable, units in zip(self.variables, cut, strict=True):
+            variable.assign(units.astype(np.float32))
+        self._look(cut)
+        return True
+
+    def _look(self, cut):
+        if not self.masks or self._reason is not None:
+            return
+        try:
+            self.view = SlimView(self.network, dict(zip(self.masks, cut, strict=True)))
+        except ValueError as error:
+            self._reason = str(error)
+            log.warning("the network is attacked without the units' being cut: %s", error)

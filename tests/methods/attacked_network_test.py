@@ -1,0 +1,204 @@
+"""The attack of training on the slimmed network: the same images, whatever the masks do."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from anp_tf.attacks import FGSM, PGD
+from anp_tf.layers import BetaBernoulliDropout, given_masks, mask_layers
+from anp_tf.methods import METHODS
+from anp_tf.methods import follow_pruning as module
+from anp_tf.methods.attacked_network import AttackedNetwork
+from anp_tf.models import lenet5_caffe, resnet18, vgg16
+
+PRUNED, ALIVE = -20.0, 2.0
+
+
+def masked(make=lenet5_caffe, width=0.1):
+    keras.utils.set_random_seed(0)
+    network = make(lambda name: BetaBernoulliDropout(name=name), width_multiplier=width)
+    random = np.random.default_rng(0)
+    for mask in mask_layers(network):
+        mask.b_u.assign(random.normal(1, 0.5, mask.units))
+    return network
+
+
+def prune(network, share, seed=1):
+    """Has the posteriors prune a share of each mask's units, the same ones for every larger one."""
+    random = np.random.default_rng(seed)
+    for mask in mask_layers(network):
+        pruned = random.permutation(mask.units) < share * mask.units
+        mask.a_u.assign(np.where(pruned, PRUNED, ALIVE))
+
+
+def of_inference(network):
+    return {mask: mask.inference_mask() for mask in mask_layers(network)}
+
+
+def batch(network, count=8):
+    random = np.random.default_rng(2)
+    x = random.random((count, *network.input_shape[1:])).astype(np.float32)
+    return tf.constant(x), tf.constant(np.arange(count) % 10)
+
+
+class Gradient:
+    """Returns the gradient of the logits' sum in the place of images, and counts its calls."""
+
+    def __init__(self):
+        self.networks = []
+
+    def __call__(self, network, x, y, seed=None):
+        self.networks.append(network)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            logits = tf.square(network(x, training=False))
+        return tape.gradient(logits, x)
+
+
+@pytest.mark.parametrize("make", [lenet5_caffe, vgg16, resnet18])
+def test_gradients_are_those_of_the_network(make):
+    """For masks that have changed since the view was made, and are not 0 or 1."""
+    network = masked(make)
+    prune(network, 0.5)
+    attacked, attack = AttackedNetwork(network), Gradient()
+    attacked.open()
+    assert attacked.update()
+    prune(network, 0.7)
+    for mask in mask_layers(network):
+        mask.b_u.assign(mask.b_u + 0.3)
+    x, y = batch(network)
+    actual = attacked(attack, x, y, of_inference(network))
+    expected = attack(network, x, y)
+    assert attack.networks == [attacked.view.network, network]
+    assert attacked.view.network.count_params() < 0.5 * network.count_params()
+    np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_unit_that_comes_back_is_attacked():
+    network = masked()
+    prune(network, 0.5)
+    attacked, attack = AttackedNetwork(network), FGSM(epsilon=0.1)
+    attacked.open()
+    attacked.update()
+    prune(network, 0.3)
+    x, y = batch(network)
+    small = attacked.view.network
+    np.testing.assert_array_equal(
+        attacked(attack, x, y, of_inference(network)), attack(network, x, y)
+    )
+    assert attacked.update()  # and is in the next view
+    assert attacked.view.network.count_params() > small.count_params()
+
+
+def test_in_one_graph_both_are_there():
+    """What is attacked is decided at each step, not when the step is traced."""
+    network = masked()
+    prune(network, 0.5)
+    attacked, attack = AttackedNetwork(network), Gradient()
+    attacked.open()
+    attacked.update()
+    step = tf.function(lambda x, y: attacked(attack, x, y, of_inference(network)))
+    x, y = batch(network)
+    for share in (0.5, 0.6, 0.2, 0.5):
+        prune(network, share)
+        expected = Gradient()(network, x, y)
+        np.testing.assert_allclose(step(x, y), expected, atol=1e-4 * np.abs(expected).max())
+    assert len(attack.networks) == 2
+
+
+def test_a_new_view_only_when_it_pays():
+    network = masked(width=0.5)
+    attacked = AttackedNetwork(network)
+    attacked.open()
+    sizes = [attacked.view.network.count_params()]
+    for share, expected in ((0.1, False), (0.15, False), (0.3, True), (0.35, False), (0.5, True)):
+        prune(network, share)
+        assert attacked.update() == expected, share
+        assert not attacked.update()
+        sizes.append(attacked.view.network.count_params())
+    assert sizes == sorted(sizes, reverse=True)
+    # What a checkpoint holds makes the same view again.
+    other = AttackedNetwork(network)
+    for variable, value in zip(other.variables, attacked.variables, strict=True):
+        variable.assign(value)
+    other.open()
+    assert other.view.network.count_params() == sizes[-1]
+
+
+def test_without_masks_it_is_the_network():
+    network = lenet5_caffe(width_multiplier=0.1)
+    attacked, attack = AttackedNetwork(network), Gradient()
+    attacked.open()
+    assert not attacked.update()
+    attacked(attack, *batch(network), {})
+    assert attack.networks == [network]
+    assert attacked.variables == []
+
+
+def test_a_network_without_a_view_is_attacked_as_it_is(caplog):
+    x = pixels = keras.Input((4, 4, 3))
+    x = BetaBernoulliDropout()(keras.layers.Conv2D(4, 3)(x))
+    x = keras.layers.Flatten()(keras.layers.Activation("sigmoid")(x))
+    network = keras.Model(pixels, keras.layers.Dense(10)(x))
+    attacked, attack = AttackedNetwork(network), Gradient()
+    attacked.open()
+    full = attacked.view.network
+    prune(network, 0.5)  # a pruned unit is sigmoid(0), and no view is without it
+    attacked.update()
+    assert not attacked.update()
+    assert caplog.text.count("without the units' being cut") == 1
+    images = batch(network)
+    actual = attacked(attack, *images, of_inference(network))
+    np.testing.assert_allclose(actual, attack(network, *images), rtol=1e-4, atol=1e-6)
+    assert attack.networks[0] is full
+
+
+def fitted(monkeypatch, small, **options):
+    """Weights after training in which masks prune, and how many units the attack saw."""
+    network = masked()
+    random = np.random.default_rng(3)
+    x = random.random((64, 28, 28, 1)).astype(np.float32)
+    y = random.integers(0, 10, 64)
+    model = METHODS["anp_vs"](
+        network,
+        64,
+        attack=PGD(epsilon=0.1, step_size=0.05, steps=2, random_start=False),
+        validation_attack=FGSM(epsilon=0.1),
+        beta=20.0,
+        **options,
+    )
+    model.compile(keras.optimizers.SGD(0.01), keras.optimizers.Adam(0.3))
+    monkeypatch.setattr(module, "EVERY", 4)
+    if not small:
+        monkeypatch.setattr(AttackedNetwork, "open", lambda self: None)
+        monkeypatch.setattr(AttackedNetwork, "update", lambda self: False)
+    model.fit(x, y, batch_size=8, epochs=3, validation_data=(x, y), shuffle=False, verbose=0)
+    left = sum(float(np.sum(1 - np.array(v))) for v in model.attacked.variables)
+    return [np.array(v) for v in network.trainable_variables], left, network
+
+
+@pytest.mark.parametrize("options", [{}, {"mask_freeze_step": 15}], ids=["learned", "fixed"])
+def test_training_is_the_same(monkeypatch, options):
+    with monkeypatch.context() as patch:
+        actual, left, network = fitted(patch, True, **options)
+    with monkeypatch.context() as patch:
+        expected, _, _ = fitted(patch, False, **options)
+    units = sum(mask.units for mask in mask_layers(network))
+    assert left < 0.8 * units, "the masks were to prune, so that the attack gets cheaper"
+    for value, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(value, other, atol=2e-3)
+
+
+def test_masks_given_from_outside_do_not_leak():
+    network = masked()
+    prune(network, 0.5)
+    attacked = AttackedNetwork(network)
+    attacked.open()
+    x, y = batch(network)
+    masks = of_inference(network)
+    other = {mask: tf.zeros(mask.units) for mask in masks}
+    with given_masks(other):
+        actual = attacked(Gradient(), x, y, masks)
+    expected = Gradient()(network, x, y)
+    np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())

@@ -83,6 +83,8 @@ class Settings:
     select: str = option("best", "the network kept: best (robust validation accuracy) or last")
     select_min_sparsity: float = option(0.0, "share of pruned units, 0 to 1, an epoch needs to be chosen as best")  # fmt: skip # noqa: E501
     mixed_precision: str = option("none", "of layers in training: none (float32), or bfloat16; weights and losses stay float32")  # fmt: skip # noqa: E501
+    jit: bool = option(False, "compile the training step by XLA; for GPUs, on CPUs it is many times slower")  # fmt: skip # noqa: E501
+    steps_per_execution: int = option(1, "steps that run in one call, a divisor of the steps of an epoch")  # fmt: skip # noqa: E501
     seed: int = option(0, "of all randomness")
     deterministic: bool = option(False, "bit for bit reproducible, at some cost in speed")
     distribution: str = option("auto", "over none, mirrored (this machine's GPUs), multi_worker (many machines), auto (mirrored or none)")  # fmt: skip # noqa: E501
@@ -114,6 +116,7 @@ class Settings:
             "prune_updates",
             "eval_samples",
             "attack_queries",
+            "steps_per_execution",
         ):
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
         for name in (

@@ -62,8 +62,8 @@ class AttackedNetwork:
 
         if self.view is None:
             return whole()
-        left_out = [tf.boolean_mask(masks[mask], cut) for mask, cut in self.view.cut.items()]
-        return tf.cond(tf.reduce_all(tf.equal(tf.concat(left_out, 0), 0.0)), small, whole)
+        pruned = [tf.equal(masks[mask], 0.0) | ~cut for mask, cut in self.view.cut.items()]
+        return tf.cond(tf.reduce_all(tf.concat(pruned, 0)), small, whole)
 
     def open(self):
         """Makes the view that the variables describe, at first one of all units."""
@@ -77,7 +77,7 @@ class AttackedNetwork:
         before = [np.asarray(variable) > 0 for variable in self.variables]
         back = any(np.any(old & ~new) for old, new in zip(before, cut, strict=True))
         left, there = (sum(np.sum(~units) for units in sets) for sets in (cut, before))
-        if not back and left > SHARE * there:
+        if not back and (left > SHARE * there or left == there):
             return False
         for variable, units in zip(self.variables, cut, strict=True):
             variable.assign(units.astype(np.float32))

@@ -99,7 +99,11 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         **_method_options(settings, method, total_steps),
     )
     rates = schedules(settings, total_steps)
-    model.compile(*(keras.optimizers.Adam(rate) for rate in rates))
+    model.compile(
+        *(keras.optimizers.Adam(rate) for rate in rates),
+        jit_compile=settings.jit,
+        steps_per_execution=settings.steps_per_execution,
+    )
     return model
 
 

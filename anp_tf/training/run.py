@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
-from anp_tf.methods import GradualPruning
+from anp_tf.methods import METHODS, GradualPruning
 from anp_tf.methods.checks import NOT_FINITE
 from anp_tf.training.best import BestEpoch
 from anp_tf.training.build import (
@@ -79,6 +79,7 @@ def _train(settings, workdir, team):
     training, validation = _examples(settings)
     batch_size = _batch_size(settings, len(training), team)
     steps_per_epoch = len(training) // batch_size
+    _check_execution(settings, steps_per_epoch)
     with team.strategy.scope():
         network = build_network(settings, training)
         if settings.init_from:
@@ -162,6 +163,21 @@ def _batch_size(settings, examples, team):
     if not size:
         raise data.DataError(f"{examples} training examples for {team.replicas} replicas")
     return size
+
+
+def _check_execution(settings, steps_per_epoch):
+    """Checks that the steps of a call fit into an epoch, and that nothing is due between them."""
+    count = settings.steps_per_execution
+    if steps_per_epoch % count:
+        raise ValueError(
+            f"--steps_per_execution: expected a divisor of the {steps_per_epoch} steps of an "
+            f"epoch, received {count}"
+        )
+    if count > 1 and issubclass(METHODS[settings.method], GradualPruning):
+        raise ValueError(
+            f"--steps_per_execution: expected 1 for {settings.method}, which cuts weights after "
+            f"every step, received {count}"
+        )
 
 
 def _validation_batches(examples, team):

@@ -1,11 +1,16 @@
 """The command `python -m anp_tf.benchmark`, as processes; no speed is asserted."""
 
+import importlib.util
 import json
 import pathlib
 
+import keras
+import numpy as np
 import pytest
 
-from anp_tf.models import resnet18, vgg16
+from anp_tf.benchmarks import attack, peers
+from anp_tf.methods import METHODS
+from anp_tf.models import lenet5_caffe, resnet18, vgg16
 from anp_tf.pruning import cost
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "anp_vs"
@@ -41,11 +46,103 @@ def test_slim(commands, tmp_path):
         assert name in outcome.out
 
 
+def test_attack(commands, tmp_path):
+    flags = ["--width_multiplier=0.05", "--repeats=1", f"--json={tmp_path / 'record.json'}"]
+    outcome = commands.run("benchmark", "attack", *flags)
+    assert outcome.code == 0, outcome.err
+    record = json.loads((tmp_path / "record.json").read_text())["attack"]
+    for case in ("lenet5_caffe, batch 128", "vgg16, batch 32"):
+        assert 0 < record[f"{case}: share of the matrix product rate"] < 1
+        for peer in ("plain tf.function", "ART", "foolbox"):
+            rates = [record[f"{case}: {name}, images/s"] for name in ("anp_tf", peer)]
+            assert record[f"{case}: anp_tf / {peer}"] == pytest.approx(rates[0] / rates[1])
+            assert peer in outcome.out
+    for package in ("cleverhans", "torch"):
+        installed = importlib.util.find_spec(package) is not None
+        name = {"torch": "PyTorch"}.get(package, package)
+        assert (f"{name} is not installed" in outcome.out) != installed
+
+
+def test_training(commands, tmp_path):
+    flags = ["--batch_size=4", "--attack_steps=2", "--repeats=1", "--mixed_precision=bfloat16"]
+    outcome = commands.run("benchmark", "training", *flags, f"--json={tmp_path / 'record.json'}")
+    assert outcome.code == 0, outcome.err
+    record = json.loads((tmp_path / "record.json").read_text())["training"]
+    subjects = [*METHODS, *(f"anp_vs, {share} % pruned" for share in (50, 80, 90))]
+    subjects.append("anp_vs, 80 % pruned, masks fixed")
+    figures = ("{}, images/s", "{} / at, time")
+    assert set(record) == {figure.format(name) for name in subjects for figure in figures}
+    assert record["at / at, time"] == 1
+    assert all(value > 0 for value in record.values())
+
+
+def test_scaling(commands, tmp_path):
+    outcome = commands.run(
+        "benchmark", "scaling", "--repeats=1", f"--json={tmp_path / 'record.json'}"
+    )
+    assert outcome.code == 0, outcome.err
+    record = json.loads((tmp_path / "record.json").read_text())["scaling"]
+    settings = {"steps": (5, 10, 20, 40), "batch size": (16, 32, 64, 128, 256)}
+    settings |= {"width": (0.25, 0.5, 1, 2), "sparsity": (0, 0.5, 0.8, 0.9)}
+    names = {f"{name} {value:g}" for name, values in settings.items() for value in values}
+    assert {key.split(",")[0] for key in record} == names
+    work = {name: record[f"{name}, GFLOP/s"] / record[f"{name}, images/s"] for name in names}
+    assert work["steps 40"] == pytest.approx(8 * work["steps 5"])
+    assert work["batch size 16"] == pytest.approx(work["batch size 256"])
+    assert work["sparsity 0.9"] < 0.05 * work["sparsity 0"]
+    flops = cost(lenet5_caffe()).flops  # and as much for the gradient, in 20 steps
+    assert work["width 1"] == pytest.approx(2 * 20 * flops / 1e9)
+
+
+def test_a_package_that_computes_something_else_is_not_compared(monkeypatch):
+    def wrong(network, budget, x, y):
+        peer = peers.plain(network, budget, x, y)
+        return peers.Peer(peer.attack, peer.logits + 1)
+
+    def far(network, budget, x, y):
+        peer = peers.plain(network, budget, x, y)
+        return peers.Peer(lambda: np.clip(peer.attack() + 0.1, 0, 1), peer.logits)
+
+    for function, message in ((wrong, "other computes other logits"), (far, "leave the ball")):
+        monkeypatch.setattr(attack, "PEERS", {"anp_tf": peers.ours, "other": function})
+        with pytest.raises(RuntimeError, match=message):
+            attack.benchmark_attack(width_multiplier=0.05, repeats=1)
+
+
+@pytest.mark.parametrize("build", [lenet5_caffe, vgg16])
+def test_a_network_in_pytorch(build):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from anp_tf.benchmarks.torch_network import TorchNetwork, as_torch
+
+    network = build(width_multiplier=0.1)
+    random = np.random.default_rng(0)
+    for weight in network.weights:
+        if weight.dtype == "float32":
+            weight.assign(np.array(weight) + 0.1 * random.random(weight.shape))
+    x = random.random((3, *network.input_shape[1:])).astype(np.float32)
+    with torch.no_grad():
+        actual = TorchNetwork(network)(as_torch(x)).numpy()
+    expected = np.array(network(x, training=False))
+    np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
+    pixels = keras.Input((4, 4, 1))
+    network = keras.Model(pixels, keras.layers.Softmax(name="other")(pixels))
+    with pytest.raises(ValueError, match="`other` is of a kind that is not known"):
+        TorchNetwork(network)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["smile"], "unexpected argument 'smile'; flags start with --, subjects are slim"),
-        (["slim", "--repeats=0"], "--repeats: expected values above 0, received 1.0 and 0"),
+        (
+            ["smile"],
+            "unexpected argument 'smile'; flags start with --, subjects are attack, training, "
+            "scaling, slim",
+        ),
+        (["slim", "--repeats=0"], "--repeats: expected a value above 0, received 0"),
+        (
+            ["training", "--mixed_precision=half"],
+            "--mixed_precision: expected none or bfloat16, received 'half'",
+        ),
         (["slim", "--shipped=nowhere"], "No such file or directory: 'nowhere/results.json'"),
     ],
 )

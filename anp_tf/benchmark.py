@@ -21,12 +21,14 @@ from anp_tf.benchmarks import (
     training_table,
 )
 from anp_tf.files import atomic_file
+from anp_tf.methods import METHODS
 
 
 def define_flags():
     cli.define("json", None, "also write {benchmark: {subject: images a second or ratio}} there")
     cli.define("shipped", None, "slim: folder of an exported network to measure as well")
     cli.define("width_multiplier", 1.0, "attack, slim: of the networks", float)
+    cli.define("methods", list(METHODS), "training: methods to compare, at among them", list)
     cli.define("batch_size", 128, "training: images a step", int)
     cli.define("attack_steps", 20, "training: steps of PGD", int)
     cli.define("mixed_precision", "none", "training: none (float32) or bfloat16", str)
@@ -41,6 +43,12 @@ def main(subjects):
     if given.mixed_precision not in ("none", "bfloat16"):
         raise ValueError(
             "--mixed_precision: expected none or bfloat16, received " + repr(given.mixed_precision)
+        )
+    unknown = [name for name in given.methods if name not in METHODS]
+    if unknown or "at" not in given.methods:
+        raise ValueError(
+            f"--methods: expected at and others of {', '.join(METHODS)}, received "
+            f"{','.join(given.methods)}"
         )
     record = {}
     for subject in subjects or BENCHMARKS:
@@ -61,7 +69,11 @@ BENCHMARKS = {
     ),
     "training": (
         lambda given: benchmark_training(
-            given.batch_size, given.attack_steps, given.mixed_precision, given.repeats
+            given.methods,
+            given.batch_size,
+            given.attack_steps,
+            given.mixed_precision,
+            given.repeats,
         ),
         training_table,
         training_record,

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from anp_tf.benchmarks import attack, peers
-from anp_tf.methods import METHODS
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
 from anp_tf.pruning import cost
 
@@ -65,10 +64,16 @@ def test_attack(commands, tmp_path):
 
 def test_training(commands, tmp_path):
     flags = ["--batch_size=4", "--attack_steps=2", "--repeats=1", "--mixed_precision=bfloat16"]
+    flags += ["--methods=standard,at,anp_vs"]
     outcome = commands.run("benchmark", "training", *flags, f"--json={tmp_path / 'record.json'}")
     assert outcome.code == 0, outcome.err
     record = json.loads((tmp_path / "record.json").read_text())["training"]
-    subjects = [*METHODS, *(f"anp_vs, {share} % pruned" for share in (50, 80, 90))]
+    subjects = [
+        "standard",
+        "at",
+        "anp_vs",
+        *(f"anp_vs, {share} % pruned" for share in (50, 80, 90)),
+    ]
     subjects.append("anp_vs, 80 % pruned, masks fixed")
     figures = ("{}, images/s", "{} / at, time")
     assert set(record) == {figure.format(name) for name in subjects for figure in figures}
@@ -139,6 +144,7 @@ def test_a_network_in_pytorch(build):
             "scaling, slim",
         ),
         (["slim", "--repeats=0"], "--repeats: expected a value above 0, received 0"),
+        (["training", "--methods=anp"], "--methods: expected at and others of standard, bp, at,"),
         (
             ["training", "--mixed_precision=half"],
             "--mixed_precision: expected none or bfloat16, received 'half'",

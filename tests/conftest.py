@@ -15,6 +15,12 @@ import pytest
 from anp_tf import data, datasets
 
 ROOT = pathlib.Path(__file__).parents[1]
+# Files whose tests take longest; begun first, they do not run on alone at the end.
+LONGEST = ("readme_test.py", "reproduce_test.py", "train_test.py", "training_model_test.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

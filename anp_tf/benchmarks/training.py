@@ -36,11 +36,17 @@ class StepSpeed:
 
 
 def benchmark_training(
-    batch_size=128, attack_steps=20, precision="none", repeats=10, progress=print
+    methods=tuple(METHODS),
+    batch_size=128,
+    attack_steps=20,
+    precision="none",
+    repeats=10,
+    progress=print,
 ):
-    """Times training steps on LeNet-5-Caffe of every method, in turns.
+    """Times training steps on LeNet-5-Caffe of each method, in turns.
 
     Args:
+        methods: Sequence of names of methods, `at` among them, to which others are compared.
         batch_size: Integer.
         attack_steps: Integer, steps of PGD in training.
         precision: `"none"` (float32) or `"bfloat16"`, of the layers.
@@ -54,13 +60,15 @@ def benchmark_training(
     pixels = random.integers(0, 256, (batch_size, 28, 28, 1), np.uint8)
     images = data.Examples(pixels, random.integers(0, 10, batch_size).astype(np.int32), 10)
     calls = {}
-    subjects = [(method, 0.0) for method in METHODS] + [(PRUNING, s) for s in SPARSITIES]
-    for method, sparsity in subjects:
+    subjects = [(method, 0.0, False) for method in methods]
+    if PRUNING in methods:
+        subjects += [(PRUNING, sparsity, False) for sparsity in SPARSITIES]
+        subjects.append((PRUNING, SPARSITIES[1], True))
+    for method, sparsity, fixed in subjects:
         name = f"{method}, {100 * sparsity:g} % pruned" if sparsity else method
+        name += ", masks fixed" if fixed else ""
         progress(f"making {name} ready")
-        calls[name] = _steps(method, sparsity, images, attack_steps, precision)
-    fixed = f"{PRUNING}, {100 * SPARSITIES[1]:g} % pruned, masks fixed"
-    calls[fixed] = _steps(PRUNING, SPARSITIES[1], images, attack_steps, precision, fixed=True)
+        calls[name] = _steps(method, sparsity, fixed, images, attack_steps, precision)
     times = median_times(calls, repeats, warm_ups=2)
     return [
         StepSpeed(name, 1000 * STEPS * batch_size / time, time / times[BASE])
@@ -68,7 +76,7 @@ def benchmark_training(
     ]
 
 
-def _steps(method, sparsity, images, attack_steps, precision, fixed=False):
+def _steps(method, sparsity, fixed, images, attack_steps, precision):
     """A function that takes some steps of training, in the state that `fit` would be in."""
     keras.utils.set_random_seed(0)
     batch_size = len(images.images)

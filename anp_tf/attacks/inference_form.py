@@ -72,7 +72,9 @@ class _InferenceForm:
                 outputs = node.layer(*args, **{**kwargs, **_in_inference(node.layer)})
             for tensor, value in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
                 values[id(tensor)] = value
-        return keras.tree.map_structure(lambda leaf: values[id(leaf)], self._graph.output)
+        outputs = keras.tree.map_structure(lambda leaf: values[id(leaf)], self._graph.output)
+        # Keras, too, returns the one output of a list.
+        return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
 
     def _arrange(self, node, readers):
         """Has a convolution or dense layer do what comes after it, as far as it can."""

@@ -1,14 +1,13 @@
 """The model that `fit` trains: a network, an attack, and a method's two losses."""
 
 import logging
-import math
 
 import keras
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.layers import bayes_layers, given_masks, mask_layers
-from anp_tf.losses import cross_entropy, l2_decay, vulnerability
+from anp_tf.layers import bayes_layers, mask_layers
+from anp_tf.losses import l2_decay
 from anp_tf.methods.attacked_network import AttackedNetwork
 from anp_tf.methods.checks import (
     check_compile_arguments,
@@ -17,14 +16,12 @@ from anp_tf.methods.checks import (
     unpack,
 )
 from anp_tf.methods.follow_pruning import FollowPruning
-from anp_tf.methods.paired_forward import PairedForward
+from anp_tf.methods.forward import ATTACKED, CLEAN, Forward
 from anp_tf.methods.replicas import average, for_fit, per_replica
 from anp_tf.methods.terms import Terms
 from anp_tf.pruning.view import SlimView
 
 log = logging.getLogger(__name__)
-CLEAN = ("loss", "accuracy")
-ATTACKED = ("adversarial_loss", "adversarial_accuracy", "vulnerability")
 
 
 class TrainingModel(keras.Model):
@@ -101,9 +98,8 @@ class TrainingModel(keras.Model):
         self.masks = mask_layers(network)
         random_weights = bayes_layers(network)
         self.network = network
-        self.paired_forward = PairedForward(network)
+        self.forward = Forward(network)
         self.attacked = AttackedNetwork(network)
-        self.slim_view = None
         self.num_examples = num_examples
         self.attack = attack if self.uses_attack else None
         self.validation_attack = validation_attack
@@ -133,7 +129,7 @@ class TrainingModel(keras.Model):
         self.statistics = [
             v for v in network.non_trainable_variables if keras.backend.is_float_dtype(v.dtype)
         ]
-        self.means = {name: keras.metrics.Mean(name=name) for name in (*CLEAN, *ATTACKED, "kl")}
+        self.means = {**self.forward.means, "kl": keras.metrics.Mean(name="kl")}
         self.mask_optimizer = None
         self.built = True
 
@@ -188,12 +184,12 @@ class TrainingModel(keras.Model):
     def slim(self):
         """From here on trains through the slimmed network: the masks must not change any more."""
         try:
-            self.slim_view = SlimView(self.network)
+            view = SlimView(self.network)
         except ValueError as error:
             log.warning("the network is trained at its full size: %s", error)
         else:
-            self.slim_forward = PairedForward(self.slim_view.network)
-            self.attacked.view = self.slim_view
+            self.forward.slim(view)
+            self.attacked.view = view
         self.retrace()
 
     def retrace(self):
@@ -255,7 +251,7 @@ class TrainingModel(keras.Model):
         if self.validation_attack is not None:
             seed, _ = self._seeds(-1)
             adversarial = self.attacked(self.validation_attack, x, y, fixed, seed=seed)
-        self._forward(x, adversarial, y, fixed, training=False)
+        self.forward(x, adversarial, y, fixed, training=False)
         names = CLEAN if adversarial is None else CLEAN + ATTACKED
         return for_fit({name: self.means[name].result() for name in names})
 
@@ -281,7 +277,7 @@ class TrainingModel(keras.Model):
         return {mask: tf.where(frozen, fixed[mask], draw) for mask, draw in draws.items()}
 
     def _terms(self, x, adversarial, y, draws, step):
-        forward = self._forward(x, adversarial, y, draws, training=True)
+        passes = self.forward(x, adversarial, y, draws, training=True)
         kl = tf.constant(0.0)
         for layer, factor in self.divergent:
             kl += factor * layer.kl()
@@ -291,37 +287,8 @@ class TrainingModel(keras.Model):
         for variable in self.weight_variables:
             if variable.regularizer is not None:
                 decay += variable.regularizer(variable)
-        terms = (*forward, kl_weight * kl, decay)
+        terms = (*passes, kl_weight * kl, decay)
         return Terms(*(None if term is None else tf.cast(term, tf.float32) for term in terms))
-
-    def _forward(self, x, adversarial, y, masks, training):
-        """Runs the images under the masks, updates the metrics, returns `Terms`' first five."""
-        if adversarial is None:
-            with given_masks(masks):
-                logits = self.network(x, training=training)
-            return self._score("", logits, y), logits, None, None, None
-        if self.slim_view is not None and training:
-            with self.slim_view.weights(training=training):
-                clean, moved = self.slim_forward(x, adversarial, {}, training)
-        else:
-            clean, moved = self.paired_forward(x, adversarial, masks, training)
-        (latents, logits), (other_latents, other_logits) = clean, moved
-        distortion = vulnerability(latents, other_latents, self._sizes())
-        self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
-        clean_loss = self._score("", logits, y)
-        adversarial_loss = self._score("adversarial_", other_logits, y)
-        return clean_loss, logits, adversarial_loss, other_logits, distortion
-
-    def _sizes(self):
-        """How many features each layer has, those that slimming has cut, which are 0, included."""
-        latents, _ = self.paired_forward.latent_network.output
-        return [math.prod(latent.shape[1:]) for latent in latents]
-
-    def _score(self, prefix, logits, y):
-        losses = cross_entropy(logits, y)
-        self.means[f"{prefix}loss"].update_state(losses)
-        self.means[f"{prefix}accuracy"].update_state(tf.equal(tf.argmax(logits, -1, y.dtype), y))
-        return tf.reduce_mean(losses)
 
     def _seeds(self, step):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group

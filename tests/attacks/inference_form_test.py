@@ -111,6 +111,7 @@ OTHERS = {
     ),
     "normalization twice": toy([keras.layers.BatchNormalization() for _ in range(2)]),
     "normalization of another axis": toy([keras.layers.BatchNormalization(axis=1)]),
+    "lists": keras.Model(*(lambda network: (network.inputs, network.outputs))(toy())),
     "VGG": vgg16(width_multiplier=0.05),
     "ResNet": resnet18(width_multiplier=0.05),
 }

@@ -109,7 +109,7 @@ def test_suppression_reaches_every_layer(method):
     moved = np.clip(x + 0.3 * np.random.default_rng(1).choice([-1, 1], x.shape), 0, 1)
     masks = {mask: mask.inference_mask() for mask in model.masks}
     with tf.GradientTape() as tape:
-        (latents, _), (other_latents, _) = model.paired_forward(x, moved, masks, training=True)
+        (latents, _), (other_latents, _) = model.forward.paired(x, moved, masks, training=True)
         loss = model.vulnerability_weight * vulnerability(latents, other_latents)
     gradients = tape.gradient(loss, model.weight_variables)
     reached = {

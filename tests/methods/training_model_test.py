@@ -250,7 +250,7 @@ def test_each_variable_is_in_one_group():
 def test_both_halves_share_the_draw(attack, norm, one_pass):
     """Without a perturbation the two halves are the same, in training too."""
     model = compiled(anp(BetaBernoulliDropout(initial_a=1.0), attack, norm=norm), rate=0.1)
-    model.paired_forward.one_pass = one_pass
+    model.forward.paired.one_pass = one_pass
     history = model.fit(*data(), batch_size=5, epochs=2, verbose=0).history
     assert history["vulnerability"] == [0.0, 0.0]
     np.testing.assert_allclose(history["adversarial_loss"], history["loss"], rtol=1e-6)
@@ -260,8 +260,8 @@ def test_one_pass_and_two_passes_are_the_same():
     results = []
     for one_pass in (True, False):
         model = compiled(anp(BetaBernoulliDropout(initial_a=1.0)), rate=0.1)
-        assert model.paired_forward.one_pass
-        model.paired_forward.one_pass = one_pass
+        assert model.forward.paired.one_pass
+        model.forward.paired.one_pass = one_pass
         history = model.fit(*data(), batch_size=5, epochs=2, verbose=0, shuffle=False).history
         results.append((history, values(model.network.trainable_variables)))
     (history, variables), (other_history, other_variables) = results
@@ -274,7 +274,7 @@ def test_one_pass_and_two_passes_are_the_same():
 
 def test_batch_normalisation_trains_in_two_passes():
     model = compiled(anp(BetaBernoulliDropout(initial_a=1.0), norm=True), rate=0.1)
-    assert not model.paired_forward.one_pass
+    assert not model.forward.paired.one_pass
     norm = model.network.layers[2]
     x, y = data()
     first = x @ np.array(model.network.layers[1].kernel) + np.array(model.network.layers[1].bias)
@@ -653,7 +653,7 @@ def test_every_method_trains_on_two_replicas():
                 model.compile("adam", "adam" if method.learns_masks else None)
             before = [v.numpy() for v in network.trainable_variables]
             model.fit(x, y, batch_size=4, epochs=2, verbose=0)
-            assert (model.slim_view is not None) == method.learns_masks, name
+            assert (model.forward.view is not None) == method.learns_masks, name
             for variable, value in zip(network.trainable_variables, before, strict=True):
                 assert np.any(variable.numpy() != value), (name, variable.path)
                 first, second = strategy.experimental_local_results(variable.value)

@@ -135,7 +135,7 @@ def test_training_through_the_view_is_the_same(norm, freeze, monkeypatch):
             if not slims:
                 patch.setattr(model, "slim", lambda: None)
             history = model.fit(x, y, batch_size=6, epochs=2, shuffle=False, verbose=0).history
-        assert (model.slim_view is not None) == slims
+        assert (model.forward.view is not None) == slims
         # The moving averages of pruned channels, which nothing reads, stay behind.
         outputs = np.array(model.network(x))
         return history, [outputs, *(np.array(v) for v in model.network.trainable_variables)]
@@ -171,5 +171,5 @@ def test_a_network_that_has_no_view_is_trained_as_it_is(layer, reason, caplog):
     model.compile("sgd", "sgd")
     rng = np.random.default_rng(0)
     model.fit(rng.random((8, 4, 4, 3), np.float32), rng.integers(0, 3, 8), batch_size=2, verbose=0)
-    assert model.slim_view is None
+    assert model.forward.view is None
     assert caplog.text.count("trained at its full size") == 1

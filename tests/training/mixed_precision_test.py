@@ -94,7 +94,7 @@ def test_the_slimmed_view_computes_in_bfloat16_too():
     model.slim()
     policies = {
         layer.compute_dtype
-        for layer in model.slim_view.network.layers
+        for layer in model.forward.view.network.layers
         if not isinstance(layer, keras.layers.InputLayer)
     }
     assert policies == {"bfloat16"}

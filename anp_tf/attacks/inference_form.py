@@ -9,11 +9,11 @@ import keras
 import tensorflow as tf
 
 from anp_tf.attacks.pooled_convolution import pooled_convolution
+from anp_tf.layers import NORMALIZATIONS
 from anp_tf.models.graph import graph_of
 
 FEW = 4  # channels of what `pooled_convolution` is faster for
 RELU, LINEAR = keras.activations.relu, keras.activations.linear
-NORMALIZATIONS = ("BatchNormalization", "FusedBatchNormalization")
 
 
 def inference_form(network):
@@ -39,17 +39,19 @@ def inference_form(network):
         graph = graph_of(network)
     except ValueError:  # it is neither
         return network
-    return _InferenceForm(graph)
+    return _InferenceForm(network, graph)
 
 
 class _InferenceForm:
     """Runs the calls of a graph, some of them by other functions.
 
     Args:
-        graph: `Graph` of a network with one input.
+        network: `keras.Model`, which is called for pixels of another rank than its input's.
+        graph: `Graph` of the network.
     """
 
-    def __init__(self, graph):
+    def __init__(self, network, graph):
+        self._network = network
         self._graph = graph
         self._functions = {}  # by the nodes that are not computed by their own layers
         readers = _readers(graph)
@@ -60,7 +62,10 @@ class _InferenceForm:
     def __call__(self, pixels, training=False):
         if training:
             raise ValueError("This form of a network is for inference. Received: training=True")
-        (start,) = keras.tree.flatten(self._graph.input)
+        start, *others = keras.tree.flatten(self._graph.input)
+        pixels = tf.convert_to_tensor(pixels)
+        if others or pixels.shape.rank != len(start.shape):
+            return self._network(pixels, training=False)
         values = {id(start): tf.cast(pixels, start.dtype)}
         for node in self._graph.nodes:
             args, kwargs = keras.tree.map_structure(
@@ -81,7 +86,7 @@ class _InferenceForm:
         layer, last = node.layer, node
         kernel, bias = layer.kernel, layer.bias if layer.use_bias else None
         after = _only(readers, node)
-        if layer.activation is LINEAR and after is not None and _is_normalization(after.layer):
+        if layer.activation is LINEAR and after is not None and _can_fold(after.layer, layer):
             kernel, bias = _folded(kernel, bias, after.layer)
             self._functions[after] = _identity
             last = after
@@ -180,22 +185,24 @@ def _pooling_after(node, readers):
 
 def _is_linear_map(node):
     layer = node.layer
+    if type(layer) not in (keras.layers.Conv2D, keras.layers.Dense):
+        return False
+    if layer.quantization_mode or node.kwargs or len(node.args) != 1:
+        return False
     if type(layer) is keras.layers.Dense:
         return len(node.inputs[0].shape) == 2
     return (
-        type(layer) is keras.layers.Conv2D
-        and layer.data_format == "channels_last"
-        and layer.groups == 1
-        and layer.dilation_rate == (1, 1)
+        layer.data_format == "channels_last" and layer.groups == 1 and layer.dilation_rate == (1, 1)
     )
 
 
-def _is_normalization(layer):
+def _can_fold(normalization, layer):
     return (
-        type(layer).__name__ in NORMALIZATIONS
-        and isinstance(layer, keras.layers.BatchNormalization)
-        and len(layer.moving_mean.shape) == 1
-        and layer.axis in (-1, layer.input_spec.ndim - 1)
+        type(normalization) in NORMALIZATIONS
+        and len(normalization.moving_mean.shape) == 1
+        and normalization.axis in (-1, normalization.input_spec.ndim - 1)
+        and normalization.compute_dtype == layer.compute_dtype
+        and normalization.variable_dtype == layer.variable_dtype
     )
 
 

@@ -26,7 +26,7 @@ class TorchNetwork(torch.nn.Module):
         self._steps = []
         for node in graph_of(network).nodes:
             make = STEPS.get(type(node.layer).__name__.removeprefix("Fused"))
-            if make is None:
+            if make is None or not _is_plain(node.layer):
                 raise ValueError(f"Layer `{node.layer.name}` is of a kind that is not known here.")
             self._steps.append(make(node.layer))
 
@@ -40,6 +40,14 @@ def as_torch(array):
     """A NumPy array of images [batch, height, width, channels] as PyTorch wants it."""
     tensor = torch.from_numpy(np.ascontiguousarray(array)).permute(0, 3, 1, 2)
     return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _is_plain(layer):
+    """Whether the options that `STEPS` do not know have their usual values."""
+    usual = {"activation": keras.activations.linear, "groups": 1, "dilation_rate": (1, 1)}
+    if isinstance(layer, keras.layers.MaxPooling2D):
+        usual = {"strides": layer.pool_size, "padding": "valid"}
+    return all(getattr(layer, name, value) == value for name, value in usual.items())
 
 
 def _convolution(layer):

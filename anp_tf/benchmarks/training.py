@@ -22,7 +22,7 @@ PRUNED = -20.0  # of `a_u`: a probability to be kept of nearly 0
 
 @dataclasses.dataclass(frozen=True)
 class StepSpeed:
-    """Whole steps of `fit` by a method: attack, losses, both gradients, both optimizers.
+    """Steps of training by a method: attack, losses, both gradients, both optimizers.
 
     Attributes:
         subject: The method, and the share of the units that are pruned.

@@ -5,7 +5,11 @@ from anp_tf.layers.bayes_batch_normalization import BayesBatchNormalization
 from anp_tf.layers.bayes_conv2d import BayesConv2D
 from anp_tf.layers.bayes_dense import BayesDense
 from anp_tf.layers.beta_bernoulli_dropout import BetaBernoulliDropout
-from anp_tf.layers.fused_batch_normalization import FusedBatchNormalization, with_fused
+from anp_tf.layers.fused_batch_normalization import (
+    NORMALIZATIONS,
+    FusedBatchNormalization,
+    with_fused,
+)
 from anp_tf.layers.hard_concrete import HardConcrete
 from anp_tf.layers.information_bottleneck import InformationBottleneck
 from anp_tf.layers.log_normal_dropout import LogNormalDropout
@@ -23,6 +27,7 @@ MASKS = {
 
 __all__ = [
     "MASKS",
+    "NORMALIZATIONS",
     "BayesBatchNormalization",
     "BayesConv2D",
     "BayesDense",

@@ -44,6 +44,8 @@ class BetaBernoulliDropout(BayesianMask):
           https://arxiv.org/abs/1908.04355
     """
 
+    may_be_negative = False
+
     def __init__(
         self,
         alpha=1e-4,

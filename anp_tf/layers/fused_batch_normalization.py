@@ -57,6 +57,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         )
 
 
+NORMALIZATIONS = (keras.layers.BatchNormalization, FusedBatchNormalization)
+
+
 def with_fused(network):
     """A copy of a functional network, with other weights, whose plain layers are fused ones."""
 

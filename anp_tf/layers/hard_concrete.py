@@ -76,6 +76,8 @@ class HardConcrete(BayesianMask):
           Regularization", https://arxiv.org/abs/1712.01312
     """
 
+    may_be_negative = False
+
     def __init__(
         self,
         initial_drop_rate=0.5,

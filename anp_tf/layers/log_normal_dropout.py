@@ -45,6 +45,8 @@ class LogNormalDropout(BayesianMask):
           https://arxiv.org/abs/1705.07283
     """
 
+    may_be_negative = False
+
     def __init__(self, initial_mu=0.0, initial_log_sigma=-5.0, threshold=1.0, **kwargs):
         super().__init__(**kwargs)
         for name, value in (("mu", initial_mu), ("log_sigma", initial_log_sigma)):

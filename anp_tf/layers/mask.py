@@ -44,6 +44,10 @@ class BayesianMask(keras.layers.Layer):
     that is called several times in a model draws, and adds its divergence, at each call; within
     `given_masks`, and so in the training models of `anp_tf.methods`, all calls share a mask.
 
+    Attributes:
+        may_be_negative: Boolean, whether `expected` may be below 0; a subclass that never is says
+            False, as slimming can do more then.
+
     Args:
         kl_weight: Float, at least 0. In training, `kl_weight * kl()` is added to the model's loss;
             1/N for N training examples is the evidence lower bound. With 0, nothing is added: the
@@ -54,6 +58,8 @@ class BayesianMask(keras.layers.Layer):
         inputs: Tensor [batch, ..., units].
         training: Boolean; draw a mask per example, or multiply by the expected mask.
     """
+
+    may_be_negative = True
 
     def __init__(self, kl_weight=0.0, seed=None, **kwargs):
         super().__init__(**kwargs)

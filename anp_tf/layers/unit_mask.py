@@ -15,6 +15,8 @@ class UnitMask(BayesianMask):
         training: Boolean, without effect.
     """
 
+    may_be_negative = False
+
     def sample(self, batch_size, seed):
         return tf.ones([batch_size, self.units])
 

@@ -39,7 +39,7 @@ class AttackedNetwork:
             )
             for mask in self.masks
         ]
-        self._reason = None
+        self._refused = False
 
     def __call__(self, attack, x, y, masks, **kwargs):
         """The attack's adversarial images.
@@ -66,29 +66,44 @@ class AttackedNetwork:
         return tf.cond(tf.reduce_all(tf.concat(pruned, 0)), small, whole)
 
     def open(self):
-        """Makes the view that the variables describe, at first one of all units."""
-        self._look([np.asarray(variable) > 0 for variable in self.variables])
+        """Makes the view that the variables describe, at first one of all units, if need be.
+
+        Returns:
+            Boolean, whether a view was made.
+        """
+        cut = self._cut()
+        if not self.masks or (self.view is not None and _same(cut, self.view.cut.values())):
+            return False
+        return self._look(cut)
 
     def update(self):
-        """Makes a new view if the masks have changed enough; returns whether they have."""
-        if not self.masks or self._reason is not None:
+        """Makes a new view if the masks have changed enough; returns whether one was made."""
+        if not self.masks or self._refused:
             return False
         cut = [~np.asarray(mask.active_units()) for mask in self.masks]
-        before = [np.asarray(variable) > 0 for variable in self.variables]
+        before = self._cut()
         back = any(np.any(old & ~new) for old, new in zip(before, cut, strict=True))
         left, there = (sum(np.sum(~units) for units in sets) for sets in (cut, before))
         if not back and (left > SHARE * there or left == there):
             return False
+        if not self._look(cut):
+            return False
         for variable, units in zip(self.variables, cut, strict=True):
             variable.assign(units.astype(np.float32))
-        self._look(cut)
         return True
 
+    def _cut(self):
+        return [np.asarray(variable) > 0 for variable in self.variables]
+
     def _look(self, cut):
-        if not self.masks or self._reason is not None:
-            return
         try:
             self.view = SlimView(self.network, dict(zip(self.masks, cut, strict=True)))
         except ValueError as error:
-            self._reason = str(error)
+            self._refused = True
             log.warning("the network is attacked without the units' being cut: %s", error)
+            return False
+        return True
+
+
+def _same(arrays, others):
+    return all(np.array_equal(a, b) for a, b in zip(arrays, others, strict=True))

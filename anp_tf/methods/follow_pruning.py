@@ -20,26 +20,27 @@ class FollowPruning(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.looked = self._step() // EVERY
-        if self.model.attack is not None:
-            self.model.attacked.open()
-        if not self._slim_if_frozen():
+        if self._frozen():
+            return
+        if self.model.attack is not None and self.model.attacked.open():
             self.model.retrace()
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.frozen or self._slim_if_frozen():
+        if self._frozen() or self.model.attack is None:
             return
         if self._step() // EVERY > self.looked:
             self.looked = self._step() // EVERY
             if self.model.attacked.update():
                 self.model.retrace()
 
-    def _slim_if_frozen(self):
+    def _frozen(self):
+        """Whether the masks are fixed; sees to it that the network is slimmed then."""
         freeze_step = self.model.mask_freeze_step
-        if freeze_step is None or self._step() < freeze_step:
-            return False
-        self.frozen = True
-        self.model.slim()
-        return True
+        if not self.frozen and freeze_step is not None and self._step() >= freeze_step:
+            self.frozen = True
+            if self.model.forward.view is None:
+                self.model.slim()
+        return self.frozen
 
     def _step(self):
         return int(self.model.optimizer.iterations.numpy())

@@ -30,14 +30,18 @@ class Forward:
         self.paired = PairedForward(network)
         self.view = None
         self.means = {name: keras.metrics.Mean(name=name) for name in (*CLEAN, *ATTACKED)}
-        latents, _ = self.paired.latent_network.output
-        # How many features each layer has, those that slimming cuts, which are 0, included.
-        self._sizes = [math.prod(latent.shape[1:]) for latent in latents]
 
     def slim(self, view):
-        """From here on training passes run through a `SlimView` of the network."""
-        self.view = view
-        self._slim_paired = PairedForward(view.network)
+        """From here on training passes run through a `SlimView` of the network.
+
+        Raises:
+            ValueError: if all features of a layer are cut, so that it is not there any more.
+        """
+        paired = PairedForward(view.network)
+        names, others = ([name for name, _ in _latents(each)] for each in (paired, self.paired))
+        if sorted(names) != sorted(set(others)):
+            raise ValueError(f"All latent features of a layer of `{self.network.name}` are pruned.")
+        self.view, self._slim_paired = view, paired
 
     def __call__(self, x, adversarial, y, masks, training):
         """Runs the images, updates the means, and returns the first five fields of `Terms`.
@@ -50,23 +54,49 @@ class Forward:
             training: Boolean.
         """
         if adversarial is None:
-            with given_masks(masks):
-                logits = self.network(x, training=training)
+            if self.view is not None and training:
+                with self.view.weights(training=True):
+                    logits = self.view.network(x, training=True)
+            else:
+                with given_masks(masks):
+                    logits = self.network(x, training=training)
             return self._score("", logits, y), logits, None, None, None
         if self.view is not None and training:
+            paired = self._slim_paired
             with self.view.weights(training=True):
-                clean, moved = self._slim_paired(x, adversarial, {}, training)
+                clean, moved = paired(x, adversarial, {}, training)
         else:
-            clean, moved = self.paired(x, adversarial, masks, training)
+            paired = self.paired
+            clean, moved = paired(x, adversarial, masks, training)
         (latents, logits), (other_latents, other_logits) = clean, moved
-        distortion = vulnerability(latents, other_latents, self._sizes)
+        distortion = vulnerability(latents, other_latents, self._sizes(paired))
         self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
         clean_loss = self._score("", logits, y)
         adversarial_loss = self._score("adversarial_", other_logits, y)
         return clean_loss, logits, adversarial_loss, other_logits, distortion
+
+    def _sizes(self, paired):
+        """How many features each layer has, those that slimming has cut, which are 0, included."""
+        latents = _latents(self.paired)
+        if any(None in shape for _, shape in latents):
+            raise ValueError(
+                f"The vulnerability of `{self.network.name}` needs images of a known size. "
+                f"Received: inputs of shape {self.network.inputs[0].shape}"
+            )
+        sizes = [math.prod(shape) for _, shape in latents]
+        if paired is self.paired:
+            return sizes
+        of_name = dict(zip((name for name, _ in latents), sizes, strict=True))
+        return [of_name[name] for name, _ in _latents(paired)]  # depths, and so the order, differ
 
     def _score(self, prefix, logits, y):
         losses = cross_entropy(logits, y)
         self.means[f"{prefix}loss"].update_state(losses)
         self.means[f"{prefix}accuracy"].update_state(tf.equal(tf.argmax(logits, -1, y.dtype), y))
         return tf.reduce_mean(losses)
+
+
+def _latents(paired):
+    """The name of the layer and the shape, without the batch, of each latent feature."""
+    tensors, _ = paired.latent_network.output
+    return [(t._keras_history.operation.name, tuple(t.shape[1:])) for t in tensors]

@@ -185,12 +185,12 @@ class TrainingModel(keras.Model):
         """From here on trains through the slimmed network: the masks must not change any more."""
         try:
             view = SlimView(self.network)
+            self.forward.slim(view)
         except ValueError as error:
             log.warning("the network is trained at its full size: %s", error)
         else:
-            self.forward.slim(view)
             self.attacked.view = view
-        self.retrace()
+            self.retrace()
 
     def retrace(self):
         """Has the steps of `fit` traced anew: the networks that they run have changed."""

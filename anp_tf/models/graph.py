@@ -76,13 +76,15 @@ def as_functional(model):
     Raises:
         ValueError: as `graph_of`.
     """
-    if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if isinstance(model, keras.Model) and isinstance(model, keras.Function):
-        return keras.Model(model.input, model.output, name=model.name)
+    if isinstance(model, keras.Model) and not _computes_its_own(model):
+        if isinstance(model, keras.Sequential) and model.built:
+            return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+        if isinstance(model, keras.Function):
+            return keras.Model(model.input, model.output, name=model.name)
     raise ValueError(
-        "Argument `model` must be a functional model, or a Sequential one that is built. "
-        f"Received: model={model!r} of type {type(model).__name__}"
+        "Argument `model` must be a functional model, or a Sequential one that is built, and no "
+        f"subclass with a `call` of its own. Received: model={model!r} of type "
+        f"{type(model).__name__}"
     )
 
 
@@ -118,7 +120,14 @@ def _inlined(graph):
 
 
 def _is_nested(layer):
-    return isinstance(layer, keras.Sequential | keras.Function) and isinstance(layer, keras.Model)
+    if not isinstance(layer, keras.Model) or _computes_its_own(layer):
+        return False
+    return isinstance(layer, keras.Sequential | keras.Function)
+
+
+def _computes_its_own(model):
+    """Whether a subclass has a `call` of its own, which the graph does not show."""
+    return not type(model).call.__module__.startswith("keras.")
 
 
 class _Recorded(keras.Operation):

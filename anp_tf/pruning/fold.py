@@ -5,11 +5,9 @@ import collections
 import keras
 import numpy as np
 
-from anp_tf.layers import FusedBatchNormalization
+from anp_tf.layers import NORMALIZATIONS
 from anp_tf.models.graph import as_functional, graph_of
 from anp_tf.pruning.layer_costs import APPLIED, DEPTHWISE, TRANSPOSED
-
-NORMALIZATIONS = (keras.layers.BatchNormalization, FusedBatchNormalization)
 
 
 def fold_batch_normalization(model):

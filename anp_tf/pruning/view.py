@@ -7,10 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.layers import BayesianMask, mask_layers, with_fused
+from anp_tf.layers import BayesianMask, given_masks, mask_layers, with_fused
 from anp_tf.pruning.slim import slim
 
 BASE = 1024  # of the digits of an index, small enough to survive a product in float32
+EXACT = ("float32", "float64")
+SAME, SAME_IN_HALF = 1e-4, 0.1  # of the largest output, where layers compute exactly and where not
 
 
 class SlimView:
@@ -39,6 +41,8 @@ class SlimView:
         if cut is None:
             cut = {mask: ~np.asarray(mask.active_units()) for mask in masks}
         self.cut = cut
+        if len(_weights(network)) != sum(len(layer.weights) for layer in _plain_layers(network)):
+            raise _no_view(network)  # two weights of a layer have one name
         probe = _Probe(network, cut)
         self.network = with_fused(slim(probe.network))
         # Every weight of the slimmed network is one of the masked network's, times a number, times
@@ -47,6 +51,8 @@ class SlimView:
         if _shifts(self.network, network) or not _alike(self.network, factors):
             raise _no_view(network)
         dense = _weights(network)
+        if not factors.keys() <= dense.keys():  # slimming has added a bias
+            raise _no_view(network)
         units = _units_of_masks(probe, factors)
         places = _places(probe, factors)
         self._sources = [
@@ -60,7 +66,9 @@ class SlimView:
             )
             for name, weight in _weights(self.network).items()
         ]
-        self._check(probe, network)
+        self._seeds = _seeds(self.network, network)
+        self._check_weights(probe, network)
+        self._check_outputs(network)
 
     @contextlib.contextmanager
     def weights(self, masks=None, training=False):
@@ -75,26 +83,64 @@ class SlimView:
             masks = {mask: mask.inference_mask() for mask in self.cut}
         masks = {mask: tf.stop_gradient(value) for mask, value in masks.items()}
         mapping = [(source.weight, source.value(masks)) for source in self._sources]
+        mapping += [(seed, tf.convert_to_tensor(dense)) for seed, dense in self._seeds]
         with keras.StatelessScope(state_mapping=mapping) as scope:
+            before = [scope.get_current_value(variable) for variable, _ in mapping]
             yield
-        for source in self._sources if training else ():
-            if not source.weight.trainable:
-                source.give_back(scope.get_current_value(source.weight))
+        if not training:
+            return
+        after = [scope.get_current_value(variable) for variable, _ in mapping]
+        changed = [new is not old for new, old in zip(after, before, strict=True)]
+        count = len(self._sources)
+        for source, value, differs in zip(self._sources, after, changed[:count], strict=False):
+            if differs:
+                source.give_back(value)
+        for (_, dense), value, differs in zip(
+            self._seeds, after[count:], changed[count:], strict=True
+        ):
+            if differs:
+                dense.assign(value)
 
-    def _check(self, probe, network):
-        """Slims random weights under random masks, and compares with what the view makes of them.
-
-        The masked network holds them meanwhile: it is the probe that does.
-        """
+    def _check_weights(self, probe, network):
+        """Slims random weights under random masks, and compares with what the view makes."""
         random = np.random.default_rng(0)
         values = {name: random.uniform(0.5, 1.5, w.shape) for name, w in probe.weights.items()}
         masks = {mask: random.uniform(0.5, 1.5, mask.units) for mask in self.cut}
         expected = probe.slimmed(values, {mask.name: value for mask, value in masks.items()})
-        names = dict(zip(map(id, _weights(network).values()), _weights(network), strict=True))
+        masks = {mask: value.astype(np.float32) for mask, value in masks.items()}
+        names = {id(weight): name for name, weight in _weights(network).items()}
         for name, source in zip(_weights(self.network), self._sources, strict=True):
             given = values[names[id(source.dense)]].astype(np.float32)
-            actual = source.value({m: v.astype(np.float32) for m, v in masks.items()}, given)
-            if not np.allclose(actual, expected[name], rtol=1e-4):
+            if not np.allclose(source.value(masks, given), expected[name], rtol=1e-4):
+                raise _no_view(network)
+
+    def _check_outputs(self, network):
+        """Compares the view with the network on random images, under random masks.
+
+        What the weights do not show, such as a rescaling that factors of masks would need, shows in
+        the outputs.
+        """
+        random = np.random.default_rng(0)
+        masks = {}
+        for mask, cut in self.cut.items():
+            values = random.uniform(0.5, 1.5, mask.units)
+            if mask.may_be_negative:
+                values *= random.choice([-1, 1], mask.units)
+            masks[mask] = tf.constant(np.where(cut, 0.0, values).astype(np.float32))
+        images = [
+            random.random([2, *(size or 32 for size in tensor.shape[1:])]).astype(np.float32)
+            for tensor in network.inputs
+        ]
+        images = images[0] if len(images) == 1 else images
+        with given_masks(masks):
+            expected = network(images, training=False)
+        with self.weights(masks):
+            actual = self.network(images, training=False)
+        for value, other in zip(*map(keras.tree.flatten, (actual, expected)), strict=True):
+            value, other = (np.asarray(tf.cast(tensor, tf.float32)) for tensor in (value, other))
+            exact = all(layer.compute_dtype in EXACT for layer in network.layers)
+            tolerance = np.abs(other).max() * (SAME if exact else SAME_IN_HALF)
+            if not np.allclose(value, other, rtol=0, atol=tolerance):
                 raise _no_view(network)
 
 
@@ -130,9 +176,7 @@ class _Source:
         return value
 
     def give_back(self, value):
-        if len(self.places) != 1:
-            raise NotImplementedError("Only vectors are changed by a layer in training.")
-        (places,) = self.places
+        (places,) = self.places  # of moving averages, which are vectors
         dense = tf.convert_to_tensor(self.dense)
         self.dense.assign(tf.tensor_scatter_nd_update(dense, places[:, None], value))
 
@@ -142,7 +186,9 @@ def _source(weight, dense, index, factor, units, network):
     if np.any((index < 0) | (index >= np.prod(dense.shape))):
         raise _no_view(network)
     coordinates = np.unravel_index(index, dense.shape)
-    if len(coordinates) != index.ndim:
+    # What training changes must be the network's own numbers, to be given back.
+    averages = dense.name.startswith("moving_")
+    if len(coordinates) != index.ndim or (averages and (units or np.any(factor != 1))):
         raise _no_view(network)
     places = []
     for axis, coordinate in enumerate(coordinates):
@@ -166,7 +212,10 @@ class _Probe:
                 return _GivenMask(name=layer.name)
             return type(layer).from_config(layer.get_config())
 
-        self.network = keras.models.clone_model(network, clone_function=copy)
+        try:
+            self.network = keras.models.clone_model(network, clone_function=copy)
+        except (NotImplementedError, TypeError) as error:  # a layer without a configuration
+            raise _no_view(network) from error
         self.masks = {mask.name: mask for mask in mask_layers(self.network)}
         self.cut = {mask.name: np.asarray(units) for mask, units in cut.items()}
         if self.masks.keys() != self.cut.keys():
@@ -275,10 +324,23 @@ def _weights(network):
     """The weights of a network but for masks, by the names of layer and weight."""
     return {
         f"{layer.name}/{weight.name}": weight
-        for layer in network.layers
-        if not isinstance(layer, BayesianMask)
+        for layer in _plain_layers(network)
         for weight in layer.weights
     }
+
+
+def _plain_layers(network):
+    return [layer for layer in network.layers if not isinstance(layer, BayesianMask)]
+
+
+def _seeds(view, network):
+    """Pairs of the states of random layers, of the view and of the network."""
+    layers = {layer.name: layer for layer in network.layers}
+    return [
+        (layer.seed_generator.state, layers[layer.name].seed_generator.state)
+        for layer in view.layers
+        if hasattr(layer, "seed_generator") and hasattr(layers.get(layer.name), "seed_generator")
+    ]
 
 
 def _alike(network, values):
@@ -297,5 +359,5 @@ def _shifts(slimmed, network):
 def _no_view(network):
     return ValueError(
         f"The slimmed form of `{network.name}` has weights that are not those of the network times "
-        "factors, since pruned units have come to be constants."
+        "factors, because pruned units have come to be constants or for another reason."
     )

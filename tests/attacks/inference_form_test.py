@@ -15,6 +15,11 @@ from anp_tf.layers import UnitMask
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
 
 
+@pytest.fixture(autouse=True)
+def on_a_cpu(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+
+
 def close(actual, expected):
     scale = np.abs(expected).max() + 1e-6
     np.testing.assert_allclose(actual, expected, atol=2e-5 * scale)
@@ -223,3 +228,54 @@ def test_bfloat16():
     actual = inference_form(half)(x)
     assert actual.dtype == "bfloat16"
     np.testing.assert_allclose(tf.cast(actual, "float32"), network(x), atol=0.05)
+
+
+def test_images_without_a_channel_axis():
+    """Keras adds it."""
+    network = lenet5_caffe(width_multiplier=0.1)
+    x = np.random.default_rng(0).random((3, 28, 28), np.float32)
+    close(inference_form(network)(x), network(x))
+    assert (
+        PGD(epsilon=0.1, step_size=0.1, steps=1)(network, x, np.array([0, 1, 2])).shape == x.shape
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_quantised_layers_are_called():
+    network = toy()
+    network.quantize("int8")
+    x = np.random.default_rng(0).random((3, 12, 12, 1), np.float32)
+    close(inference_form(network)(x), network(x))
+
+
+def test_layers_called_by_keyword():
+    pixels = keras.Input((4,))
+    network = keras.Model(pixels, keras.layers.Dense(3)(inputs=pixels))
+    x = np.random.default_rng(0).random((3, 4), np.float32)
+    close(inference_form(network)(x), network(x))
+
+
+def test_normalization_of_another_type():
+    """It is not folded where that would change what is rounded."""
+    x = pixels = keras.Input((6, 6, 5))
+    x = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")(x)
+    x = keras.layers.BatchNormalization(dtype="float32")(x)
+    network = scatter(keras.Model(pixels, x))
+    x = np.random.default_rng(0).random((3, 6, 6, 5), np.float32)
+    actual, expected = inference_form(network)(x), network(x)
+    assert actual.dtype == expected.dtype == "float32"
+    np.testing.assert_allclose(actual, expected, rtol=0.02, atol=0.02)
+
+
+def test_a_call_of_its_own():
+    class Scaled(type(toy())):
+        def call(self, inputs, training=None, mask=None):
+            return super().call(2 * inputs - 1, training=training, mask=mask)
+
+    plain = toy()
+    network = Scaled(plain.input, plain.output)
+    assert inference_form(network) is network
+    x = np.random.default_rng(0).random((3, 12, 12, 1), np.float32)
+    pixels = keras.Input((12, 12, 1))
+    outer = keras.Model(pixels, keras.layers.Dense(2)(network(pixels)))
+    close(inference_form(outer)(x), outer(x))

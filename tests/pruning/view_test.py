@@ -6,7 +6,13 @@ import pytest
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.layers import BetaBernoulliDropout, mask_layers
+from anp_tf.layers import (
+    BetaBernoulliDropout,
+    InformationBottleneck,
+    UnitMask,
+    given_masks,
+    mask_layers,
+)
 from anp_tf.methods import AdversarialNeuralPruningVS
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
 from anp_tf.pruning.view import SlimView
@@ -173,3 +179,114 @@ def test_a_network_that_has_no_view_is_trained_as_it_is(layer, reason, caplog):
     model.fit(rng.random((8, 4, 4, 3), np.float32), rng.integers(0, 3, 8), batch_size=2, verbose=0)
     assert model.forward.view is None
     assert caplog.text.count("trained at its full size") == 1
+
+
+def chain(*layers, shape=(6, 6, 2)):
+    keras.utils.set_random_seed(4)
+    x = pixels = keras.Input(shape)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(pixels, x, name="chain")
+
+
+def adapted():
+    layer = keras.layers.Normalization()
+    layer.adapt(np.random.default_rng(0).normal(3, 5, (50, 6, 6, 2)))
+    return layer
+
+
+class WithoutConfiguration(keras.layers.Layer):
+    def __init__(self, argument):
+        super().__init__()
+
+    def call(self, x):
+        return x
+
+
+dense, conv = keras.layers.Dense, keras.layers.Conv2D
+WITHOUT_A_VIEW = {
+    "tanh": lambda: chain(
+        conv(3, 3, activation="relu"), UnitMask(), keras.layers.Activation("tanh")
+    ),
+    "gelu": lambda: chain(
+        conv(3, 3, activation="relu"), UnitMask(), keras.layers.Activation("gelu")
+    ),
+    "ReLU 6": lambda: chain(conv(3, 3, activation="relu"), UnitMask(), keras.layers.ReLU(0.1)),
+    "layer normalization": lambda: chain(
+        conv(3, 3, activation="relu"), UnitMask(), keras.layers.LayerNormalization()
+    ),
+    "mask as output": lambda: chain(dense(3, activation="relu"), UnitMask()),
+    "recurrent": lambda: chain(
+        keras.layers.Reshape((36, 2)),
+        *(dense(4), UnitMask(), keras.layers.ReLU()),
+        keras.layers.Bidirectional(keras.layers.LSTM(3)),
+    ),
+    "adapted normalization": lambda: chain(adapted(), dense(3), UnitMask(), keras.layers.ReLU()),
+    "negative factors": lambda: chain(
+        *(conv(3, 3), keras.layers.ReLU(), InformationBottleneck(), keras.layers.MaxPooling2D(2))
+    ),
+    "bias": lambda: chain(
+        *(dense(8), UnitMask(), keras.layers.Activation("sigmoid"), dense(3, use_bias=False))
+    ),
+    "nested": lambda: chain(
+        *(chain(dense(4, name="in")), UnitMask(), keras.layers.ReLU(), dense(2))
+    ),
+    "no configuration": lambda: chain(
+        *(dense(4), WithoutConfiguration(1), UnitMask(), keras.layers.ReLU(), dense(2))
+    ),
+}
+
+
+@pytest.mark.parametrize("make", WITHOUT_A_VIEW.values(), ids=WITHOUT_A_VIEW)
+def test_what_would_not_be_the_network_is_no_view(make):
+    network = make()
+    (mask,) = mask_layers(network)
+    if isinstance(mask, UnitMask):
+        mask.prune([1])
+    with pytest.raises(ValueError, match=r"for another reason|does not know"):
+        SlimView(network)
+
+
+def test_negative_factors_where_they_can_be():
+    network = chain(conv(3, 3), InformationBottleneck(), keras.layers.ReLU(), dense(2))
+    view = SlimView(network)
+    x = images(network)
+    masks = {mask_layers(network)[0]: tf.constant([-1.0, 0.5, -0.2])}
+    with given_masks(masks):
+        expected = network(x)
+    with view.weights(masks):
+        np.testing.assert_allclose(view.network(x), expected, atol=1e-5)
+
+
+def test_dropout_goes_on():
+    """Each training pass draws anew, as it would in the network."""
+    network = chain(
+        *(dense(8), UnitMask(), keras.layers.ReLU(), keras.layers.Dropout(0.5, seed=1), dense(2))
+    )
+    view, seed = SlimView(network), network.layers[4].seed_generator.state
+    x, start = images(network), np.array(seed)
+
+    @tf.function
+    def through_view():
+        with view.weights(training=True):
+            return view.network(x, training=True)
+
+    actual = [np.array(through_view()) for _ in range(3)]
+    seed.assign(start)
+    expected = [np.array(network(x, training=True)) for _ in range(3)]
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+    assert not np.allclose(actual[0], actual[1])
+
+
+def test_weights_that_are_not_trained_stay():
+    network = masked(vgg16, 0.05)
+    frozen = network.get_layer("bn1_1"), network.get_layer("conv2_1"), network.get_layer("logits")
+    for layer in frozen:
+        layer.trainable = False
+    before = [w for layer in frozen for w in layer.get_weights()]
+    view = SlimView(network)
+    with view.weights(training=True):
+        view.network(images(network), training=True)
+    after = [w for layer in frozen for w in layer.get_weights()]
+    for value, other in zip(after, before, strict=True):
+        np.testing.assert_array_equal(value, other)

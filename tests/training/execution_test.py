@@ -40,8 +40,9 @@ def trained(small_data_dir, tmp_path):
     return run
 
 
-def test_several_steps_in_a_call(trained):
+def test_several_steps_in_a_call(trained, monkeypatch):
     """Masks that prune and are fixed on the way, checkpoints within the epoch, too."""
+    monkeypatch.setattr(module, "EVERY", 2)
     options = {"method": "anp_vs", "checkpoint_seconds": 0, "mask_learning_rate": 0.3}
     options |= {"mask_freeze_at": 0.75}
     expected, epochs = trained("one", **options)

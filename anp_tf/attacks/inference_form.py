@@ -12,7 +12,7 @@ from anp_tf.attacks.pooled_convolution import pooled_convolution
 from anp_tf.layers import NORMALIZATIONS
 from anp_tf.models.graph import graph_of
 
-FEW = 4  # channels of what `pooled_convolution` is faster for
+FEW = 3  # channels of what `pooled_convolution` is faster for
 RELU, LINEAR = keras.activations.relu, keras.activations.linear
 
 

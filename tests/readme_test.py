@@ -156,6 +156,7 @@ def test_commands(folder):
         "benchmark",
         "benchmark",
         "benchmark",
+        "benchmark",
         "reproduce",
         "reproduce",
         "reproduce",

@@ -10,11 +10,11 @@ import tensorflow as tf
 from anp_tf.layers import given_masks, mask_layers, with_fused
 from anp_tf.pruning.probe import (
     Probe,
+    named_weights,
     no_view,
     places_of,
     plain_layers,
     units_of_masks,
-    named_weights,
 )
 from anp_tf.pruning.slim import slim
 

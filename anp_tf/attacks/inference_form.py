@@ -1,6 +1,5 @@
 """What a network computes in inference, arranged so that its gradient in the pixels is cheap."""
 
-import collections
 import dataclasses
 import inspect
 from collections.abc import Callable
@@ -54,7 +53,7 @@ class _InferenceForm:
         self._network = network
         self._graph = graph
         self._functions = {}  # by the nodes that are not computed by their own layers
-        readers = _readers(graph)
+        readers = graph.readers()
         for node in graph.nodes:
             if _is_linear_map(node):
                 self._arrange(node, readers)
@@ -155,17 +154,6 @@ class _LinearMap:
 
 def _identity(x):
     return x
-
-
-def _readers(graph):
-    """By a tensor's id, the nodes that read it; None stands for the graph's output."""
-    readers = collections.defaultdict(list)
-    for node in graph.nodes:
-        for tensor in node.inputs:
-            readers[id(tensor)].append(node)
-    for tensor in keras.tree.flatten(graph.output):
-        readers[id(tensor)].append(None)
-    return readers
 
 
 def _only(readers, node):

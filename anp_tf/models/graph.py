@@ -1,5 +1,6 @@
 """The graph of a Keras model as a list of calls, in an order in which they can be computed."""
 
+import collections
 import dataclasses
 
 import keras
@@ -39,6 +40,16 @@ class Graph:
     nodes: list
     input: object
     output: object
+
+    def readers(self):
+        """Dict from a tensor's id to the nodes that read it; None stands for the graph's output."""
+        readers = collections.defaultdict(list)
+        for node in self.nodes:
+            for tensor in node.inputs:
+                readers[id(tensor)].append(node)
+        for tensor in keras.tree.flatten(self.output):
+            readers[id(tensor)].append(None)
+        return readers
 
 
 def graph_of(model):

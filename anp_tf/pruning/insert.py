@@ -144,12 +144,7 @@ class _Groups:
         fixed = [*keras.tree.flatten(graph.input), *keras.tree.flatten(graph.output)]
         sources = []
         outputs = {}  # of a layer that is called several times, the first one
-        readers = collections.defaultdict(list)
-        for node in graph.nodes:
-            for tensor in node.inputs:
-                readers[id(tensor)].append(node)
-        for tensor in keras.tree.flatten(graph.output):
-            readers[id(tensor)].append(None)
+        readers = graph.readers()
         for node in graph.nodes:
             handler, (output, *_) = handler_of(node), node.outputs
             same = _same_channels(node, handler)

@@ -59,7 +59,7 @@ VALUES = {
     "posterior": st.sampled_from(["kumaraswamy", "beta"]),
     "initial_a": st.floats(-1e30, 1e30),
     "epsilon": RADIUS,
-    "attack": st.sampled_from(["pgd", "fgsm"]),
+    "attack": st.sampled_from(["pgd", "square_pgd", "fgsm"]),
     "attack_steps": COUNT,
     "attack_queries": COUNT,
     "attack_steps_first": st.none() | COUNT,
@@ -73,6 +73,8 @@ VALUES = {
     "select": st.sampled_from(["best", "last"]),
     "select_min_sparsity": st.floats(0, 1, exclude_max=True),
     "mixed_precision": st.sampled_from(["none", "bfloat16"]),
+    "jit": st.booleans(),
+    "steps_per_execution": COUNT,
     "seed": st.integers(0, 2**31 - 1),
     "deterministic": st.booleans(),
     "distribution": st.sampled_from(["auto", "none", "mirrored", "multi_worker"]),
@@ -94,7 +96,7 @@ def test_a_strategy_for_every_field():
 
 @given(st.fixed_dictionaries({}, optional=VALUES))
 def test_flag_lines_round_trip(values):
-    assume(values.get("method") != "trades" or values.get("attack") != "fgsm")
+    assume(values.get("method") != "trades" or values.get("attack", "pgd") == "pgd")
     settings = Settings(**values)
     lines = settings.flag_lines()
     assert all(line.startswith("--") and len(line.splitlines()) == 1 for line in lines)
@@ -199,7 +201,7 @@ def test_value_that_is_not_valid(name, value):
 
 @pytest.mark.parametrize("name", VALUES)
 def test_bad_values_cover_every_checked_field(name):
-    free = {"data_dir", "init_from", "deterministic"}
+    free = {"data_dir", "init_from", "deterministic", "jit"}
     radii = {"epsilon", "attack_step_size", "eval_attack_step_size"}
     assert name in free | radii | {name for name, _ in BAD_VALUES}
 

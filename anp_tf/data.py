@@ -13,7 +13,7 @@ import tensorflow as tf
 from anp_tf import datasets
 from anp_tf.datasets import DataError
 
-AUGMENTATIONS = ("auto", "none", "crop_flip")
+AUGMENTATIONS = ("none", "crop", "crop_flip")
 PADDING = 4  # pixels on each side, of random crops
 
 _SPLITTING = -1  # takes an epoch's place in the seed of `split_validation`
@@ -139,7 +139,7 @@ def split_validation(examples, count, seed):
     return examples._select(~chosen), examples._select(chosen)
 
 
-def training_batches(examples, batch_size, seed, start_step=0, crop_flip=False):
+def training_batches(examples, batch_size, seed, start_step=0, augmentation="none"):
     """Returns an endless stream of shuffled batches.
 
     An epoch has `len(examples) // batch_size` steps, each example is in at most one of them, and
@@ -151,18 +151,22 @@ def training_batches(examples, batch_size, seed, start_step=0, crop_flip=False):
         batch_size: examples in a batch, in 1 to `len(examples)`.
         seed: integer of at most 64 bits.
         start_step: number of batches to leave out at the start, of any number of epochs.
-        crop_flip: shift each image at random by up to 4 pixels, with 0 in the gap, and mirror it
-            left to right every other time: the usual augmentation of CIFAR.
+        augmentation: `"none"`; `"crop"`: each image is shifted at random by up to 4 pixels, with 0
+            in the gap, for digits or signs; `"crop_flip"`: and mirrored left to right every other
+            time, the usual augmentation of CIFAR.
 
     Returns:
         Infinite `tf.data.Dataset` of `(pixels, labels)`: float32
         `[batch_size, height, width, channels]` in [0, 1], and int32 `[batch_size]`.
 
     Raises:
-        DataError: `batch_size` or `start_step` is out of range.
+        DataError: `batch_size` or `start_step` is out of range, or `augmentation` unknown.
     """
     _at_least("batch_size", batch_size, 1)
     _at_least("start_step", start_step, 0)
+    if augmentation not in AUGMENTATIONS:
+        names = ", ".join(AUGMENTATIONS)
+        raise DataError(f"augmentation must be one of {names}, got {augmentation!r}")
     if batch_size > len(examples):
         raise DataError(
             f"batch_size must be at most the number of examples, {len(examples)}, got {batch_size}"
@@ -180,9 +184,10 @@ def training_batches(examples, batch_size, seed, start_step=0, crop_flip=False):
         .skip(skipped)
         .map(_gather_from(examples))
     )
-    if crop_flip:
+    if augmentation != "none":
+        flip = augmentation == "crop_flip"
         stream = stream.enumerate(start_step).map(
-            lambda step, batch: (_crop_flip(batch[0], tf.stack([seed, step])), batch[1])
+            lambda step, batch: (_crop(batch[0], tf.stack([seed, step]), flip), batch[1])
         )
     return stream.prefetch(tf.data.AUTOTUNE)
 
@@ -206,15 +211,16 @@ def batches(examples, batch_size):
     return indices.map(_gather_from(examples)).prefetch(tf.data.AUTOTUNE)
 
 
-def _crop_flip(pixels, seed):
-    """Shifts and mirrors each image at random; `seed` is a stateless seed, int64 [2]."""
+def _crop(pixels, seed, flip):
+    """Shifts and, if asked, mirrors each image at random; `seed` is stateless, int64 [2]."""
     n, height, width, _ = pixels.shape
     corner_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
     corners = tf.random.stateless_uniform([2, n], corner_seed, 0, 2 * PADDING + 1, tf.int32)
     rows = corners[0][:, tf.newaxis] + tf.range(height)
     columns = corners[1][:, tf.newaxis] + tf.range(width)
-    flips = tf.random.stateless_uniform([n, 1], flip_seed) < 0.5
-    columns = tf.where(flips, tf.reverse(columns, [1]), columns)
+    if flip:
+        flips = tf.random.stateless_uniform([n, 1], flip_seed) < 0.5
+        columns = tf.where(flips, tf.reverse(columns, [1]), columns)
     padded = tf.pad(pixels, [[0, 0], [PADDING, PADDING], [PADDING, PADDING], [0, 0]])
     padded = tf.gather(padded, rows, axis=1, batch_dims=1)
     return tf.gather(padded, columns, axis=2, batch_dims=1)

@@ -30,7 +30,7 @@ class Settings:
     data_dir: str | None = option(None, "TFDS data directory; else TFDS_DATA_DIR, else ~/tensorflow_datasets")  # fmt: skip # noqa: E501
     limit_train_examples: int | None = option(None, "use only so many training images")
     limit_test_examples: int | None = option(None, "use only so many test images")
-    augmentation: str = option("auto", "of training images: none, crop_flip, or auto: crop_flip for CIFAR")  # fmt: skip # noqa: E501
+    augmentation: str = option("auto", "of training images: none, crop, crop_flip, or auto: crop_flip for CIFAR")  # fmt: skip # noqa: E501
     validation_examples: int = option(1000, "training images set aside to choose the best epoch (at most a fifth)")  # fmt: skip # noqa: E501
     network: str = option("lenet5_caffe", f"one of {', '.join(NETWORKS)}")
     width_multiplier: float = option(1.0, "scales the widths of the network")
@@ -98,7 +98,7 @@ class Settings:
         one_of("posterior", self.posterior, ("kumaraswamy", "beta"))
         one_of("mask", self.mask, MASKS)
         one_of("attack", self.attack, ("pgd", "fgsm", "square_pgd"))
-        one_of("augmentation", self.augmentation, AUGMENTATIONS)
+        one_of("augmentation", self.augmentation, ("auto", *AUGMENTATIONS))
         one_of("granularity", self.granularity, ("weight", "filter"))
         one_of("schedule", self.schedule, ("step", "one_cycle"))
         one_of("select", self.select, ("best", "last"))
@@ -166,11 +166,11 @@ class Settings:
         )
 
     @property
-    def crop_flip(self):
-        """Whether training images are shifted and mirrored at random."""
+    def resolved_augmentation(self):
+        """How training images are augmented: `augmentation` with `auto` resolved."""
         if self.augmentation == "auto":
-            return self.dataset.startswith("cifar")
-        return self.augmentation == "crop_flip"
+            return "crop_flip" if self.dataset.startswith("cifar") else "none"
+        return self.augmentation
 
     def flag_lines(self):
         """The record as the lines of a flagfile; options that are None are left out."""

@@ -488,8 +488,8 @@ def coloured():
     return data.Examples(images, np.arange(6, dtype=np.int32), 6)
 
 
-def augmented(examples, steps, seed=0, start_step=0):
-    stream = data.training_batches(examples, 3, seed, start_step, crop_flip=True)
+def augmented(examples, steps, seed=0, start_step=0, augmentation="crop_flip"):
+    stream = data.training_batches(examples, 3, seed, start_step, augmentation)
     return list(stream.take(steps).as_numpy_iterator())
 
 
@@ -516,6 +516,16 @@ def test_augmented_images_are_crops_of_the_padded_image_and_mirrored(coloured):
     assert np.mean([view >= 81 for views in seen.values() for view in views]) == pytest.approx(
         0.5, abs=0.1
     )
+
+
+def test_crops_alone_are_not_mirrored(coloured):
+    seen = collections.Counter()
+    for pixels, labels in augmented(coloured, 150, augmentation="crop"):
+        for image, label in zip(pixels, labels, strict=True):
+            crops = views(coloured.images[label])[:81]
+            (found,) = (k for k, crop in enumerate(crops) if (crop == image).all())
+            seen[found] += 1
+    assert len(seen) > 75  # of 81, after 450 draws: 80.7 are expected
 
 
 def test_an_augmented_stream_goes_on_where_it_stopped(coloured):
@@ -558,6 +568,8 @@ def test_bad_batches():
         data.training_batches(examples, 11, seed=0)
     with pytest.raises(data.DataError, match="batch_size must be at least 1, got 0"):
         data.training_batches(examples, 0, seed=0)
+    with pytest.raises(data.DataError, match="one of none, crop, crop_flip, got 'flip'"):
+        data.training_batches(examples, 2, seed=0, augmentation="flip")
     with pytest.raises(data.DataError, match="start_step must be at least 0, got -1"):
         data.training_batches(examples, 2, seed=0, start_step=-1)
     with pytest.raises(data.DataError, match="batch_size must be at least 1, got 0"):

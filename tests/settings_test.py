@@ -26,7 +26,7 @@ VALUES = {
     "data_dir": st.none() | TEXT,
     "limit_train_examples": st.none() | COUNT,
     "limit_test_examples": st.none() | COUNT,
-    "augmentation": st.sampled_from(AUGMENTATIONS),
+    "augmentation": st.sampled_from(["auto", *AUGMENTATIONS]),
     "validation_examples": st.integers(0, 10**9),
     "network": st.sampled_from(list(NETWORKS)),
     "width_multiplier": ABOVE_0,
@@ -214,14 +214,16 @@ def test_trades_has_an_attack_of_its_own():
 @pytest.mark.parametrize(
     ("dataset", "augmentation", "expected"),
     [
-        ("mnist", "auto", False),
-        ("cifar100", "auto", True),
-        ("mnist", "crop_flip", True),
-        ("cifar10", "none", False),
+        ("mnist", "auto", "none"),
+        ("cifar100", "auto", "crop_flip"),
+        ("mnist", "crop_flip", "crop_flip"),
+        ("mnist", "crop", "crop"),
+        ("cifar10", "none", "none"),
     ],
 )
 def test_cifar_is_augmented_unless_said_otherwise(dataset, augmentation, expected):
-    assert Settings(dataset=dataset, augmentation=augmentation).crop_flip is expected
+    settings = Settings(dataset=dataset, augmentation=augmentation)
+    assert settings.resolved_augmentation == expected
 
 
 def test_near_match_is_suggested():

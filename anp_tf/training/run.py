@@ -111,7 +111,7 @@ def _train(settings, workdir, team):
             epoch, within = divmod(step, steps_per_epoch)
             until = epoch + 1 if within else settings.epochs
             batches = data.training_batches(
-                training, batch_size, settings.seed, step, settings.crop_flip
+                training, batch_size, settings.seed, step, settings.resolved_augmentation
             )
             try:
                 model.fit(

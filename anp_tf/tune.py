@@ -12,7 +12,7 @@ from anp_tf import cli
 from anp_tf.files import atomic_file
 from anp_tf.settings import one_of
 from anp_tf.tables import as_text
-from anp_tf.tuning import TUNERS, Goal, best_trial, read_space, search, trial_rows
+from anp_tf.tuning import TUNERS, Goal, completed_trials, read_space, search, trial_rows
 
 
 def define_flags():
@@ -43,15 +43,16 @@ def main():
     oracle = search(settings, space, goal, folder, tuner=given.tuner, trials=given.trials)
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
         return  # the chief has the results
-    best = best_trial(oracle)
-    if best is None:
+    trials = completed_trials(oracle)
+    if not trials:
         raise ValueError("--space: no trial was completed")
     table = rich.table.Table("trial", "score", "epochs", *names, box=rich.box.SIMPLE)
-    for trial, score, epochs, *values in trial_rows(oracle, names):
+    for trial, score, epochs, *values in trial_rows(trials, names):
         texts = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
         table.add_row(trial, f"{score:.4f}", str(epochs), *texts)
     print(as_text(table, width=40 + 22 * len(names)))
     path = folder / "best.cfg"
+    best = trials[0]
     values = {name: best.hyperparameters.values[name] for name in names}
     _write(path, dataclasses.replace(settings, **values), best, given.space)
     print(path)

@@ -232,7 +232,9 @@ def test_flags_after_the_flagfile_override_it(finished, commands, tmp_path):
 KILL = """
 import os, signal
 from anp_tf import workdir
+from anp_tf.methods import follow_pruning
 from anp_tf.training import checkpoints, saver
+follow_pruning.EVERY = 2
 def kill_in(owner, name, when=lambda *args: True):
     original = getattr(owner, name)
     def killing(*args, **kwargs):
@@ -250,43 +252,61 @@ def wait_for(condition):
         time.sleep(0.002)
 
 
+def units_cut(checkpoint):
+    """How many units are cut out of the network that is attacked."""
+    layout = json.loads((checkpoint / "meta.json").read_text())["layout"]
+    reader = tf.train.load_checkpoint(str(checkpoint / "state"))
+    return sum(
+        int(reader.get_tensor(f"state/{index}/.ATTRIBUTES/VARIABLE_VALUE").sum())
+        for index, (name, *_) in enumerate(layout)
+        if name.endswith("_cut")
+    )
+
+
 def test_killed_at_any_moment_the_same_command_goes_on(finished, commands, tmp_path):
+    flags = ["--checkpoint_seconds=0", "--keep_checkpoints=99"]
+    whole = tmp_path / "whole"
+    outcome = commands.run("train", *config(finished, whole, *flags), before=KILL)
+    assert outcome.code == 0, outcome.err
+    # After step 4 the attacked network is made anew.
+    cut = [units_cut(path) for path in sorted((whole / "checkpoints").iterdir())]
+    assert cut[:3] == [0] * 3
+    assert cut[3] > 0
+
     workdir = tmp_path / "run"
     checkpoints = workdir / "checkpoints"
-    command = ["train", *config(finished, workdir, "--checkpoint_seconds=0")]
+    command = ["train", *config(finished, workdir, *flags)]
 
-    def killed(before=""):
-        outcome = commands.run(*command, before=before)
+    def killed(before):
+        outcome = commands.run(*command, before=KILL + before)
         assert outcome.code == -signal.SIGKILL, outcome.err
 
-    def kill_once(condition):
-        process = commands.start(*command)
-        wait_for(condition)
-        process.signal(signal.SIGKILL)
-        assert process.wait().code == -signal.SIGKILL
-
     # Right after the start.
-    kill_once((workdir / "config.cfg").exists)
-    # Some time in the first epoch, or shortly after.
-    kill_once((checkpoints / "00000002").exists)
-    assert int(newest(workdir).name) < 7
+    process = commands.start(*command, before=KILL)
+    wait_for((workdir / "config.cfg").exists)
+    process.signal(signal.SIGKILL)
+    assert process.wait().code == -signal.SIGKILL
+    # With the attacked network made anew, but no checkpoint that says so; then with one.
+    for step in (4, 5):
+        killed(f"kill_in(checkpoints.np, 'savez', lambda path, *_: '-0000000{step}-' in str(path))")
+        assert newest(workdir).name == f"0000000{step - 1}"
     # In the middle of writing a checkpoint within the second epoch.
-    killed(KILL + "kill_in(checkpoints.np, 'savez', lambda path, *_: '-00000007-' in str(path))")
+    killed("kill_in(checkpoints.np, 'savez', lambda path, *_: '-00000007-' in str(path))")
     assert newest(workdir).name == "00000006"
     assert list(checkpoints.glob(".tmp-00000007-*"))
     # After the second epoch's line in metrics.jsonl, before the checkpoint that covers it.
-    killed(KILL + "kill_in(saver.Saver, 'on_epoch_end', lambda self, epoch, *_: epoch == 1)")
+    killed("kill_in(saver.Saver, 'on_epoch_end', lambda self, epoch, *_: epoch == 1)")
     assert len(epochs(workdir)) == 2
     assert newest(workdir).name == "00000007"
     assert not list(checkpoints.glob(".tmp-*"))
     # When all is trained and the network is written, but not in place.
-    killed(KILL + "kill_in(os, 'replace', lambda _, path: str(path).endswith('network.keras'))")
+    killed("kill_in(os, 'replace', lambda _, path: str(path).endswith('network.keras'))")
     assert newest(workdir).name == "00000012"
     assert not (workdir / "network.keras").exists()
 
-    outcome = commands.run(*command)
+    outcome = commands.run(*command, before=KILL)
     assert outcome.code == 0, outcome.err
-    assert_same_run(workdir, finished.path / "anp_vs")
+    assert_same_run(workdir, whole)
 
 
 # ----------------------------------------------------------------------------------- SIGTERM

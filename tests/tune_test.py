@@ -2,11 +2,12 @@
 
 import json
 import socket
+import types
 
 import pytest
 
 from anp_tf.settings import Settings
-from anp_tf.tuning import Goal, read_space
+from anp_tf.tuning import Goal, completed_trials, read_space
 from anp_tf.workdir import Workdir
 
 SPACE = """
@@ -88,6 +89,19 @@ saver.Saver._save = killing
     other = commands.run("tune", *flags, "--beta=3", "--min_sparsity=0.5")
     assert other.code == 2
     assert "of a search with other settings, goal" in other.err
+
+
+def test_of_equal_trials_the_one_begun_first_is_better():
+    """A search that goes on reads its trials in any order."""
+    known = {"2": 0.5, "3": None, "1": 0.5, "0": 0.1, "4": 0.7}
+    trials = {
+        name: types.SimpleNamespace(
+            trial_id=name, score=score, status="COMPLETED" if score else "INVALID"
+        )
+        for name, score in known.items()
+    }
+    done = completed_trials(types.SimpleNamespace(trials=trials))
+    assert [trial.trial_id for trial in done] == ["4", "1", "2", "0"]
 
 
 def test_the_flagfile_trains(commands, space, tmp_path):

@@ -167,22 +167,21 @@ def _open(folder, settings, space, goal, tuner):
         )
 
 
-def best_trial(oracle):
-    """The trial of the highest score; None if none was completed."""
-    best = oracle.get_best_trials(1)
-    return best[0] if best else None
+def completed_trials(oracle):
+    """The trials that were completed, the best first, and of equal ones the one begun first."""
+    done = [trial for trial in oracle.trials.values() if trial.status == "COMPLETED"]
+    return sorted(done, key=lambda trial: (-trial.score, trial.trial_id))
 
 
-def trial_rows(oracle, names):
-    """The trials, the best first: lists of the number, the score, the epochs and the options.
+def trial_rows(trials, names):
+    """Lists of a trial's number, its score, epochs and options.
 
     Args:
-        oracle: What `search` returned.
+        trials: Sequence of trials that were completed.
         names: Sequence of the options that were searched.
     """
-    done = [trial for trial in oracle.trials.values() if trial.score is not None]
     rows = []
-    for trial in sorted(done, key=lambda trial: -trial.score):
+    for trial in trials:
         values = trial.hyperparameters.values
         epochs = values.get("tuner/epochs", "")
         rows.append([trial.trial_id, trial.score, epochs, *(values[name] for name in names)])

@@ -135,14 +135,22 @@ def _other(path, subject):
 
 
 def _standard(subject):
-    """The standard network that the run started from, where it was or beside the run."""
-    if not subject.settings or not subject.settings.init_from:
+    """The standard network that the run started from, or the one beside the run."""
+    if not subject.settings:
         return None
-    start = pathlib.Path(subject.settings.init_from)
-    for workdir in (Workdir(start), Workdir(subject.path.absolute().parent / start.name)):
-        if workdir.network.exists() and workdir.settings().method == "standard":
+    beside = subject.path.absolute().parent
+    start = pathlib.Path(subject.settings.init_from or beside / "standard")
+    for workdir in (Workdir(start), Workdir(beside / start.name)):
+        if workdir.network.exists() and _undefended_like(subject.settings, workdir.settings()):
             return workdir.path
     return None
+
+
+def _undefended_like(settings, others):
+    """Whether `others` are of a standard network of the same shape, for the same data."""
+    shape = ("dataset", "network", "width_multiplier")
+    same = all(getattr(settings, name) == getattr(others, name) for name in shape)
+    return others.method == "standard" and same
 
 
 def _threat(subject):

@@ -1,17 +1,19 @@
 """The command `python -m anp_tf.evaluate` with `--attack` and `--checks`, as processes."""
 
+import dataclasses
 import json
 import shutil
+import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf import data
+from anp_tf import data, evaluate
 from anp_tf.evaluation import Subject, Threat, attack_subject, digest, from_workdir
 from anp_tf.training.progress import counting
-from anp_tf.workdir import load_network
+from anp_tf.workdir import Workdir, load_network
 
 FLAGS = ("--attack=fgsm,pgd3", "--limit_test_examples=30", "--batch_size=12")
 
@@ -180,6 +182,23 @@ def test_checks(commands, copy, finished):
     assert checks["masks"]["status"] != "not run"
     text = " ".join(outcome.out.split())
     assert all(check["title"] in text for check in record["checks"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"init_from": "elsewhere/base"}, "base"),
+        ({"init_from": None}, "standard"),
+        ({"init_from": None, "width_multiplier": 0.5}, None),
+    ],
+)
+def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, changed, found):
+    for name in ("base", "standard"):
+        shutil.copytree(finished.path / "standard", copy.parent / name)
+    subject = types.SimpleNamespace(
+        path=copy, settings=dataclasses.replace(Workdir(copy).settings(), **changed)
+    )
+    assert evaluate._standard(subject) == (found and copy.parent / found)
 
 
 @pytest.mark.parametrize(

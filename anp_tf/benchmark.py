@@ -6,7 +6,9 @@ import pathlib
 from absl import flags
 
 from anp_tf import cli
+from anp_tf.attacks.side_by_side import use_op_threads
 from anp_tf.benchmarks import (
+    BATCH_SIZES,
     attack_record,
     attack_table,
     benchmark_attack,
@@ -27,11 +29,13 @@ from anp_tf.methods import METHODS
 def define_flags():
     cli.define("json", None, "also write {benchmark: {subject: images a second or ratio}} there")
     cli.define("shipped", None, "slim: folder of an exported network to measure as well")
+    cli.define("networks", list(BATCH_SIZES), "attack: networks to attack", list)
     cli.define("width_multiplier", 1.0, "attack, slim: of the networks", float)
     cli.define("methods", list(METHODS), "training: methods to compare, at among them", list)
     cli.define("batch_size", 128, "training: images a step", int)
     cli.define("attack_steps", 20, "training: steps of PGD", int)
     cli.define("mixed_precision", "none", "training: none (float32) or bfloat16", str)
+    cli.define("op_threads", 0, "CPU threads of an operation, as for train; 0: all", int)
     cli.define("repeats", 10, "timed calls of each subject", int)
 
 
@@ -44,11 +48,20 @@ def main(subjects):
         raise ValueError(
             "--mixed_precision: expected none or bfloat16, received " + repr(given.mixed_precision)
         )
+    if given.op_threads < 0:
+        raise ValueError(f"--op_threads: expected a value at least 0, received {given.op_threads}")
+    if given.op_threads:
+        use_op_threads(given.op_threads)
     unknown = [name for name in given.methods if name not in METHODS]
     if unknown or "at" not in given.methods:
         raise ValueError(
             f"--methods: expected at and others of {', '.join(METHODS)}, received "
             f"{','.join(given.methods)}"
+        )
+    if not given.networks or not BATCH_SIZES.keys() >= set(given.networks):
+        raise ValueError(
+            f"--networks: expected some of {', '.join(BATCH_SIZES)}, received "
+            f"{','.join(given.networks)}"
         )
     record = {}
     for subject in subjects or BENCHMARKS:
@@ -63,7 +76,7 @@ def main(subjects):
 
 BENCHMARKS = {
     "attack": (
-        lambda given: benchmark_attack(given.width_multiplier, given.repeats),
+        lambda given: benchmark_attack(given.networks, given.width_multiplier, given.repeats),
         attack_table,
         attack_record,
     ),

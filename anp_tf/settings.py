@@ -85,6 +85,7 @@ class Settings:
     mixed_precision: str = option("none", "of layers in training: none (float32), or bfloat16; weights and losses stay float32")  # fmt: skip # noqa: E501
     jit: bool = option(False, "compile the training step by XLA; for GPUs, on CPUs it is many times slower")  # fmt: skip # noqa: E501
     steps_per_execution: int = option(1, "steps that run in one call, a divisor of the steps of an epoch")  # fmt: skip # noqa: E501
+    op_threads: int | None = option(None, "CPU threads of an operation, by default all; if fewer, attacks on parts of a batch run side by side")  # fmt: skip # noqa: E501
     seed: int = option(0, "of all randomness")
     deterministic: bool = option(False, "bit for bit reproducible, at some cost in speed")
     distribution: str = option("auto", "over none, mirrored (this machine's GPUs), multi_worker (many machines), auto (mirrored or none)")  # fmt: skip # noqa: E501
@@ -108,7 +109,12 @@ class Settings:
             _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1], in pixel units")
         for name in ("batch_size", "attack_steps", "eval_attack_steps", "validation_attack_steps"):
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
-        for name in ("limit_train_examples", "limit_test_examples", "attack_steps_first"):
+        for name in (
+            "limit_train_examples",
+            "limit_test_examples",
+            "attack_steps_first",
+            "op_threads",
+        ):
             _in(name, getattr(self, name), lambda v: v is None or v >= 1, "at least 1")
         for name in (
             "epochs",

@@ -15,7 +15,7 @@ from anp_tf.files import atomic_file, naming
 from anp_tf.settings import Settings
 
 # Options that may change between two starts of the same run.
-FREE = ("data_dir", "distribution", "checkpoint_seconds", "keep_checkpoints")
+FREE = ("data_dir", "op_threads", "distribution", "checkpoint_seconds", "keep_checkpoints")
 
 
 log = logging.getLogger(__name__)

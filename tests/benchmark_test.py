@@ -47,7 +47,7 @@ def test_slim(commands, tmp_path):
 
 def test_attack(commands, tmp_path):
     flags = ["--width_multiplier=0.05", "--repeats=1", f"--json={tmp_path / 'record.json'}"]
-    outcome = commands.run("benchmark", "attack", *flags)
+    outcome = commands.run("benchmark", "attack", *flags, "--op_threads=1")
     assert outcome.code == 0, outcome.err
     record = json.loads((tmp_path / "record.json").read_text())["attack"]
     for case in ("lenet5_caffe, batch 128", "vgg16, batch 32"):
@@ -144,6 +144,11 @@ def test_a_network_in_pytorch(build):
             "scaling, slim",
         ),
         (["slim", "--repeats=0"], "--repeats: expected a value above 0, received 0"),
+        (["attack", "--op_threads=-1"], "--op_threads: expected a value at least 0, received -1"),
+        (
+            ["attack", "--networks=vgg"],
+            "--networks: expected some of lenet5_caffe, vgg16",
+        ),
         (["training", "--methods=anp"], "--methods: expected at and others of standard, bp, at,"),
         (
             ["training", "--mixed_precision=half"],

@@ -217,6 +217,15 @@ def test_config_repeats_the_run_bit_for_bit(finished, commands, tmp_path):
     assert ours == theirs
 
 
+def test_operations_on_one_thread_of_several(finished, commands, tmp_path):
+    flags = config(finished, tmp_path / "one", "--op_threads=1")
+    outcome = commands.run("train", *flags, before="import os\nos.cpu_count = lambda: 3")
+    assert outcome.code == 0, outcome.err
+    ours, theirs = epochs(tmp_path / "one"), epochs(finished.path / "anp_vs")
+    for record, other in zip(ours, theirs, strict=True):
+        assert record["adversarial_loss"] == pytest.approx(other["adversarial_loss"], rel=0.01)
+
+
 def test_flags_after_the_flagfile_override_it(finished, commands, tmp_path):
     changed = ("--method=standard", "--epochs=1", "--seed=3", "--nodeterministic")
     outcome = commands.run("train", *config(finished, tmp_path / "run", *changed))

@@ -43,6 +43,7 @@ def test_open_accepts_the_same_run_and_what_may_change(workdir):
     workdir.open(Settings())
     changed = {
         "data_dir": "/elsewhere",
+        "op_threads": 1,
         "distribution": "mirrored",
         "checkpoint_seconds": 1.0,
         "keep_checkpoints": 7,

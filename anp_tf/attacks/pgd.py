@@ -5,6 +5,7 @@ import tensorflow as tf
 from anp_tf.attacks import draws
 from anp_tf.attacks.inference_form import inference_form
 from anp_tf.attacks.linf import Linf
+from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.losses import cross_entropy
 
 NO_FINITE_GRADIENT = "The attack's loss has no finite gradient"
@@ -113,21 +114,26 @@ class PGD:
         epsilon = scale * self.epsilon
         step_size = scale * self.step_size * self.steps / tf.cast(steps, x.dtype)
 
-        def project(candidate):
-            return self.norm.confine(candidate, x, epsilon)
+        def ascend(start, x, y):
+            def step(index, adversarial, finite):
+                gradient = _gradient(network, adversarial, y, self.loss)[-1]
+                moved = adversarial + step_size * self.norm.direction(gradient)
+                moved = self.norm.confine(moved, x, epsilon)
+                return index + 1, moved, finite & _each_finite(gradient)
 
-        def step(index, adversarial):
-            gradient = input_gradient(network, adversarial, y, self.loss)
-            moved = adversarial + step_size * self.norm.direction(gradient)
-            return index + 1, project(moved)
+            _, adversarial, finite = tf.while_loop(
+                lambda index, *_: index < steps,
+                step,
+                (0, start, _each_finite(start)),
+                maximum_iterations=steps,
+                shape_invariants=(tf.TensorShape([]), x.shape, x.shape[:1]),
+            )
+            return adversarial, finite
 
-        _, adversarial = tf.while_loop(
-            lambda index, _: index < steps,
-            step,
-            (0, project(self._start(x, epsilon, seed))),
-            maximum_iterations=steps,
-            shape_invariants=(tf.TensorShape([]), x.shape),
-        )
+        start = self.norm.confine(self._start(x, epsilon, seed), x, epsilon)
+        adversarial, finite = side_by_side(ascend, start, x, y)
+        # Checked here, for a check within the loop would keep loops from running side by side.
+        tf.debugging.assert_equal(tf.reduce_all(finite), True, NO_FINITE_GRADIENT)
         return tf.stop_gradient(adversarial)
 
     def _reached(self, outputs, y):
@@ -172,6 +178,12 @@ def input_gradient(network, x, y, loss=cross_entropy):
 
 def losses_with_gradient(network, x, y, loss):
     """The logits, the losses [batch], and their gradient in the pixels, as `input_gradient`."""
+    logits, losses, gradient = _gradient(network, x, y, loss)
+    return logits, losses, tf.debugging.check_numerics(gradient, NO_FINITE_GRADIENT)
+
+
+def _gradient(network, x, y, loss):
+    """As `losses_with_gradient`, unchecked."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
         logits = network(x, training=False)
@@ -180,8 +192,12 @@ def losses_with_gradient(network, x, y, loss):
     gradient = tape.gradient(total, x)
     if gradient is None:
         raise ValueError("The attack's loss does not depend on the pixels, so it has no gradient.")
-    gradient = tf.convert_to_tensor(gradient)
-    return logits, losses, tf.debugging.check_numerics(gradient, NO_FINITE_GRADIENT)
+    return logits, losses, tf.convert_to_tensor(gradient)
+
+
+def _each_finite(images):
+    """Boolean tensor [batch], whether all of an example's values are finite."""
+    return tf.reduce_all(tf.math.is_finite(images), range(1, images.shape.rank))
 
 
 def checked_pixels(x):

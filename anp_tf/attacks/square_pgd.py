@@ -7,6 +7,7 @@ from anp_tf.attacks import draws
 from anp_tf.attacks.inference_form import inference_form
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import PGD, check, checked_pixels
+from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.square_linf import Squares
 
 LARGEST, SMALLEST = 0.2, 0.005  # share of the pixels in a square, at the first and the last query
@@ -43,23 +44,27 @@ class SquarePGD(PGD):
         best = super().__call__(network, x, y, seed=of_pgd, scale=scale, steps=steps)
         shares = np.geomspace(LARGEST, SMALLEST, self.queries)
         epsilon = tf.cast(scale, x.dtype) * self.epsilon
-        squares = Squares(x, epsilon, shares)
-        numbers = draws.uniform(of_queries, [tf.shape(x)[0], self.queries, squares.count])
+        count = Squares(x, epsilon, shares).count
+        numbers = draws.uniform(of_queries, [tf.shape(x)[0], self.queries, count])
 
-        def losses(images):
-            return self.loss(network(images, training=False), y)
+        def search(best, x, y, numbers):
+            squares = Squares(x, epsilon, shares)
 
-        def query(index, best, highest):
-            candidate = squares.query(best, index, numbers[:, index])
-            loss = losses(candidate)
-            better = loss > highest
-            keep = tf.reshape(better, [-1, 1, 1, 1])
-            return index + 1, tf.where(keep, candidate, best), tf.where(better, loss, highest)
+            def losses(images):
+                return self.loss(network(images, training=False), y)
 
-        _, best, _ = tf.while_loop(
-            lambda index, *_: index < self.queries,
-            query,
-            (0, best, losses(best)),
-            maximum_iterations=self.queries,
-        )
-        return tf.stop_gradient(best)
+            def query(index, best, highest):
+                candidate = squares.query(best, index, numbers[:, index])
+                loss = losses(candidate)
+                better = loss > highest
+                keep = tf.reshape(better, [-1, 1, 1, 1])
+                return index + 1, tf.where(keep, candidate, best), tf.where(better, loss, highest)
+
+            return tf.while_loop(
+                lambda index, *_: index < self.queries,
+                query,
+                (0, best, losses(best)),
+                maximum_iterations=self.queries,
+            )[1]
+
+        return tf.stop_gradient(side_by_side(search, best, x, y, numbers))

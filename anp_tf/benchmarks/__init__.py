@@ -1,11 +1,12 @@
 """Measurements of speed, each a list of ratios that were taken in one process, interleaved."""
 
-from anp_tf.benchmarks.attack import attack_record, attack_table, benchmark_attack
+from anp_tf.benchmarks.attack import BATCH_SIZES, attack_record, attack_table, benchmark_attack
 from anp_tf.benchmarks.scaling import benchmark_scaling, scaling_record, scaling_table
 from anp_tf.benchmarks.slim import benchmark_slim, slim_record, slim_table
 from anp_tf.benchmarks.training import benchmark_training, training_record, training_table
 
 __all__ = [
+    "BATCH_SIZES",
     "attack_record",
     "attack_table",
     "benchmark_attack",

@@ -1,6 +1,7 @@
 """How fast PGD-20 is here and in other packages."""
 
 import dataclasses
+import os
 import warnings
 
 import keras
@@ -13,7 +14,7 @@ from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost
 from anp_tf.tables import plain_table
 
-CASES = (("lenet5_caffe", 128), ("vgg16", 32))  # network, batch size
+BATCH_SIZES = {"lenet5_caffe": 128, "vgg16": 32}
 MATRIX = 2048  # rows and columns of the product that the machine is measured by
 SAME = 1e-4  # of the largest logit
 
@@ -34,10 +35,11 @@ class AttackSpeed:
     share: float
 
 
-def benchmark_attack(width_multiplier=1.0, repeats=10, progress=print):
+def benchmark_attack(networks=tuple(BATCH_SIZES), width_multiplier=1.0, repeats=10, progress=print):
     """Times PGD-20 of each package that is installed, in turns, on the same weights.
 
     Args:
+        networks: Sequence of names, of those in `BATCH_SIZES`.
         width_multiplier: Float, positive; of the networks.
         repeats: Integer, timed attacks of each package.
         progress: Function that is told what is measured next, and which packages are missing.
@@ -49,7 +51,8 @@ def benchmark_attack(width_multiplier=1.0, repeats=10, progress=print):
         RuntimeError: if a package computes other logits, or its images leave the ball.
     """
     measured = []
-    for name, batch_size in CASES:
+    for name in networks:
+        batch_size = BATCH_SIZES[name]
         keras.utils.set_random_seed(0)
         network = NETWORKS[name](width_multiplier=width_multiplier)
         case = f"{name}, batch {batch_size}"
@@ -64,11 +67,11 @@ def benchmark_attack(width_multiplier=1.0, repeats=10, progress=print):
 
 
 def matrix_product_rate(repeats=10):
-    """Float32 operations a second of a product of two large square matrices, by TensorFlow."""
-    matrix = tf.random.stateless_normal([MATRIX, MATRIX], [0, 0])
-    product = tf.function(lambda: tf.matmul(matrix, matrix))
-    times = median_times({"product": lambda: product().numpy()}, repeats)
-    return 2 * MATRIX**3 / (times["product"] / 1000)
+    """Float32 operations a second of products of large square matrices, one for each core."""
+    matrices = tf.random.stateless_normal([os.cpu_count(), MATRIX, MATRIX], [0, 0])
+    products = tf.function(lambda: [tf.matmul(matrix, matrix) for matrix in tf.unstack(matrices)])
+    times = median_times({"products": lambda: [product.numpy() for product in products()]}, repeats)
+    return 2 * MATRIX**3 * os.cpu_count() / (times["products"] / 1000)
 
 
 def _calls(network, batch_size, progress):

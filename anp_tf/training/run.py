@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
+from anp_tf.attacks.side_by_side import use_op_threads
 from anp_tf.methods import METHODS, GradualPruning
 from anp_tf.methods.checks import NOT_FINITE
 from anp_tf.training.best import BestEpoch
@@ -41,9 +42,12 @@ def train(settings, workdir):
     Raises:
         DataError, WorkdirError, CheckpointError: as their names say.
         NonFiniteError: if a loss or gradient is NaN or infinite.
-        ValueError: if the batches cannot be divided over the devices.
+        ValueError: if the batches cannot be divided over the devices, or if TensorFlow has started
+            with another number of threads.
         Stopped: if a signal asked the run to stop, or if another worker ended.
     """
+    if settings.op_threads:
+        use_op_threads(settings.op_threads)
     team = devices(settings.distribution)
     if team.workers == 1:
         return _locked(settings, workdir, team)

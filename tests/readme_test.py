@@ -143,9 +143,9 @@ def test_server_command():
     assert ROOT / folder == SERVED
 
 
-def test_commands(folder):
-    commands = re.findall(r"^python -m anp_tf\.(\w+) (.*)$", README, re.MULTILINE)
-    assert [name for name, _ in commands] == [
+def test_commands(folder, commands):
+    lines = re.findall(r"^python -m anp_tf\.(\w+) (.*)$", README, re.MULTILINE)
+    assert [name for name, _ in lines] == [
         "train",
         "evaluate",
         "export",
@@ -162,10 +162,11 @@ def test_commands(folder):
         "reproduce",
         "tune",
     ]
-    for name, flags in commands:
+    for name, flags in lines:
         if name == "benchmark":  # has tests of its own, of these very commands
             continue
-        run(["-m", f"anp_tf.{name}", *flags.split(), *small(name, flags)], folder)
+        outcome = commands.run(name, *flags.split(), *small(name, flags), cwd=folder)
+        assert outcome.code == 0, outcome.out + outcome.err
     assert (folder / "runs/mnist/anp_vs/results.json").exists()
     assert (folder / "served/mnist/1/saved_model.pb").exists()
     assert "--beta=" in (folder / "runs/tune/best.cfg").read_text()

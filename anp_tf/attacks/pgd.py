@@ -15,8 +15,8 @@ class PGD:
     """Projected gradient descent attack (Madry et al. 2018): ascent on a loss within a ball.
 
     Called as `attack(network, x, y)`, eagerly, in a `tf.function` or under a strategy; the loop is
-    one `tf.while_loop`, and no gradient of a weight is ever computed. The network runs in inference
-    mode. The result is the final iterate, as in the paper, not the best on the way.
+    a `tf.while_loop`, and in a `tf.function` no gradient of a weight is computed. The network runs
+    in inference mode. The result is the final iterate, as in the paper, not the best on the way.
 
     Args:
         epsilon: Float in [0, 1], radius of the ball in pixel units; in the L2 ball any from 0 up.

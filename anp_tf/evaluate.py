@@ -139,8 +139,11 @@ def _standard(subject):
     if not subject.settings:
         return None
     beside = subject.path.absolute().parent
-    start = pathlib.Path(subject.settings.init_from or beside / "standard")
-    for workdir in (Workdir(start), Workdir(beside / start.name)):
+    places = [beside / "standard"]
+    if subject.settings.init_from:
+        start = pathlib.Path(subject.settings.init_from)
+        places = [start, beside / start.name, *places]
+    for workdir in map(Workdir, places):
         if workdir.network.exists() and _undefended_like(subject.settings, workdir.settings()):
             return workdir.path
     return None

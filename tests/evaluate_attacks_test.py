@@ -189,6 +189,7 @@ def test_checks(commands, copy, finished):
     [
         ({"init_from": "elsewhere/base"}, "base"),
         ({"init_from": None}, "standard"),
+        ({"init_from": "elsewhere/robust"}, "standard"),
         ({"init_from": None, "width_multiplier": 0.5}, None),
     ],
 )

@@ -6,7 +6,6 @@ import pathlib
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.attacks.side_by_side import use_op_threads
 from anp_tf.benchmarks import (
     BATCH_SIZES,
     attack_record,
@@ -50,8 +49,6 @@ def main(subjects):
         )
     if given.op_threads < 0:
         raise ValueError(f"--op_threads: expected a value at least 0, received {given.op_threads}")
-    if given.op_threads:
-        use_op_threads(given.op_threads)
     unknown = [name for name in given.methods if name not in METHODS]
     if unknown or "at" not in given.methods:
         raise ValueError(

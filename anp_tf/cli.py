@@ -12,6 +12,7 @@ from anp_tf.quiet import tensorflow as tf
 from anp_tf.settings import Settings, base_type
 from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.training.saver import Stopped
+from anp_tf.training.threads import use_op_threads
 
 EXIT_USAGE = 2  # bad input, bad data, a full disk
 EXIT_NON_FINITE = 3  # the training diverged
@@ -106,6 +107,8 @@ def _guarded(main, argv, subjects):
         if unknown:
             known = f", subjects are {', '.join(subjects)}" if subjects else ""
             raise ValueError(f"unexpected argument {unknown[0]!r}; flags start with --{known}")
+        if "op_threads" in flags.FLAGS and flags.FLAGS.op_threads:
+            use_op_threads(flags.FLAGS.op_threads)
         main(argv[1:] or list(subjects)) if subjects else main()
     except Stopped as stopped:
         _exit(str(stopped), EXIT_STOPPED)

@@ -10,9 +10,9 @@ def side_by_side(function, *arguments):
     """What a function returns for a batch, of which it is given parts that run at the same time.
 
     The operations of a small network are so short that threads which share one wait for each other.
-    Once TensorFlow has been told to give an operation fewer, by `use_op_threads`, the batch is
-    divided into as many parts as there are cores for. Without that, eagerly, and where there is a
-    GPU, the batch stays whole.
+    Once TensorFlow has been told to give an operation fewer, by
+    `tf.config.threading.set_intra_op_parallelism_threads`, the batch is divided into as many parts
+    as there are cores for. Without that, eagerly, and where there is a GPU, the batch stays whole.
 
     Args:
         function: Function of the arguments to a structure of tensors [batch, ...]; it treats every
@@ -31,22 +31,6 @@ def side_by_side(function, *arguments):
         for span in itertools.pairwise(ends)
     ]
     return tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *outputs)
-
-
-def use_op_threads(count):
-    """Has TensorFlow give an operation so many threads, for `side_by_side`; before it starts.
-
-    Raises:
-        ValueError: if TensorFlow has started with another number.
-    """
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(count)
-    except RuntimeError as error:
-        raise ValueError(
-            f"--op_threads: expected what TensorFlow has started with in this process, "
-            f"{tf.config.threading.get_intra_op_parallelism_threads()} (0: as many as there are "
-            f"cores), received {count}"
-        ) from error
 
 
 def _division(tensors):

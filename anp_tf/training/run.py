@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
-from anp_tf.attacks.side_by_side import use_op_threads
 from anp_tf.methods import METHODS, GradualPruning
 from anp_tf.methods.checks import NOT_FINITE
 from anp_tf.training.best import BestEpoch
@@ -24,6 +23,7 @@ from anp_tf.training.distribution import LOST, devices
 from anp_tf.training.progress import Progress
 from anp_tf.training.records import Records
 from anp_tf.training.saver import Saver, Stopped
+from anp_tf.training.threads import use_op_threads
 from anp_tf.workdir import FREE, load_network
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anp_tf.attacks import PGD, LatentPGD, SquarePGD, TradesPGD
-from anp_tf.attacks.side_by_side import side_by_side, use_op_threads
+from anp_tf.attacks.side_by_side import side_by_side
 
 BALL = {"epsilon": 0.2, "step_size": 0.05, "steps": 4}
 
@@ -146,9 +146,3 @@ def test_what_is_not_finite_in_any_part_is_an_error(places, batch):
     attack = PGD(**BALL, random_start=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="no finite gradient"):
         tf.function(lambda: attack(network, x, y))()
-
-
-def test_threads_are_set_before_tensorflow_starts():
-    tf.constant(0)
-    with pytest.raises(ValueError, match=r"--op_threads: .* started .*, 0 \(0: .*received 1"):
-        use_op_threads(1)

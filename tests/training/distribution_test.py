@@ -107,6 +107,7 @@ def start_workers(commands, *flags, of_each=((), ()), before=("", "")):
                 "train",
                 *flags,
                 "--distribution=multi_worker",
+                "--op_threads=1",
                 *of_each[index],
                 before=start + before[index],
             )

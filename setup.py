@@ -26,7 +26,7 @@ setuptools.setup(
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["anp_tf", "anp_tf.*"]),
     package_data={
-        "anp_tf": ["mnist.npz"],
+        "anp_tf.data": ["mnist.npz"],
         "anp_tf.reproduction": ["*.csv"],
         "anp_tf.reporting": ["report.*"],
     },

@@ -12,7 +12,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as the commands have it, whatever th
 import keras
 import pytest
 
-from anp_tf import data, datasets
+from anp_tf import data
+from anp_tf.data import packaged_mnist
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Files whose tests take longest; begun first, they do not run on alone at the end.
@@ -44,11 +45,9 @@ def small_data_dir(tmp_path_factory):
     """A TFDS directory whose MNIST is the first 400 training and 100 test images."""
     directory = tmp_path_factory.mktemp("small_tfds")
     sizes = {"train": 400, "test": 100}
-    arrays = {
-        name: a[: sizes[name.split("_")[0]]] for name, a in datasets._packaged_mnist().items()
-    }
+    arrays = {name: a[: sizes[name.split("_")[0]]] for name, a in packaged_mnist.arrays().items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "_packaged_mnist", lambda: arrays)
+        patch.setattr(packaged_mnist, "arrays", lambda: arrays)
         data.load("mnist", "test", directory)
     return directory
 

@@ -18,7 +18,8 @@ from absl import logging as absl_logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anp_tf import data, datasets
+from anp_tf import data
+from anp_tf.data import packaged_mnist
 
 SHARD = "mnist-test.tfrecord-00000-of-00001"
 
@@ -45,7 +46,7 @@ def first(count, dataset):
 
 
 def test_packaged_mnist_is_the_original_bit_for_bit():
-    arrays = datasets._packaged_mnist()
+    arrays = packaged_mnist.arrays()
     # MD5 of the four files that LeCun and Cortes published, unpacked.
     for name, header, expected in [
         ("train_images", (2051, 60000, 28, 28), "6bbc9ace898e44ae57da46a324031adb"),
@@ -58,7 +59,7 @@ def test_packaged_mnist_is_the_original_bit_for_bit():
 
 
 def test_damaged_package_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "_MNIST_SHA256", "0" * 64)
+    monkeypatch.setattr(packaged_mnist, "_SHA256", "0" * 64)
     with pytest.raises(data.DataError, match=r"damaged: expected sha256 0{64}, got c8ca71"):
         data.load("mnist", "test", tmp_path)
     assert not list(tmp_path.iterdir())
@@ -80,7 +81,7 @@ def test_mnist(mnist, split, count):
     # TFDS's order, by which any result that it shuffles can be repeated.
     known = {"train": [4, 1, 0, 7, 8, 1, 2, 7, 1, 6], "test": [2, 0, 4, 8, 7, 6, 0, 6, 3, 1]}
     assert examples.labels[:10].tolist() == known[split]
-    packed = datasets._packaged_mnist()
+    packed = packaged_mnist.arrays()
     assert np.array_equal(np.bincount(examples.labels), np.bincount(packed[f"{split}_labels"]))
     assert sorted(map(bytes, examples.images)) == sorted(map(bytes, packed[f"{split}_images"]))
 
@@ -90,7 +91,8 @@ import socket, sys
 def no_network(*args, **kwargs):
     raise OSError("no network")
 socket.socket.connect = socket.getaddrinfo = no_network
-from anp_tf import data, datasets
+from anp_tf import data
+from anp_tf.data import packaged_mnist
 print("ready", flush=True)
 sys.stdin.readline()
 assert len(data.load("mnist", "test", sys.argv[1])) == 10000

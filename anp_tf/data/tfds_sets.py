@@ -5,25 +5,18 @@ MNIST is prepared from a copy in this package; TFDS downloads any other set.
 
 import contextlib
 import difflib
-import hashlib
-import importlib.resources
-import io
 import os
 import re
-import types
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
-_MNIST = "mnist/3.0.1"
-_MNIST_SHA256 = "c8ca71ad62d22263ab46d0b5a815db8a64618c94fa6e7bc9f48a2c68964b1f12"
-_SPLITS = ("train", "test")
+from anp_tf.data import packaged_mnist
+from anp_tf.data.errors import DataError, in_short
 
-
-class DataError(ValueError):
-    """A data set, or what was asked of it, is not as it has to be; the message is one line."""
+SPLITS = ("train", "test")
 
 
 def read(name, split, data_dir=None):
@@ -33,8 +26,8 @@ def read(name, split, data_dir=None):
         Triple of the images, uint8 `[n, height, width, channels]`, the labels, int32 `[n]`, and the
         list of the classes' names.
     """
-    if split not in _SPLITS:
-        raise DataError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
+    if split not in SPLITS:
+        raise DataError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     with _less_logging():
         root = _data_root(data_dir)
         builder = _builder(name, root)
@@ -83,7 +76,7 @@ def _builder(name, root):
         base = re.split("[/:]", str(name).lower())[0]
         hint = f"; if {root / base} is damaged, delete it and run again"
         raise DataError(
-            f"data set {name!r} in {root} cannot be opened: {_in_short(error)}"
+            f"data set {name!r} in {root} cannot be opened: {in_short(error)}"
             + (hint if base and (root / base).exists() else "")
         ) from error
 
@@ -112,10 +105,10 @@ def _prepare(builder):
     name, directory = builder.info.full_name, builder.data_path
     if directory.exists() and not builder.is_prepared():
         raise _damaged(builder, "dataset_info.json is missing")
-    mnist = _packaged_mnist() if name == _MNIST else None
+    mnist = packaged_mnist.arrays() if name == packaged_mnist.NAME else None
     try:
         if mnist:
-            _prepare_mnist(builder, mnist)
+            packaged_mnist.prepare(builder, mnist)
         else:
             builder.download_and_prepare()
     except Exception as error:  # anything a data set's own code, the network or the disk may raise
@@ -123,38 +116,8 @@ def _prepare(builder):
             return
         hint = "" if mnist else "; with no network, copy a prepared one there"
         raise DataError(
-            f"data set {name} could not be prepared in {directory}: {_in_short(error)}{hint}"
+            f"data set {name} could not be prepared in {directory}: {in_short(error)}{hint}"
         ) from error
-
-
-def _packaged_mnist():
-    """Returns MNIST's four arrays in their original order, after a check of their checksum."""
-    try:
-        packed = importlib.resources.files(__package__).joinpath("mnist.npz").read_bytes()
-    except OSError as error:
-        raise DataError(f"the package's copy of MNIST is missing: {_in_short(error)}") from error
-    checksum = hashlib.sha256(packed).hexdigest()
-    if checksum != _MNIST_SHA256:
-        raise DataError(
-            f"the package's copy of MNIST is damaged: expected sha256 {_MNIST_SHA256}, "
-            f"got {checksum}; install the package again"
-        )
-    return dict(np.load(io.BytesIO(packed)))
-
-
-def _prepare_mnist(builder, arrays):
-    """Lets TFDS's own builder write the set, from arrays in place of a download."""
-
-    def numbered_examples(split):
-        files = tf.io.encode_png(arrays[f"{split}_images"][..., None]).numpy()
-        for number, label in enumerate(arrays[f"{split}_labels"]):
-            yield number, {"image": io.BytesIO(files[number]), "label": label}
-
-    builder._split_generators = lambda _: {split: numbered_examples(split) for split in _SPLITS}
-    builder._make_download_manager = lambda **_: types.SimpleNamespace(downloaded_size=0)
-    quiet = io.StringIO()  # TFDS would announce a download
-    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-        builder.download_and_prepare()
 
 
 def _read(builder, split, class_names):
@@ -172,7 +135,7 @@ def _read(builder, split, class_names):
         )
         images, labels = zip(*tfds.as_numpy(dataset), strict=True)
     except (tf.errors.OpError, OSError, ValueError, LookupError, AssertionError) as error:
-        raise _damaged(builder, _in_short(error)) from error
+        raise _damaged(builder, in_short(error)) from error
     return np.concatenate(images), np.concatenate(labels).astype(np.int32), class_names
 
 
@@ -181,9 +144,3 @@ def _damaged(builder, why):
         f"data set {builder.info.full_name} in {builder.data_dir} is damaged: {why}; "
         "delete that directory and run again"
     )
-
-
-def _in_short(error):
-    """Returns an exception's type and message as one line of at most some 250 characters."""
-    message = re.sub(r'\{\{.*?\}\}|\[Op:.*|Failed to construct .*?\}": ', "", str(error))
-    return f"{type(error).__name__}: {' '.join(message.split())[:220]}"

@@ -1,0 +1,91 @@
+"""Examples as a stream of batches: float32 pixels in [0, 1], and labels."""
+
+import tensorflow as tf
+
+from anp_tf.data.augmentation import AUGMENTATIONS, crop
+from anp_tf.data.errors import DataError, at_least
+from anp_tf.data.examples import permutation
+
+
+def training_batches(examples, batch_size, seed, start_step=0, augmentation="none"):
+    """Returns an endless stream of shuffled batches.
+
+    An epoch has `len(examples) // batch_size` steps, each example is in at most one of them, and
+    the order depends on the seed and the epoch's number only. A stream with a `start_step` is
+    exactly what a stream from step 0 gives from that step on: training resumes bit for bit.
+
+    Args:
+        examples: `Examples`.
+        batch_size: examples in a batch, in 1 to `len(examples)`.
+        seed: integer of at most 64 bits.
+        start_step: number of batches to leave out at the start, of any number of epochs.
+        augmentation: `"none"`; `"crop"`: each image is shifted at random by up to 4 pixels, with 0
+            in the gap, for digits or signs; `"crop_flip"`: and mirrored left to right every other
+            time, the usual augmentation of CIFAR.
+
+    Returns:
+        Infinite `tf.data.Dataset` of `(pixels, labels)`: float32
+        `[batch_size, height, width, channels]` in [0, 1], and int32 `[batch_size]`.
+
+    Raises:
+        DataError: `batch_size` or `start_step` is out of range, or `augmentation` unknown.
+    """
+    at_least("batch_size", batch_size, 1)
+    at_least("start_step", start_step, 0)
+    if augmentation not in AUGMENTATIONS:
+        names = ", ".join(AUGMENTATIONS)
+        raise DataError(f"augmentation must be one of {names}, got {augmentation!r}")
+    if batch_size > len(examples):
+        raise DataError(
+            f"batch_size must be at most the number of examples, {len(examples)}, got {batch_size}"
+        )
+    steps = len(examples) // batch_size
+
+    def index_batches(epoch):
+        order = permutation(len(examples), seed, epoch)[: steps * batch_size]
+        return tf.data.Dataset.from_tensor_slices(tf.reshape(order, [steps, batch_size]))
+
+    first_epoch, skipped = divmod(start_step, steps)
+    stream = (
+        tf.data.Dataset.range(first_epoch, tf.int64.max)
+        .flat_map(index_batches)
+        .skip(skipped)
+        .map(_gather_from(examples))
+    )
+    if augmentation != "none":
+        flip = augmentation == "crop_flip"
+        stream = stream.enumerate(start_step).map(
+            lambda step, batch: (crop(batch[0], tf.stack([seed, step]), flip), batch[1])
+        )
+    return stream.prefetch(tf.data.AUTOTUNE)
+
+
+def batches(examples, batch_size):
+    """Returns all examples once, in order, the last batch being as small as it turns out.
+
+    Args:
+        examples: `Examples`.
+        batch_size: examples in a batch, at least 1.
+
+    Returns:
+        Finite `tf.data.Dataset` of `(pixels, labels)`: float32
+        `[batch, height, width, channels]` in [0, 1], and int32 `[batch]`.
+
+    Raises:
+        DataError: `batch_size` is less than 1.
+    """
+    at_least("batch_size", batch_size, 1)
+    indices = tf.data.Dataset.range(len(examples)).batch(batch_size)
+    return indices.map(_gather_from(examples)).prefetch(tf.data.AUTOTUNE)
+
+
+def _gather_from(examples):
+    """Returns a function from indices `[batch]` to a batch of pixels and labels."""
+    with tf.device("CPU:0"):  # the whole set does not belong in a GPU's memory
+        images, labels = tf.constant(examples.images), tf.constant(examples.labels)
+
+    def gather(indices):
+        pixels = tf.cast(tf.gather(images, indices), tf.float32) / 255.0
+        return pixels, tf.gather(labels, indices)
+
+    return gather

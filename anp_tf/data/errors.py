@@ -1,0 +1,18 @@
+"""Errors of data, each in one line."""
+
+import re
+
+
+class DataError(ValueError):
+    """A data set, or what was asked of it, is not as it has to be; the message is one line."""
+
+
+def at_least(name, value, least):
+    if value < least:
+        raise DataError(f"{name} must be at least {least}, got {value}")
+
+
+def in_short(error):
+    """Returns an exception's type and message as one line of at most some 250 characters."""
+    message = re.sub(r'\{\{.*?\}\}|\[Op:.*|Failed to construct .*?\}": ', "", str(error))
+    return f"{type(error).__name__}: {' '.join(message.split())[:220]}"

@@ -38,6 +38,8 @@ setuptools.setup(
         "keras-tuner>=1.4.8,<2",
         "matplotlib>=3.11,<4",
         "numpy>=2.4,<3",
+        "pillow>=12",
+        "pyarrow>=20",
         "rich>=15,<16",
         "tensorboard>=2.21,<3",
         "tensorflow>=2.21,<2.22",

@@ -1,9 +1,9 @@
-"""Image classification data: read, split, and served in batches.
+"""Data for classification: read, split, and served in batches of float32 pixels in [0, 1]."""
 
-Images are kept as bytes and leave this package as float32 pixels in [0, 1].
-"""
+import os
+import pathlib
 
-from anp_tf.data import tfds_sets
+from anp_tf.data import image_folder, npz_file, table_file, tfds_sets
 from anp_tf.data.augmentation import AUGMENTATIONS
 from anp_tf.data.batches import batches, training_batches
 from anp_tf.data.errors import DataError
@@ -13,6 +13,7 @@ __all__ = [
     "AUGMENTATIONS",
     "DataError",
     "Examples",
+    "as_path",
     "batches",
     "load",
     "split_validation",
@@ -20,28 +21,90 @@ __all__ = [
 ]
 
 
-def load(name, split, data_dir=None):
-    """Reads a TFDS image classification set into memory, in TFDS's order.
+SPLITS = ("train", "validation", "test")
 
-    A set that is not in the data directory yet is put there first. MNIST is made from the copy
-    in this package, without a network, in a few seconds; plain `tfds.load("mnist")` can read it
-    afterwards. Any other set is downloaded by TFDS. Several processes may do this at once, and one
-    that is killed half-way does no harm. A set that is already there is read without a network.
+
+def load(
+    name,
+    split,
+    data_dir=None,
+    *,
+    image_size=None,
+    image_key=None,
+    label_key=None,
+    test_share=0.2,
+):
+    """Reads a part of a data set.
+
+    A set is one of:
+
+    - a TFDS name, such as `"mnist"` or `"cifar10_corrupted/fog_3"`. A set that is not in the data
+      directory yet is put there first: MNIST from the copy in this package, without a network,
+      others by TFDS's download. Several processes may do this at once, and one that is killed
+      half-way does no harm;
+    - a folder with a folder of PNG, JPEG, BMP or GIF files for each class, or with such folders in
+      `train/`, `test/` and, if there is one, `validation/`. The class's name is its folder's. Of a
+      GIF the first image is taken. More than 2 GiB of pixels are not held in memory but read when
+      they are needed;
+    - an `.npz` file with arrays `x_train`, `y_train`, `x_test` and `y_test`, images uint8 or float
+      in [0, 1], labels integers [n] or [n, 1], or names;
+    - a `.csv` or `.parquet` file of numbers with a column of labels. Each column is scaled to
+      [0, 1] by its range in the training part, and clipped to it in the test part.
+
+    A path that exists is taken as a path; write `./mnist` for a folder named like a TFDS set.
 
     Args:
-        name: TFDS name: `"mnist"`, `"cifar10"`, `"cifar100"`, `"cifar10_corrupted/fog_3"`...
-            Images must be uint8 and all of one size.
-        split: `"train"` or `"test"`.
+        name: string or path, as above.
+        split: `"train"`, `"validation"` or `"test"`. A set without a test part is divided: of each
+            class, a share of the images or rows is for testing, always the same ones.
         data_dir: directory that holds TFDS data sets, as in `tfds.load`. It is created when a set
             has to be put there, but only if its parent exists. Defaults to the environment
             variable `TFDS_DATA_DIR`, or else to `~/tensorflow_datasets`.
+        image_size: pair `(height, width)` that images of a folder or of TFDS are resized to,
+            bilinearly. None: all must be of one size.
+        image_key: string, the feature of a TFDS set that holds the images. None: the one that TFDS
+            names, or the only one.
+        label_key: string, the feature of a TFDS set, or the column of a table, that holds the
+            labels. None: the one that TFDS names, or the only one; the column `label`, `class`,
+            `target` or `y`.
+        test_share: float in (0, 1), share of a set without a test part that is for testing.
 
     Returns:
-        `Examples`, the whole split.
+        `Examples`, the whole part; None for `"validation"` if the set has no such part.
 
     Raises:
-        DataError: the directory cannot be used, the name is unknown, the set is damaged, cannot be
-            downloaded, has no such split, or does not classify images of one size.
+        DataError: the set is unknown, damaged, cannot be downloaded, has no such part, or is not
+            what is described above. The message is one line and names the file.
     """
-    images, labels, class_names = tfds_sets.read(name, split, data_dir)
-    return Examples(images, labels, len(class_names), tuple(class_names))
+    if split not in SPLITS:
+        raise DataError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if not 0 < test_share < 1:
+        raise DataError(f"test_share must be in (0, 1), got {test_share:g}")
+    path = as_path(name)
+    if path is None:
+        return tfds_sets.read(str(name), split, data_dir, image_size, image_key, label_key)
+    if not path.exists():
+        raise DataError(f"there is no data set at {path}")
+    if path.is_dir():
+        if (path / "dataset_info.json").exists():
+            return tfds_sets.read(path, split, None, image_size, image_key, label_key)
+        return image_folder.read(path, split, image_size, test_share)
+    if split == "validation":
+        return None
+    if path.suffix.lower() == ".npz":
+        return npz_file.read(path, split)
+    if path.suffix.lower() in table_file.SUFFIXES:
+        return table_file.read(path, split, label_key, test_share)
+    raise DataError(f"{path} must be a folder or an .npz, .csv or .parquet file")
+
+
+def as_path(name):
+    """The path that the name of a data set means, or None where it is a TFDS name."""
+    path = pathlib.Path(name).expanduser()
+    written_so = isinstance(name, os.PathLike) or str(name).startswith((".", "~", os.sep))
+    suffixes = (".npz", *table_file.SUFFIXES)
+    if written_so or path.suffix.lower() in suffixes or (str(name) and path.is_file()):
+        return path
+    if str(name) and path.is_dir() and not tfds_sets.known(str(name)):
+        return path
+    return None

@@ -1,5 +1,6 @@
 """Examples as a stream of batches: float32 pixels in [0, 1], and labels."""
 
+import numpy as np
 import tensorflow as tf
 
 from anp_tf.data.augmentation import AUGMENTATIONS, crop
@@ -81,11 +82,20 @@ def batches(examples, batch_size):
 
 def _gather_from(examples):
     """Returns a function from indices `[batch]` to a batch of pixels and labels."""
+    images, shape = examples.images, [None, *examples.image_shape]
     with tf.device("CPU:0"):  # the whole set does not belong in a GPU's memory
-        images, labels = tf.constant(examples.images), tf.constant(examples.labels)
+        labels = tf.constant(examples.labels)
+        held = tf.constant(images) if isinstance(images, np.ndarray) else None
+
+    def read(indices):
+        if held is not None:
+            return tf.gather(held, indices)
+        return tf.ensure_shape(tf.numpy_function(images.read, [indices], tf.uint8), shape)
 
     def gather(indices):
-        pixels = tf.cast(tf.gather(images, indices), tf.float32) / 255.0
+        pixels = read(indices)
+        if pixels.dtype == tf.uint8:
+            pixels = tf.cast(pixels, tf.float32) / 255.0
         return pixels, tf.gather(labels, indices)
 
     return gather

@@ -1,4 +1,4 @@
-"""Labelled images in memory, and the part of them set aside for validation."""
+"""Labelled examples, and the part of them set aside for validation."""
 
 import dataclasses
 
@@ -6,37 +6,48 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.data.errors import DataError, at_least
+from anp_tf.data.image_files import ImageFiles
 
 _SPLITTING = -1  # takes an epoch's place in the seed of `split_validation`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """Labelled images, all of one size, in memory.
+    """Labelled examples of one shape: images, or rows of numbers.
 
     Args:
-        images: uint8 array `[n, height, width, channels]`.
+        images: uint8 array `[n, height, width, channels]`, or float32 array `[n, ...]` of pixels in
+            [0, 1]; or an `ImageFiles`, whose images are read from disk when they are needed.
         labels: int32 array `[n]`, each in 0 to `num_classes - 1`.
         num_classes: number of classes.
         class_names: tuple of a name for each class, or None.
+        columns: tuple of `(name, low, high)` for each number of a table's row: the range that was
+            scaled to [0, 1]; None for images.
 
     Raises:
-        DataError: an array has another type or shape, or a label is out of range.
+        DataError: an array has another type or shape, a pixel or a label is out of range.
     """
 
-    images: np.ndarray
+    images: np.ndarray | ImageFiles
     labels: np.ndarray
     num_classes: int
     class_names: tuple[str, ...] | None = None
+    columns: tuple[tuple[str, float, float], ...] | None = None
 
     def __post_init__(self):
         images, labels = self.images, self.labels
-        if images.dtype != np.uint8 or images.ndim != 4:
+        dtype, shape = np.dtype(images.dtype), list(images.shape)
+        as_bytes = dtype == np.uint8 and len(shape) == 4
+        if not as_bytes and not (dtype == np.float32 and len(shape) > 1):
             raise DataError(
-                "images must be uint8 [n, height, width, channels], "
-                f"got {images.dtype} {list(images.shape)}"
+                "images must be uint8 [n, height, width, channels] or float32 [n, ...], "
+                f"got {dtype} {shape}"
             )
-        if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
+        if dtype == np.float32 and len(images):
+            low, high = images.min(), images.max()
+            if not (low >= 0 and high <= 1):  # NaN is neither
+                raise DataError(f"float pixels must be in [0, 1], got {low:g} to {high:g}")
+        if labels.dtype != np.int32 or labels.shape != (len(images),):
             raise DataError(
                 f"labels must be int32 [{len(images)}], got {labels.dtype} {list(labels.shape)}"
             )
@@ -51,8 +62,14 @@ class Examples:
 
     @property
     def image_shape(self):
-        """Shape of one image, `(height, width, channels)`."""
-        return self.images.shape[1:]
+        """Shape of one example: `(height, width, channels)` of images, `(columns,)` of a table."""
+        return tuple(self.images.shape[1:])
+
+    @property
+    def pixels(self):
+        """float32 array `[n, ...]` in [0, 1], all of them in memory."""
+        images = np.asarray(self.images[:])
+        return images / np.float32(255) if images.dtype == np.uint8 else images
 
     def take(self, n):
         """Returns the first `n` examples, or all of them where there are fewer.

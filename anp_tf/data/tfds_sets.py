@@ -6,7 +6,11 @@ MNIST is prepared from a copy in this package; TFDS downloads any other set.
 import contextlib
 import difflib
 import os
+import pathlib
 import re
+import socket
+import urllib.parse
+import urllib.request
 
 import numpy as np
 import tensorflow as tf
@@ -15,27 +19,34 @@ from absl import logging
 
 from anp_tf.data import packaged_mnist
 from anp_tf.data.errors import DataError, in_short
+from anp_tf.data.examples import Examples
 
-SPLITS = ("train", "test")
+PATIENCE = 5  # seconds, that a server of a set to be downloaded has to answer
 
 
-def read(name, split, data_dir=None):
-    """Reads a split of a data set; the arguments and errors are those of `anp_tf.data.load`.
+def read(name, split, data_dir=None, image_size=None, image_key=None, label_key=None):
+    """Reads a part of a TFDS set.
 
-    Returns:
-        Triple of the images, uint8 `[n, height, width, channels]`, the labels, int32 `[n]`, and the
-        list of the classes' names.
+    Args:
+        name: string, a TFDS name; or the path of a prepared set, that of its version.
+        split, data_dir, image_size, image_key, label_key: as for `anp_tf.data.load`.
     """
-    if split not in SPLITS:
-        raise DataError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     with _less_logging():
-        root = _data_root(data_dir)
+        root = None if isinstance(name, pathlib.Path) else _data_root(data_dir)
         builder = _builder(name, root)
-        class_names = _check_features(builder)
+        keys, class_names = _check_features(builder, image_size, image_key, label_key)
         if not builder.is_prepared():
             _prepare(builder)
             builder = _builder(name, root)
-        return _read(builder, split, class_names)
+        if split == "validation" and split not in builder.info.splits:
+            return None
+        images, labels = _read(builder, split, keys, image_size)
+    return Examples(images, labels, len(class_names), tuple(class_names))
+
+
+def known(name):
+    """Whether it is the name of a set that TFDS has the code of."""
+    return re.split("[/:]", name)[0] in tfds.list_builders(with_community_datasets=False)
 
 
 @contextlib.contextmanager
@@ -63,6 +74,8 @@ def _data_root(data_dir):
 
 def _builder(name, root):
     try:
+        if root is None:
+            return tfds.builder_from_directory(name)
         return tfds.builder(name, data_dir=root)
     except tfds.core.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
@@ -73,6 +86,8 @@ def _builder(name, root):
             f"cifar100{hint}"
         ) from error
     except Exception as error:  # what a data set's own code, or a damaged directory, may raise
+        if root is None:
+            raise DataError(f"data set {name} cannot be opened: {in_short(error)}") from error
         base = re.split("[/:]", str(name).lower())[0]
         hint = f"; if {root / base} is damaged, delete it and run again"
         raise DataError(
@@ -81,24 +96,43 @@ def _builder(name, root):
         ) from error
 
 
-def _check_features(builder):
-    """Returns the names of the classes of a set of labelled uint8 images of one size."""
+def _check_features(builder, image_size, image_key, label_key):
+    """The keys of the images and the labels, and the names of the classes."""
     info = builder.info
-    keys = info.supervised_keys or ()
-    found = [info.features[key] for key in keys if isinstance(key, str)]
     kinds = tfds.features.Image, tfds.features.ClassLabel
-    if len(keys) != 2 or len(found) != 2 or not all(map(isinstance, found, kinds)):
+    given = info.supervised_keys or (None, None)
+    keys = [
+        asked or _key(info, kind, default)
+        for kind, asked, default in zip(kinds, (image_key, label_key), given, strict=False)
+    ]
+    found = [info.features[key] if key in (info.features or ()) else None for key in keys]
+    if not all(map(isinstance, found, kinds)):
         raise DataError(
-            f"data set {info.full_name} is not an image classification set: "
-            f"expected an image and a class label as supervised keys, got {keys or 'none'}"
+            f"data set {info.full_name} is not an image classification set: expected an image and "
+            f"a class label, got {' and '.join(map(str, keys))} of the features "
+            f"{', '.join(info.features or ())}"
         )
     image, label = found
-    if None in image.shape or image.np_dtype != np.uint8 or not label.num_classes:
+    if image.np_dtype != np.uint8 or not label.num_classes or image.shape[-1] is None:
         raise DataError(
-            f"data set {info.full_name} must have uint8 images of one size and a number of "
-            f"classes, got {np.dtype(image.np_dtype)} {image.shape}, {label.num_classes} classes"
+            f"data set {info.full_name} must have uint8 images and a number of classes, got "
+            f"{np.dtype(image.np_dtype)} {image.shape}, {label.num_classes} classes"
         )
-    return label.names
+    if None in image.shape and image_size is None:
+        raise DataError(
+            f"data set {info.full_name} must have images of one size, got {image.shape}: an image "
+            "size to resize them to is needed"
+        )
+    return keys, label.names
+
+
+def _key(info, kind, default):
+    """The feature that TFDS names, or the only one of this kind."""
+    if isinstance(default, str):
+        return default
+    features = info.features or {}
+    fitting = [key for key, feature in features.items() if isinstance(feature, kind)]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _prepare(builder):
@@ -110,6 +144,7 @@ def _prepare(builder):
         if mnist:
             packaged_mnist.prepare(builder, mnist)
         else:
+            _check_network(builder)
             builder.download_and_prepare()
     except Exception as error:  # anything a data set's own code, the network or the disk may raise
         if builder.is_prepared():  # another process was quicker
@@ -120,23 +155,39 @@ def _prepare(builder):
         ) from error
 
 
-def _read(builder, split, class_names):
+def _check_network(builder):
+    """An error at once where the set's server cannot be reached; TFDS would try for minutes."""
+    hosts = {urllib.parse.urlparse(str(url)).hostname for url in builder.url_infos or ()} - {None}
+    if not hosts or urllib.request.getproxies():
+        return
+    host = sorted(hosts)[0]
+    try:
+        socket.create_connection((host, 443), PATIENCE).close()
+    except OSError as error:
+        raise ConnectionError(f"{host} cannot be reached: {error}") from error
+
+
+def _read(builder, split, keys, image_size):
     if split not in builder.info.splits:
         raise DataError(
             f"data set {builder.info.full_name} has no split {split!r}, "
             f"got {', '.join(builder.info.splits) or 'none'}"
         )
+
+    def chosen(example):
+        image, label = (example[key] for key in keys)
+        if image_size is not None:
+            image = tf.image.resize(image, image_size, antialias=True)
+            image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+        return image, label
+
     try:
-        dataset = builder.as_dataset(
-            split=split,
-            batch_size=1000,
-            as_supervised=True,
-            read_config=tfds.ReadConfig(try_autocache=False),
-        )
-        images, labels = zip(*tfds.as_numpy(dataset), strict=True)
+        dataset = builder.as_dataset(split=split, read_config=tfds.ReadConfig(try_autocache=False))
+        dataset = dataset.map(chosen, tf.data.AUTOTUNE).batch(1000)
+        images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
     except (tf.errors.OpError, OSError, ValueError, LookupError, AssertionError) as error:
         raise _damaged(builder, in_short(error)) from error
-    return np.concatenate(images), np.concatenate(labels).astype(np.int32), class_names
+    return np.concatenate(images), np.concatenate(labels).astype(np.int32)
 
 
 def _damaged(builder, why):

@@ -240,7 +240,9 @@ def test_bad_name(data_dir, name, parts):
 
 
 def test_bad_split():
-    with pytest.raises(data.DataError, match="split must be one of train, test, got 'valid'"):
+    with pytest.raises(
+        data.DataError, match="split must be one of train, validation, test, got 'valid'"
+    ):
         data.load("mnist", "valid")
 
 
@@ -337,7 +339,7 @@ def test_any_image_classification_set(tmp_path):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("toy_varying", "must have uint8 images of one size .* got uint8 .None, None, 3."),
+        ("toy_varying", "must have images of one size, got .None, None, 3.: an image size"),
         ("toy_deep", "must have uint8 images .* got uint16"),
         ("toy_one_split", "has no split 'test', got train, validation"),
         ("toy_unlabelled", "labels must be in 0 to 6, got -1 to -1"),
@@ -359,7 +361,9 @@ def test_unsuitable_set(tmp_path, name, why):
 @pytest.mark.parametrize(
     ("images", "labels", "why"),
     [
-        (np.zeros((2, 4, 4, 1), np.float32), [0, 1], "images must be uint8 .* float32"),
+        (np.zeros((2, 4, 4, 1)), [0, 1], "images must be uint8 .* float64"),
+        (np.full((2, 4), np.nan, np.float32), [0, 1], "must be in .0, 1., got nan to nan"),
+        (np.full((2, 4), 1.5, np.float32), [0, 1], "must be in .0, 1., got 1.5 to 1.5"),
         (np.zeros((2, 4, 4), np.uint8), [0, 1], r"images must be uint8 .* \[2, 4, 4\]"),
         (np.zeros((2, 4, 4, 1), np.uint8), [0, 1, 1], r"labels must be int32 \[2\], .* \[3\]"),
         (np.zeros((2, 4, 4, 1), np.uint8), [0, 3], "labels must be in 0 to 2, got 0 to 3"),

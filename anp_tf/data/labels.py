@@ -1,0 +1,65 @@
+"""Labels as they stand in files: numbers of classes, or names."""
+
+import numpy as np
+
+from anp_tf.data.errors import DataError
+
+
+def class_labels(parts, name):
+    """The labels of the parts of a set, and the names of its classes.
+
+    Args:
+        parts: dict of arrays `[n]` or `[n, 1]`, `train` and others: integers, the classes' numbers
+            from 0 on, or strings or booleans, their names.
+        name: string, of the set, for errors.
+
+    Returns:
+        Dict of int32 arrays `[n]`, and the tuple of the classes' names.
+
+    Raises:
+        DataError: labels are of another kind or shape, a class has no training example, or another
+            part has a class that training has not.
+    """
+    flat = {part: _flat(labels, f"{name}: labels of {part}") for part, labels in parts.items()}
+    if any(labels.dtype.kind in "US" for labels in flat.values()):
+        names = np.unique(flat["train"].astype(str))
+        numbers = {part: _numbered(labels, names, name, part) for part, labels in flat.items()}
+        return numbers, tuple(names.tolist())
+    low = min(int(labels.min()) for labels in flat.values())
+    classes = 1 + max(int(labels.max()) for labels in flat.values())
+    if low < 0:
+        raise DataError(f"{name}: labels must be 0 or more, got {low}")
+    missing = np.setdiff1d(np.arange(min(classes, 2**20)), flat["train"])
+    if len(missing):
+        raise DataError(f"{name}: class {missing[0]} of {classes} has no training example")
+    return (
+        {part: labels.astype(np.int32) for part, labels in flat.items()},
+        tuple(map(str, range(classes))),
+    )
+
+
+def _flat(labels, name):
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2:
+        raise DataError(
+            f"{name} have the shape {list(labels.shape)}: expected a number of a class each, "
+            "[n] or [n, 1], not one-hot vectors"
+        )
+    if labels.ndim != 1 or not len(labels):
+        raise DataError(f"{name}: expected [n] or [n, 1], got the shape {list(labels.shape)}")
+    if labels.dtype.kind == "b":
+        labels = labels.astype(str)
+    if labels.dtype.kind not in "iuUS":
+        raise DataError(f"{name}: expected integers or names, got {labels.dtype}")
+    return labels
+
+
+def _numbered(labels, names, name, part):
+    """The places of the labels among the names."""
+    labels = labels.astype(str)
+    unknown = np.setdiff1d(labels, names)
+    if len(unknown):
+        raise DataError(f"{name}: class {str(unknown[0])!r} of {part} has no training example")
+    return np.searchsorted(names, labels).astype(np.int32)

@@ -11,6 +11,7 @@ from absl import app, flags, logging
 from anp_tf.quiet import tensorflow as tf
 from anp_tf.settings import Settings, base_type
 from anp_tf.training.checkpoints import NonFiniteError
+from anp_tf.training.progress import nobody_reads
 from anp_tf.training.saver import Stopped
 from anp_tf.training.threads import use_op_threads
 
@@ -114,6 +115,8 @@ def _guarded(main, argv, subjects):
         _exit(str(stopped), EXIT_STOPPED)
     except NonFiniteError as error:
         _exit(str(error), EXIT_NON_FINITE)
+    except BrokenPipeError:
+        _exit(str(nobody_reads()), EXIT_STOPPED)
     except (ValueError, OSError) as error:
         _exit(str(error), EXIT_USAGE)
     except tf.errors.OpError as error:

@@ -4,6 +4,9 @@ import contextlib
 import os
 import pathlib
 import shutil
+import tempfile
+
+WILDCARDS = frozenset("*?[]\\")  # which TensorFlow's file functions expand
 
 
 @contextlib.contextmanager
@@ -54,6 +57,37 @@ def atomic_file(path):
         _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def without_wildcards(folder):
+    """Yields a path of the folder that TensorFlow does not take for a pattern.
+
+    TensorFlow expands `*`, `?` and brackets in the names of checkpoints, so that a folder `run[1]`
+    would not be found; it gets a link elsewhere.
+    """
+    if not WILDCARDS & set(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as place:
+        link = pathlib.Path(place) / "folder"
+        link.symlink_to(pathlib.Path(folder).absolute(), target_is_directory=True)
+        yield link
+
+
+def check_plain(name, path):
+    """A ValueError if what is written to this path could not be found again.
+
+    Args:
+        name: String, of the argument or flag.
+        path: The folder.
+    """
+    found = sorted(WILDCARDS & set(str(path)))
+    if found:
+        raise ValueError(
+            f"{name}: expected a path without {' '.join(found)}, which TensorFlow takes for "
+            f"wildcards, received {path}"
+        )
 
 
 @contextlib.contextmanager

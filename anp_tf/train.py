@@ -6,6 +6,7 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluation import comparison, results_row, test_examples
+from anp_tf.files import check_plain
 from anp_tf.methods import METHODS
 from anp_tf.release import release
 from anp_tf.serving import latest_version
@@ -50,6 +51,8 @@ def plan():
     """The runs of the flags: a pair of `Settings` and `Workdir` for each method, in order."""
     given = flags.FLAGS
     folder = cli.workdir()
+    if given.export:
+        check_plain("--workdir", folder)
     methods = [method.strip() for method in given.method.split(",")]
     if given.standard_epochs is not None and given.standard_epochs < 1:
         raise ValueError(

@@ -12,7 +12,16 @@ from anp_tf import cli
 from anp_tf.files import atomic_file
 from anp_tf.settings import one_of
 from anp_tf.tables import as_text
-from anp_tf.tuning import TUNERS, Goal, completed_trials, read_space, search, trial_rows
+from anp_tf.training.checkpoints import NonFiniteError
+from anp_tf.tuning import (
+    TUNERS,
+    Goal,
+    completed_trials,
+    failed_trials,
+    read_space,
+    search,
+    trial_rows,
+)
 
 
 def define_flags():
@@ -43,13 +52,14 @@ def main():
     oracle = search(settings, space, goal, folder, tuner=given.tuner, trials=given.trials)
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
         return  # the chief has the results
-    trials = completed_trials(oracle)
+    trials, failed = completed_trials(oracle), failed_trials(oracle)
     if not trials:
-        raise ValueError("--space: no trial was completed")
+        raise NonFiniteError(f"the training of all {len(failed)} trials diverged")
     table = rich.table.Table("trial", "score", "epochs", *names, box=rich.box.SIMPLE)
-    for trial, score, epochs, *values in trial_rows(trials, names):
+    for trial, score, epochs, *values in trial_rows(trials + failed, names):
         texts = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
-        table.add_row(trial, f"{score:.4f}", str(epochs), *texts)
+        shown = "diverged" if score is None else f"{score:.4f}"
+        table.add_row(trial, shown, str(epochs), *texts)
     print(as_text(table, width=40 + 22 * len(names)))
     path = folder / "best.cfg"
     best = trials[0]

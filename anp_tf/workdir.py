@@ -16,6 +16,7 @@ from anp_tf.settings import Settings
 
 # Options that may change between two starts of the same run.
 FREE = ("data_dir", "op_threads", "distribution", "checkpoint_seconds", "keep_checkpoints")
+PATHS = ("init_from", "dataset")  # options that may name a place
 
 
 log = logging.getLogger(__name__)
@@ -82,8 +83,9 @@ class Workdir:
                 f"--{field.name}={getattr(found, field.name)} (now {getattr(settings, field.name)})"
                 for field in dataclasses.fields(Settings)
                 if field.name not in FREE
-                and _place(field.name, getattr(found, field.name))
-                != _place(field.name, getattr(settings, field.name))
+                and not self._same(
+                    field.name, getattr(found, field.name), getattr(settings, field.name)
+                )
             ]
             if differing:
                 raise WorkdirError(
@@ -98,6 +100,22 @@ class Workdir:
                 *settings.flag_lines(),
             ]
             temporary.write_text("\n".join(lines) + "\n")
+
+    def _same(self, name, found, now):
+        """Whether an option is what it was, or, of a path, names the same place.
+
+        That is also a place that was moved together with the folder: the way to it from the folder,
+        as it was recorded, is what it is from the folder now.
+        """
+        if found == now or name not in PATHS or None in (found, now):
+            return found == now
+        (recorded,) = (
+            line.removeprefix("--workdir=")
+            for line in self.config.read_text().splitlines()
+            if line.startswith("--workdir=")
+        )
+        ways = os.path.relpath(found, recorded), os.path.relpath(now, self.path)
+        return ways[0] == ways[1] or os.path.realpath(found) == os.path.realpath(now)
 
     def settings(self):
         """The `Settings` the run was started with.
@@ -169,11 +187,6 @@ class Workdir:
         lines = [json.dumps(record) + "\n" for record in self.epochs() if record["epoch"] <= beyond]
         with atomic_file(self.metrics) as temporary:
             temporary.write_text("".join(lines))
-
-
-def _place(name, value):
-    """The value of an option; of a path, the place it names."""
-    return os.path.realpath(value) if name == "init_from" and value else value
 
 
 def load_network(path):

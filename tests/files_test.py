@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from anp_tf.files import atomic_directory, atomic_file
+from anp_tf.files import atomic_directory, atomic_file, check_plain
 
 
 class CrashError(Exception):
@@ -86,3 +86,10 @@ def test_naming_adds_the_path_of_a_full_disk(tmp_path):
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("path", ["out[1]", "a*b", "c?"])
+def test_paths_that_tensorflow_takes_for_patterns(tmp_path, path):
+    with pytest.raises(ValueError, match="directory: expected a path without"):
+        check_plain("directory", tmp_path / path)
+    check_plain("directory", tmp_path / "plain, with a space")

@@ -221,3 +221,16 @@ def test_init_from_is_compared_as_a_place(tmp_path, monkeypatch):
     workdir.open(Settings(init_from=f"{tmp_path}/runs//standard"))
     with pytest.raises(WorkdirError, match="--init_from"):
         workdir.open(Settings(init_from="runs/other"))
+
+
+def test_a_folder_that_moved_with_what_it_starts_from_goes_on(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    workdir = Workdir(old / "bp")
+    workdir.open(Settings(method="bp", init_from=str(old / "standard")))
+    workdir.network.write_text("")  # the run has begun
+    old.rename(new)
+    moved = Workdir(new / "bp")
+    moved.open(Settings(method="bp", init_from=str(new / "standard")))
+    moved.open(Settings(method="bp", init_from=str(new / "standard")))  # as recorded now
+    with pytest.raises(WorkdirError, match="--init_from"):
+        moved.open(Settings(method="bp", init_from=str(new / "other")))

@@ -5,7 +5,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from anp_tf.files import atomic_directory
+from anp_tf.files import atomic_directory, check_plain
 from anp_tf.serving import signatures
 from anp_tf.serving.warmup import write_warmup
 
@@ -46,6 +46,7 @@ def export_saved_model(network, directory, version=None, class_names=None, warmu
             one input and one output [batch, classes], or if `class_names` are not as many.
     """
     signatures.check_network(network)
+    check_plain("directory", directory)
     directory = pathlib.Path(directory)
     path = directory / str(checked_version(directory, version))
     functions = {

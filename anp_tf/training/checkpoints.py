@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.files import atomic_directory
+from anp_tf.files import atomic_directory, without_wildcards
 from anp_tf.training.distribution import Devices
 
 FORMAT = 1
@@ -87,7 +87,8 @@ class Checkpoints:
             return
         with atomic_directory(path) as folder:
             try:
-                self._state.write(str(folder / "state"))
+                with without_wildcards(folder) as place:
+                    self._state.write(str(place / "state"))
             except tf.errors.OpError as error:
                 reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message).strip()
                 message = f"cannot write a checkpoint in {self.directory}: {reason}"
@@ -141,7 +142,8 @@ class Checkpoints:
             )
         with (path / "arrays.npz").open("rb") as file, np.load(file) as stored:
             arrays = [stored[f"arr_{index}"] for index in range(len(stored.files))]
-        self._state.read(str(path / "state")).assert_consumed()
+        with without_wildcards(path) as place:
+            self._state.read(str(place / "state")).assert_consumed()
         return meta["step"], meta["extra"], arrays
 
 

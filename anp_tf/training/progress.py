@@ -2,12 +2,16 @@
 
 import contextlib
 import datetime
+import os
+import sys
 import time
 
 import keras
 import rich.console
 import rich.progress
 import rich.table
+
+from anp_tf.training.saver import Stopped
 
 SHARES = {
     "accuracy": "clean",
@@ -85,9 +89,22 @@ def counting(title, total):
         yield lambda done: bar.update(task, completed=done)
 
 
+class _Console(rich.console.Console):
+    """A console whose reader may go, as that of `train … | head` does."""
+
+    def on_broken_pipe(self):
+        raise nobody_reads()
+
+
+def nobody_reads():
+    """The error that ends a run whose output is closed; Python will not fail to flush it, then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Stopped("stopped, as nobody reads the output; the same command goes on from there")
+
+
 def progress_bar():
     """A `rich` bar with the time left; it shows on terminals only, and vanishes at the end."""
-    console = rich.console.Console()
+    console = _Console()
     # Takes what the others leave, and is cut where that is too little.
     description = rich.table.Column(ratio=1, no_wrap=True, overflow="ellipsis")
     return rich.progress.Progress(

@@ -97,7 +97,7 @@ def _train(settings, workdir, team):
     )
     saver = Saver(checkpoints, workdir, best, steps_per_epoch, settings.checkpoint_seconds, team)
     step = saver.restore(model)
-    watchers = [best]
+    watchers, shows = [best], []
     with contextlib.ExitStack() as stack:
         if team.chief:
             shown = data.batches((validation or training).take(8), 8)
@@ -105,10 +105,11 @@ def _train(settings, workdir, team):
             progress = Progress(
                 settings.method, start, settings.epochs, steps_per_epoch, step, str(team)
             )
-            watchers += [Records(workdir, *next(iter(shown))), stack.enter_context(progress)]
+            watchers.append(Records(workdir, *next(iter(shown))))
+            shows.append(stack.enter_context(progress))
         stack.enter_context(saver)
         callbacks = keras.callbacks.CallbackList(
-            [*model.callbacks(), *watchers, saver], add_history=True, model=model
+            [*model.callbacks(), *watchers, saver, *shows], add_history=True, model=model
         )
         while step < settings.epochs * steps_per_epoch:
             # An epoch that was stopped in the middle is a shorter one for `fit`.

@@ -19,10 +19,10 @@ class Stopped(BaseException):
 class Saver(keras.callbacks.Callback):
     """Checkpoints after every epoch, every so many seconds, and when a signal asks to stop.
 
-    It must come after the other callbacks, whose state it saves. As a context manager it handles
-    SIGTERM and SIGINT: they end the run by `Stopped`, at the end of the step or, within a
-    validation, of the epoch; a second one ends it at once, without saving. Of several workers all
-    save when one has to, and all stop when one is asked to.
+    It must come after the callbacks whose state it saves, and before those that print. As a context
+    manager it handles SIGTERM and SIGINT: they end the run by `Stopped`, at the end of the step or,
+    within a validation, of the epoch; a second one ends it at once, without saving. Of several
+    workers all save when one has to, and all stop when one is asked to.
 
     Args:
         checkpoints: `Checkpoints` of all variables.

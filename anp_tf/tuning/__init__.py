@@ -1,6 +1,21 @@
 """Search for the options of a run: the space, the trials, and what came out."""
 
-from anp_tf.tuning.search import TUNERS, Goal, completed_trials, search, trial_rows
+from anp_tf.tuning.search import (
+    TUNERS,
+    Goal,
+    completed_trials,
+    failed_trials,
+    search,
+    trial_rows,
+)
 from anp_tf.tuning.space import read_space
 
-__all__ = ["TUNERS", "Goal", "completed_trials", "read_space", "search", "trial_rows"]
+__all__ = [
+    "TUNERS",
+    "Goal",
+    "completed_trials",
+    "failed_trials",
+    "read_space",
+    "search",
+    "trial_rows",
+]

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import pathlib
+import sys
 
 import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from anp_tf.files import atomic_file
+from anp_tf.files import atomic_file, check_plain
 from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.training.run import train
 from anp_tf.workdir import FREE, Workdir, WorkdirError
@@ -63,6 +64,30 @@ class Goal:
         return robust + self.sparsity_weight * epoch.get("sparsity", 0.0)
 
 
+class _Kept:
+    """An oracle whose files are written whole or not at all, so that no kill damages a search."""
+
+    def save(self):
+        with atomic_file(self._get_oracle_fname()) as temporary:
+            super(keras_tuner.Oracle, self).save(str(temporary))
+
+    def _save_trial(self, trial):
+        with atomic_file(self._get_trial_dir(trial.trial_id) + "/trial.json") as temporary:
+            trial.save(str(temporary))
+
+
+class _RandomSearch(_Kept, keras_tuner.oracles.RandomSearchOracle):
+    pass
+
+
+class _Bayesian(_Kept, keras_tuner.oracles.BayesianOptimizationOracle):
+    pass
+
+
+class _Hyperband(_Kept, keras_tuner.oracles.HyperbandOracle):
+    pass
+
+
 class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
     """Trains a run for each trial."""
 
@@ -76,15 +101,19 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         epochs = values.get("tuner/epochs", self.settings.epochs)  # of Hyperband
         changes = {name: value for name, value in values.items() if "/" not in name}
         workdir = Workdir(self.folder / "trials" / trial.trial_id)
-        try:
-            train(dataclasses.replace(self.settings, **changes, epochs=epochs), workdir)
-            score, epoch = self.goal.of(workdir.epochs())
-        except NonFiniteError as error:
-            raise keras_tuner.errors.FailedTrialError(str(error)) from error
-        except (ValueError, OSError, tf.errors.OpError) as error:
-            raise keras_tuner.errors.FatalError(str(error)) from error
+        train(dataclasses.replace(self.settings, **changes, epochs=epochs), workdir)
+        score, epoch = self.goal.of(workdir.epochs())
         self._show(trial.trial_id, changes, score, epoch)
         return {SCORE: score}
+
+    def _try_run_and_update_trial(self, trial):
+        """As keras-tuner's, but that only a training that diverges is a trial that failed."""
+        try:
+            self._run_and_update_trial(trial)
+            trial.status = "COMPLETED"
+        except NonFiniteError as error:
+            print(f"trial {trial.trial_id}: {error}", flush=True)
+            trial.status, trial.message = "FAILED", str(error)
 
     def _show(self, trial_id, values, score, epoch):
         """The trial in TensorBoard's HParams."""
@@ -125,21 +154,20 @@ def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
         WorkdirError: if the folder holds another search.
         ValueError: if the options of a trial are not valid, or the data cannot be read.
     """
+    check_plain("--workdir", folder)
     folder = pathlib.Path(folder)
     _open(folder, settings, space, goal, tuner)
     objective = keras_tuner.Objective(SCORE, "max")
     common = {"objective": objective, "hyperparameters": space, "seed": settings.seed}
+    common["max_consecutive_failed_trials"] = sys.maxsize  # those that diverge are in the table
     if tuner == "random":
-        oracle = keras_tuner.oracles.RandomSearchOracle(max_trials=trials, **common)
+        oracle = _RandomSearch(max_trials=trials, **common)
     elif tuner == "bayesian":
-        oracle = keras_tuner.oracles.BayesianOptimizationOracle(max_trials=trials, **common)
+        oracle = _Bayesian(max_trials=trials, **common)
     else:
-        oracle = keras_tuner.oracles.HyperbandOracle(max_epochs=settings.epochs, **common)
+        oracle = _Hyperband(max_epochs=settings.epochs, **common)
     made = _Tuner(oracle, settings, goal, folder)
-    try:
-        made.search()
-    except keras_tuner.errors.FatalError as error:
-        raise ValueError(str(error)) from error
+    made.search()
     return made.oracle
 
 
@@ -158,6 +186,13 @@ def _open(folder, settings, space, goal, tuner):
         with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(asked, indent=2) + "\n")
         return
+    for file in (path, *sorted(folder.glob("search/**/*.json"))):
+        try:
+            json.loads(file.read_text())
+        except ValueError as error:
+            raise WorkdirError(
+                f"{file} is damaged: {error}; remove {folder} to search anew"
+            ) from error
     found = json.loads(path.read_text())
     differing = [name for name in asked if found.get(name) != asked[name]]
     if differing:
@@ -173,11 +208,17 @@ def completed_trials(oracle):
     return sorted(done, key=lambda trial: (-trial.score, trial.trial_id))
 
 
+def failed_trials(oracle):
+    """The trials whose training diverged, in the order in which they were begun."""
+    failed = [trial for trial in oracle.trials.values() if trial.status == "FAILED"]
+    return sorted(failed, key=lambda trial: trial.trial_id)
+
+
 def trial_rows(trials, names):
-    """Lists of a trial's number, its score, epochs and options.
+    """Lists of a trial's number, its score (None where it diverged), epochs and options.
 
     Args:
-        trials: Sequence of trials that were completed.
+        trials: Sequence of trials that have ended.
         names: Sequence of the options that were searched.
     """
     rows = []

@@ -55,6 +55,17 @@ def test_restores_the_newest(saved):
     assert values(state) == [[3.0], [np.float32(3.1)]]
 
 
+@pytest.mark.parametrize("name", ["run[1]", "a*b", "what?", "back\\slash"])
+def test_folders_with_wildcards_in_their_names(tmp_path, name):
+    state = variables()
+    checkpoints = Checkpoints(tmp_path / name, state)
+    fill(state, 4)
+    checkpoints.save(4, {})
+    fill(state, 0)
+    assert checkpoints.restore()[0] == 4
+    assert values(state) == [[4.0], [np.float32(4.1)]]
+
+
 def test_arrays_keep_type_shape_and_order(tmp_path):
     rng = np.random.default_rng(0)
     arrays = [rng.random((2, 3), np.float32), np.arange(5), np.float64(0.1), np.zeros((0, 2))]

@@ -26,14 +26,13 @@ BATCH = {name: value for name, value in LOGS.items() if not name.startswith("val
 @pytest.fixture
 def screen(monkeypatch):
     """What is written; call with `terminal=True` for a terminal."""
-    original = rich.console.Console
 
     def install(terminal):
         text = io.StringIO()
         monkeypatch.setattr(
-            progress.rich.console,
-            "Console",
-            lambda: original(file=text, force_terminal=terminal, width=80),
+            progress,
+            "_Console",
+            lambda: rich.console.Console(file=text, force_terminal=terminal, width=80),
         )
         return text
 

@@ -56,10 +56,33 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(arguments, folder):
+# Runs the blocks of code that it reads one after the other, with one import of TensorFlow, and
+# writes what each printed.
+BLOCKS = """
+import contextlib, io, json, sys
+outputs = []
+for block in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    outputs.append(output.getvalue())
+print(json.dumps(outputs))
+"""
+
+
+def run_blocks(blocks, folder):
+    """What each block of code prints."""
+    return json.loads(run(["-c", BLOCKS], folder, json.dumps(blocks)).splitlines()[-1])
+
+
+def run(arguments, folder, text=None):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        input=text,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
@@ -109,20 +132,17 @@ def port():
 
 def test_python_blocks(folder, port):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    outputs = [
-        run(["-c", b.replace("localhost:8500", f"localhost:{port}")], folder) for b in blocks
-    ]
+    outputs = run_blocks([b.replace("localhost:8500", f"localhost:{port}") for b in blocks], folder)
     assert "kept" in outputs[0]
     assert (folder / "pruned.keras").exists()
     assert "adversarial_accuracy" in outputs[2]
     assert "0." in outputs[3]
     assert outputs[5].strip("[]\n").split()[2] == "1."  # a 2
+    check_rest_request(folder)
 
 
-def test_rest_request(folder):
+def check_rest_request(folder):
     """The body that the README's curl sends, understood as TensorFlow Serving understands it."""
-    (block,) = re.findall(r"```python\n([^`]*?request\.json.*?)```", README, re.DOTALL)
-    run(["-c", block], folder)
     body = json.loads((folder / "request.json").read_text())
     assert body.keys() == {"signature_name", "instances"}
     files = [base64.b64decode(instance["b64"]) for instance in body["instances"]]
@@ -143,9 +163,23 @@ def test_server_command():
     assert ROOT / folder == SERVED
 
 
+COMMANDS = re.findall(r"^python -m anp_tf\.(\w+) (.*)$", README, re.MULTILINE)
+
+
+def test_flags_of_commands_are_known(folder, commands):
+    started = [
+        commands.start(name, *flags.split(), "--only_check_args", cwd=folder)
+        for name, flags in COMMANDS
+    ]
+    for process, command in zip(started, COMMANDS, strict=True):
+        outcome = process.wait()
+        assert (outcome.code, outcome.err) == (0, ""), command
+    assert len(started) > 10
+
+
+@pytest.mark.slow
 def test_commands(folder, commands):
-    lines = re.findall(r"^python -m anp_tf\.(\w+) (.*)$", README, re.MULTILINE)
-    assert [name for name, _ in lines] == [
+    assert [name for name, _ in COMMANDS] == [
         "train",
         "evaluate",
         "export",
@@ -162,7 +196,7 @@ def test_commands(folder, commands):
         "reproduce",
         "tune",
     ]
-    for name, flags in lines:
+    for name, flags in COMMANDS:
         if name == "benchmark":  # has tests of its own, of these very commands
             continue
         outcome = commands.run(name, *flags.split(), *small(name, flags), cwd=folder)
@@ -176,7 +210,8 @@ def test_commands(folder, commands):
     assert "| `at` |" in (folder / "runs/mnist_cpu/table.md").read_text()
 
 
-def test_quickstart_command_uses_known_flags(folder):
+@pytest.mark.slow
+def test_quickstart_command_makes_a_network(folder):
     (flagfile,) = re.findall(r"anp_tf\.train --flagfile=(configs/quickstart\.cfg)$", README, re.M)
     run(
         ["-m", "anp_tf.train", f"--flagfile={flagfile}", "--standard_epochs=1", *SMALL["train"]],

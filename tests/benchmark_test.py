@@ -15,6 +15,7 @@ from anp_tf.pruning import cost
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "anp_vs"
 
 
+@pytest.mark.slow
 def test_slim(commands, tmp_path):
     flags = ["--width_multiplier=0.0625", "--repeats=1", f"--json={tmp_path / 'record.json'}"]
     outcome = commands.run("benchmark", "slim", f"--shipped={SHIPPED}", *flags)
@@ -45,6 +46,7 @@ def test_slim(commands, tmp_path):
         assert name in outcome.out
 
 
+@pytest.mark.slow
 def test_attack(commands, tmp_path):
     flags = ["--width_multiplier=0.05", "--repeats=1", f"--json={tmp_path / 'record.json'}"]
     outcome = commands.run("benchmark", "attack", *flags, "--op_threads=1")
@@ -62,6 +64,7 @@ def test_attack(commands, tmp_path):
         assert (f"{name} is not installed" in outcome.out) != installed
 
 
+@pytest.mark.slow
 def test_training(commands, tmp_path):
     flags = ["--batch_size=4", "--attack_steps=2", "--repeats=1", "--mixed_precision=bfloat16"]
     flags += ["--methods=standard,at,anp_vs"]
@@ -81,6 +84,7 @@ def test_training(commands, tmp_path):
     assert all(value > 0 for value in record.values())
 
 
+@pytest.mark.slow
 def test_scaling(commands, tmp_path):
     outcome = commands.run(
         "benchmark", "scaling", "--repeats=1", f"--json={tmp_path / 'record.json'}"

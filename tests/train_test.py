@@ -217,6 +217,7 @@ def test_config_repeats_the_run_bit_for_bit(finished, commands, tmp_path):
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_operations_on_one_thread_of_several(finished, commands, tmp_path):
     flags = config(finished, tmp_path / "one", "--op_threads=1")
     outcome = commands.run("train", *flags, before="import os\nos.cpu_count = lambda: 3")
@@ -272,6 +273,7 @@ def units_cut(checkpoint):
     )
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_goes_on(finished, commands, tmp_path):
     flags = ["--checkpoint_seconds=0", "--keep_checkpoints=99"]
     whole = tmp_path / "whole"

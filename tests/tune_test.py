@@ -104,6 +104,7 @@ def test_of_equal_trials_the_one_begun_first_is_better():
     assert [trial.trial_id for trial in done] == ["4", "1", "2", "0"]
 
 
+@pytest.mark.slow
 def test_the_flagfile_trains(commands, space, tmp_path):
     folder = tmp_path / "run"
     flags = [f"--space={space}", f"--workdir={folder}", "--trials=1", *FLAGS]
@@ -115,6 +116,7 @@ def test_the_flagfile_trains(commands, space, tmp_path):
     assert len(old) == len(new)
 
 
+@pytest.mark.slow
 def test_hyperband_gives_good_trials_more_epochs(commands, space, tmp_path):
     folder = tmp_path / "run"
     flags = [*FLAGS, "--tuner=hyperband", "--epochs=3"]
@@ -125,6 +127,7 @@ def test_hyperband_gives_good_trials_more_epochs(commands, space, tmp_path):
     assert len(epochs) > 1
 
 
+@pytest.mark.slow
 def test_chief_and_workers_share_the_trials(commands, space, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -336,6 +336,7 @@ def test_network_is_in_inference_mode(trained):
         np.testing.assert_array_equal(value, expected)
 
 
+@pytest.mark.slow
 def test_two_replicas():
     script = """if True:
         import numpy as np

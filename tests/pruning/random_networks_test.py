@@ -225,18 +225,12 @@ def assert_same_outputs(model, other, atol=1e-5):
         np.testing.assert_allclose(b, a, rtol=0, atol=atol * np.abs(a).max())
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
-@hypothesis.settings(max_examples=10, deadline=None, derandomize=True)
-@hypothesis.given(seed=st.integers(0, 10**6))
-def test_any_network_with_any_masks(rank, seed):
+def check_slim(rank, seed):
     model = RandomNetwork(seed, rank).model
     assert_same_outputs(model, slim(model))
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
-@hypothesis.settings(max_examples=8, deadline=None, derandomize=True)
-@hypothesis.given(seed=st.integers(0, 10**6))
-def test_masks_for_any_network(rank, seed):
+def check_inserted_masks(rank, seed):
     model = RandomNetwork(seed, rank, has_masks=False).model
     assert_same_outputs(model, insert_masks(model, lambda name: UnitMask(name=name)), atol=0)
     masked = insert_masks(model)
@@ -244,3 +238,24 @@ def test_masks_for_any_network(rank, seed):
     slimmed = slim(masked)
     assert_same_outputs(masked, slimmed)
     assert slimmed.count_params() <= model.count_params()
+
+
+CHECKS = pytest.mark.parametrize("check", [check_slim, check_inserted_masks])
+SEEDS = hypothesis.given(seed=st.integers(0, 10**6))
+
+
+@CHECKS
+@pytest.mark.parametrize("rank", [1, 2])
+@hypothesis.settings(max_examples=3, deadline=None, derandomize=True)
+@SEEDS
+def test_any_network_with_any_masks(check, rank, seed):
+    check(rank, seed)
+
+
+@pytest.mark.slow
+@CHECKS
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
+@SEEDS
+def test_many_networks_with_any_masks(check, rank, seed):
+    check(rank, seed)

@@ -162,6 +162,19 @@ def test_full_disk_leaves_the_earlier_ones(saved, monkeypatch, where, failure):
     assert names(saved) == ["00000002", "00000003", "00000004"]
 
 
+def test_a_checkpoint_has_its_name_only_when_it_is_whole(saved, monkeypatch):
+    seen, savez = [], np.savez
+
+    def watched(*args):
+        seen.extend(name for name in names(saved) if not name.startswith(".tmp-"))
+        savez(*args)
+
+    monkeypatch.setattr(module.np, "savez", watched)
+    saved.save(4, {})
+    assert seen == ["00000001", "00000002", "00000003"]
+    assert names(saved) == ["00000002", "00000003", "00000004"]
+
+
 def test_what_a_kill_left_half_written_is_removed(saved):
     half = saved.directory / ".tmp-00000004-123"
     half.mkdir()

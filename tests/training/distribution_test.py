@@ -150,6 +150,7 @@ def test_mirrored_takes_the_steps_of_one_device(commands, alone, tmp_path):
     assert_same_metrics(tmp_path, alone)
 
 
+@pytest.mark.slow
 def test_replicas_keep_the_same_statistics(commands, tmp_path):
     flags = [*FLAGS, "--method=standard", "--distribution=mirrored", f"--workdir={tmp_path}"]
     outcome = commands.run("train", *flags, before=TWO_CPUS + NORMALIZED)
@@ -206,6 +207,7 @@ def test_two_workers_draw_differently(together):
         assert len(drawn) == len(set(drawn)) >= 2
 
 
+@pytest.mark.slow
 def test_a_job_that_is_stopped_and_then_loses_a_worker_goes_on(commands, alone, tmp_path):
     flags = [*FLAGS, "--method=standard", f"--workdir={tmp_path}"]
     stop = SIGNAL.format(step=2, name="SIGTERM")

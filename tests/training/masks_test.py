@@ -42,6 +42,7 @@ def test_every_mask_is_tested():
     assert BETAS.keys() == MASKS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", MASKS)
 def test_mask_prunes_a_real_network(mask, standard, tmp_path):
     settings = Settings(

@@ -302,6 +302,7 @@ run.train(settings, Workdir(path))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_train_and_go_on(small_data_dir, tmp_path):
     for fail, code in (("stop", 9), ("no", 0)):
         arguments = [str(tmp_path / "run"), str(small_data_dir), fail]

@@ -17,11 +17,21 @@ from anp_tf.data import packaged_mnist
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Files whose tests take longest; begun first, they do not run on alone at the end.
-LONGEST = ("readme_test.py", "reproduce_test.py", "train_test.py", "training_model_test.py")
+LONGEST = (
+    "train_test.py",
+    "chain_test.py",
+    "readme_test.py",
+    "reproduce_test.py",
+    "training_model_test.py",
+    "tune_test.py",
+    "distribution_test.py",
+    "view_test.py",
+)
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)

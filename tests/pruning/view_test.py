@@ -39,7 +39,10 @@ def images(network, n=4):
     return np.random.default_rng(1).random((n, *network.input_shape[1:]), np.float32)
 
 
-@pytest.mark.parametrize("make", [lenet5_caffe, vgg16, resnet18])
+SLOW_VGG16 = pytest.param(vgg16, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("make", [lenet5_caffe, SLOW_VGG16, resnet18])
 def test_it_follows_the_weights(make):
     """The view was made before the weights changed, and computes with those of the moment."""
     network = masked(make)
@@ -60,7 +63,7 @@ def test_it_follows_the_weights(make):
     assert view.network.count_params() < 0.5 * network.count_params()
 
 
-@pytest.mark.parametrize("make", [lenet5_caffe, vgg16])
+@pytest.mark.parametrize("make", [lenet5_caffe, SLOW_VGG16])
 def test_gradients_are_those_of_the_masked_network(make):
     network = masked(make)
     view = SlimView(network)
@@ -122,8 +125,16 @@ def toy(norm):
     return randomise(keras.Model(pixels, keras.layers.Dense(3, name="logits")(x), name="toy"))
 
 
-@pytest.mark.parametrize("freeze", [0, 3])
-@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize(
+    ("norm", "freeze"),
+    [
+        pytest.param(True, 3, id="norm, masks fixed on the way"),
+        *(
+            pytest.param(norm, freeze, marks=pytest.mark.slow)
+            for norm, freeze in [(False, 0), (False, 3), (True, 0)]
+        ),
+    ],
+)
 def test_training_through_the_view_is_the_same(norm, freeze, monkeypatch):
     rng = np.random.default_rng(3)
     x, y = rng.random((24, 8, 8, 1), np.float32), rng.integers(0, 3, 24)

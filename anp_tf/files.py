@@ -6,6 +6,8 @@ import pathlib
 import shutil
 import tempfile
 
+from anp_tf.interruption import passing
+
 WILDCARDS = frozenset("*?[]\\")  # which TensorFlow's file functions expand
 
 
@@ -35,6 +37,7 @@ def atomic_directory(path):
             for name in files:
                 _flush(os.path.join(folder, name))
             _flush(folder)
+        passing(path.name)
         os.replace(temporary, path)
         _flush(path.parent)
     finally:
@@ -53,6 +56,7 @@ def atomic_file(path):
         with naming(path):
             yield temporary
         _flush(temporary)
+        passing(path.name)
         os.replace(temporary, path)
         _flush(path.parent)
     finally:

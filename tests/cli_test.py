@@ -295,7 +295,6 @@ def test_nothing_else_is_printed(tmp_path, arguments, expected):
 
 
 def test_interrupt_from_the_keyboard(commands, tmp_path):
-    before = "import os, signal; from anp_tf import data\n"
-    before += "data.load = lambda *_: os.kill(os.getpid(), signal.SIGINT)"
-    outcome = commands.run("train", f"--workdir={tmp_path / 'run'}", *QUICK, before=before)
+    flags = [f"--workdir={tmp_path / 'run'}", *QUICK]
+    outcome = commands.run("train", *flags, kill_at="examples:1:SIGINT")
     assert "interrupted" in message(outcome, "train", code=75)

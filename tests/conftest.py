@@ -14,6 +14,7 @@ import pytest
 
 from anp_tf import data
 from anp_tf.data import packaged_mnist
+from anp_tf.interruption import VARIABLE
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Files whose tests take longest; begun first, they do not run on alone at the end.
@@ -130,15 +131,20 @@ for line in sys.stdin:
         print(json.dumps(request), file=self.launcher.stdin, flush=True)
         return int(self.launcher.stdout.readline())
 
-    def start(self, module, *flags, cwd=None, before=""):
-        """Starts a command; `before` is Python code that its process runs first."""
+    def start(self, module, *flags, cwd=None, kill_at=None, env=None, before=""):
+        """Starts a command.
+
+        `kill_at` is where it is to end (see `anp_tf.interruption`), `env` what its environment has
+        besides, `before` Python code that its process runs first.
+        """
+        killed = {VARIABLE: kill_at} if kill_at else {}
         self.count += 1
         out, err = (self.directory / f"{self.count}.{name}" for name in ("out", "err"))
         pid = self.ask(
             module=f"anp_tf.{module}",
             flags=[str(flag) for flag in flags],
             cwd=str(cwd or self.directory),
-            env=self.env,
+            env={**self.env, **killed, **(env or {})},
             out=str(out),
             err=str(err),
             before=before,

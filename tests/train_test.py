@@ -239,20 +239,8 @@ def test_flags_after_the_flagfile_override_it(finished, commands, tmp_path):
 
 # ----------------------------------------------------------------------------------- kill -9
 
-KILL = """
-import os, signal
-from anp_tf import workdir
-from anp_tf.methods import follow_pruning
-from anp_tf.training import checkpoints, saver
-follow_pruning.EVERY = 2
-def kill_in(owner, name, when=lambda *args: True):
-    original = getattr(owner, name)
-    def killing(*args, **kwargs):
-        if when(*args):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*args, **kwargs)
-    setattr(owner, name, killing)
-"""
+# The network that is attacked is made anew as soon as there is something to cut.
+OFTEN = "from anp_tf.methods.follow_pruning import FollowPruning; FollowPruning.every = 2"
 
 
 def wait_for(condition):
@@ -277,7 +265,7 @@ def units_cut(checkpoint):
 def test_killed_at_any_moment_the_same_command_goes_on(finished, commands, tmp_path):
     flags = ["--checkpoint_seconds=0", "--keep_checkpoints=99"]
     whole = tmp_path / "whole"
-    outcome = commands.run("train", *config(finished, whole, *flags), before=KILL)
+    outcome = commands.run("train", *config(finished, whole, *flags), before=OFTEN)
     assert outcome.code == 0, outcome.err
     # After step 4 the attacked network is made anew.
     cut = [units_cut(path) for path in sorted((whole / "checkpoints").iterdir())]
@@ -288,50 +276,39 @@ def test_killed_at_any_moment_the_same_command_goes_on(finished, commands, tmp_p
     checkpoints = workdir / "checkpoints"
     command = ["train", *config(finished, workdir, *flags)]
 
-    def killed(before):
-        outcome = commands.run(*command, before=KILL + before)
+    def killed(at):
+        outcome = commands.run(*command, kill_at=at, before=OFTEN)
         assert outcome.code == -signal.SIGKILL, outcome.err
 
     # Right after the start.
-    process = commands.start(*command, before=KILL)
+    process = commands.start(*command, before=OFTEN)
     wait_for((workdir / "config.cfg").exists)
     process.signal(signal.SIGKILL)
     assert process.wait().code == -signal.SIGKILL
     # With the attacked network made anew, but no checkpoint that says so; then with one.
     for step in (4, 5):
-        killed(f"kill_in(checkpoints.np, 'savez', lambda path, *_: '-0000000{step}-' in str(path))")
+        killed(f"0000000{step}:1")
         assert newest(workdir).name == f"0000000{step - 1}"
     # In the middle of writing a checkpoint within the second epoch.
-    killed("kill_in(checkpoints.np, 'savez', lambda path, *_: '-00000007-' in str(path))")
+    killed("00000007:1")
     assert newest(workdir).name == "00000006"
     assert list(checkpoints.glob(".tmp-00000007-*"))
     # After the second epoch's line in metrics.jsonl, before the checkpoint that covers it.
-    killed("kill_in(saver.Saver, 'on_epoch_end', lambda self, epoch, *_: epoch == 1)")
+    killed("epoch:1")
     assert len(epochs(workdir)) == 2
     assert newest(workdir).name == "00000007"
     assert not list(checkpoints.glob(".tmp-*"))
     # When all is trained and the network is written, but not in place.
-    killed("kill_in(os, 'replace', lambda _, path: str(path).endswith('network.keras'))")
+    killed("network.keras:1")
     assert newest(workdir).name == "00000012"
     assert not (workdir / "network.keras").exists()
 
-    outcome = commands.run(*command, before=KILL)
+    outcome = commands.run(*command, before=OFTEN)
     assert outcome.code == 0, outcome.err
     assert_same_run(workdir, whole)
 
 
 # ----------------------------------------------------------------------------------- SIGTERM
-
-TERMINATE_AT_STEP_6 = """
-import os, signal
-from anp_tf.training import progress
-original = progress.Progress.on_train_batch_end
-def terminating(self, *args, **kwargs):
-    original(self, *args, **kwargs)
-    if self.done == 6:
-        os.kill(os.getpid(), signal.SIGTERM)
-progress.Progress.on_train_batch_end = terminating
-"""
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +316,7 @@ def stopped(finished, commands, tmp_path_factory):
     """A workdir with checkpoints of steps 4 and 6, and how the run was stopped."""
     workdir = tmp_path_factory.mktemp("stopped") / "run"
     flags = config(finished, workdir)
-    return workdir, commands.run("train", *flags, before=TERMINATE_AT_STEP_6)
+    return workdir, commands.run("train", *flags, kill_at="step:6:SIGTERM")
 
 
 @pytest.fixture
@@ -356,17 +333,14 @@ def test_sigterm_saves_and_exits_with_75(stopped):
 
 
 def test_sigterm_before_the_training_exits_with_75(finished, commands, tmp_path):
-    before = "from anp_tf import data, cli; import os, signal\n"
-    before += "data.load = lambda *_: os.kill(os.getpid(), signal.SIGTERM)"
-    outcome = commands.run("train", *config(finished, tmp_path / "run"), before=before)
+    flags = config(finished, tmp_path / "run")
+    outcome = commands.run("train", *flags, kill_at="examples:1:SIGTERM")
     assert "the same command goes on" in one_line(outcome, 75)
 
 
 def test_sigterm_while_restoring_is_no_damaged_checkpoint(finished, commands, copy):
-    before = "import os, signal; from anp_tf.training.checkpoints import Checkpoints\n"
-    before += "Checkpoints._read = lambda *_: os.kill(os.getpid(), signal.SIGTERM)"
     checkpoints = contents(copy / "checkpoints")
-    outcome = commands.run("train", *config(finished, copy), before=before)
+    outcome = commands.run("train", *config(finished, copy), kill_at="restore:1:SIGTERM")
     assert "the same command goes on" in one_line(outcome, 75)
     assert contents(copy / "checkpoints") == checkpoints
 

@@ -2,16 +2,16 @@
 
 import keras
 
-EVERY = 100  # steps
-
 
 class FollowPruning(keras.callbacks.Callback):
     """Keeps a `TrainingModel`'s slimmed networks those of its masks.
 
-    Every `EVERY` steps the attack's network is looked after; once the masks are fixed, the network
+    Every `every` steps the attack's network is looked after; once the masks are fixed, the network
     that is trained is slimmed. All depends on the step alone and on what checkpoints hold, so a run
     that goes on computes what an undisturbed one does.
     """
+
+    every = 100
 
     def __init__(self):
         super().__init__()
@@ -19,7 +19,7 @@ class FollowPruning(keras.callbacks.Callback):
         self.looked = 0
 
     def on_train_begin(self, logs=None):
-        self.looked = self._step() // EVERY
+        self.looked = self._step() // self.every
         if self._frozen():
             return
         if self.model.attack is not None and self.model.attacked.open():
@@ -28,8 +28,8 @@ class FollowPruning(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self._frozen() or self.model.attack is None:
             return
-        if self._step() // EVERY > self.looked:
-            self.looked = self._step() // EVERY
+        if self._step() // self.every > self.looked:
+            self.looked = self._step() // self.every
             if self.model.attacked.update():
                 self.model.retrace()
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.files import atomic_directory, without_wildcards
+from anp_tf.interruption import passing
 from anp_tf.training.distribution import Devices
 
 FORMAT = 1
@@ -130,6 +131,7 @@ class Checkpoints:
         return None
 
     def _read(self, path):
+        passing("restore")
         meta = json.loads((path / "meta.json").read_text())
         if meta["format"] != FORMAT:
             raise CheckpointError(

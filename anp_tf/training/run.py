@@ -1,6 +1,7 @@
 """A training run, from settings to a trained network in its workdir."""
 
 import contextlib
+import hashlib
 import logging
 import math
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
+from anp_tf.interruption import passing
 from anp_tf.methods import METHODS, GradualPruning
 from anp_tf.methods.checks import NOT_FINITE
 from anp_tf.training.best import BestEpoch
@@ -68,6 +70,7 @@ def _locked(settings, workdir, team):
         if team.of_chief(workdir.network.exists()):
             return workdir.load_network()
         network = _train(settings, workdir, team)
+        log.info("SHA-256 of the weights: %s", _digest(network))
         if team.chief:
             workdir.results.unlink(missing_ok=True)  # of a network that was removed
             workdir.save_network(network)
@@ -148,6 +151,7 @@ def _train(settings, workdir, team):
 
 def _examples(settings):
     """The training and the validation examples; None for the latter where none are set aside."""
+    passing("examples")
     examples = data.load(settings.dataset, "train", settings.data_dir)
     if settings.limit_train_examples:
         examples = examples.take(settings.limit_train_examples)
@@ -221,6 +225,14 @@ def _variables(model):
         for group, variables in groups.items()
         for index, variable in enumerate(variables)
     }
+
+
+def _digest(network):
+    """What is equal for equal weights, bit for bit: to compare workers, or runs."""
+    digest = hashlib.sha256()
+    for variable in network.variables:
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _non_finite(model, checkpoints):

@@ -5,6 +5,7 @@ import time
 
 import keras
 
+from anp_tf.interruption import passing
 from anp_tf.training.checkpoints import CheckpointError
 from anp_tf.training.distribution import Devices
 
@@ -100,6 +101,7 @@ class Saver(keras.callbacks.Callback):
             self.running_means = None
 
     def on_train_batch_end(self, batch, logs=None):
+        passing("step")
         due = time.monotonic() - self.saved_at >= self.seconds
         if not self.devices.any(due or self.stop_requested):
             return
@@ -108,6 +110,7 @@ class Saver(keras.callbacks.Callback):
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
+        passing("epoch")
         self._save()
 
     def _save(self):

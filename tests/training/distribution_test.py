@@ -43,55 +43,41 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 # A network with batch normalization and dropout; says which variables differ between replicas.
 NORMALIZED = """
 import keras
-from anp_tf.training import run
-def network(settings, examples):
+from anp_tf.methods import TrainingModel
+from anp_tf.models import NETWORKS
+def network(input_shape, **options):
     L = keras.layers
     parts = [L.Conv2D(2, 5, strides=4), L.BatchNormalization(), L.ReLU()]
-    x = pixels = keras.Input(examples.image_shape)
+    x = pixels = keras.Input(input_shape)
     for part in [*parts, L.Flatten(), L.Dropout(0.5), L.Dense(10)]:
         x = part(x)
     return keras.Model(pixels, x)
-train = run._train
-def shown_differences(*arguments):
-    trained = train(*arguments)
-    for variable in trained.variables:
-        first, second = arguments[-1].strategy.experimental_local_results(variable.value)
+fit = TrainingModel.fit
+def shown_differences(self, *args, **kwargs):
+    fit(self, *args, **kwargs)
+    for variable in self.network.variables:
+        first, second = self.distribute_strategy.experimental_local_results(variable.value)
         print("replicas", (first.numpy() == second.numpy()).all(), variable.path)
-    return trained
-run.build_network, run._train = network, shown_differences
+NETWORKS["lenet5_caffe"], TrainingModel.fit = network, shown_differences
 """
-# Prints the seeds of each step's draws, and what the weights are in the end.
+# Prints the seeds of each step's draws.
 WATCH = """
-import hashlib
 import tensorflow as tf
 from anp_tf.methods import TrainingModel
-from anp_tf.training import run
-seeds, train = TrainingModel._seeds, run._train
+seeds = TrainingModel._seeds
 def shown_seeds(self, step):
     result = seeds(self, step)
     tf.print("seed", step, *result, output_stream=sys.stdout)
     return result
-def shown_digest(*arguments):
-    network = train(*arguments)
-    values = b"".join(variable.numpy().tobytes() for variable in network.variables)
-    print("digest", hashlib.sha256(values).hexdigest())
-    return network
-TrainingModel._seeds, run._train = shown_seeds, shown_digest
-"""
-# Sends the process a signal after a step.
-SIGNAL = """
-from anp_tf.training.saver import Saver
-after = Saver.on_train_batch_end
-def with_signal(self, batch, logs=None):
-    if int(self.model.optimizer.iterations.numpy()) == {step}:
-        os.kill(os.getpid(), signal.{name})
-    after(self, batch, logs)
-Saver.on_train_batch_end = with_signal
+TrainingModel._seeds = shown_seeds
 """
 
 
-def start_workers(commands, *flags, of_each=((), ()), before=("", "")):
-    """Starts a command as a chief and a worker; whatever happens, they end after two minutes."""
+def start_workers(commands, *flags, of_each=((), ()), before="", kill_at=None):
+    """Starts a command as a chief and a worker; whatever happens, they end after two minutes.
+
+    `kill_at` is where the worker is to end.
+    """
     sockets = [socket.socket() for _ in range(2)]
     for free in sockets:
         free.bind(("localhost", 0))
@@ -101,7 +87,6 @@ def start_workers(commands, *flags, of_each=((), ()), before=("", "")):
     processes = []
     for index in range(2):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        start = f"os.environ['TF_CONFIG'] = {json.dumps(config)!r}; signal.alarm(120)\n"
         processes.append(
             commands.start(
                 "train",
@@ -109,7 +94,9 @@ def start_workers(commands, *flags, of_each=((), ()), before=("", "")):
                 "--distribution=multi_worker",
                 "--op_threads=1",
                 *of_each[index],
-                before=start + before[index],
+                env={"TF_CONFIG": json.dumps(config)},
+                kill_at=kill_at if index else None,
+                before=f"signal.alarm(120)\n{before}",
             )
         )
     return processes
@@ -168,7 +155,7 @@ def together(commands, tmp_path_factory):
     """Two methods by a chief and a worker, with a checkpoint after each step: path, outcomes."""
     path = tmp_path_factory.mktemp("together")
     flags = [*FLAGS, "--method=standard,anp_vs", "--checkpoint_seconds=0", f"--workdir={path}"]
-    return path, run_workers(commands, *flags, before=(WATCH, WATCH))
+    return path, run_workers(commands, *flags, "--verbosity=0", before=WATCH)
 
 
 def test_two_workers_finish_and_the_chief_writes(together):
@@ -188,7 +175,7 @@ def test_two_workers_finish_and_the_chief_writes(together):
 
 def test_two_workers_end_with_equal_weights(together):
     _, outcomes = together
-    ours, theirs = ([x for x in o.out.splitlines() if x.startswith("digest")] for o in outcomes)
+    ours, theirs = (re.findall(r"SHA-256 of the weights: (\w+)", o.err) for o in outcomes)
     assert len(set(ours)) == 2  # methods
     assert ours == theirs
 
@@ -210,14 +197,12 @@ def test_two_workers_draw_differently(together):
 @pytest.mark.slow
 def test_a_job_that_is_stopped_and_then_loses_a_worker_goes_on(commands, alone, tmp_path):
     flags = [*FLAGS, "--method=standard", f"--workdir={tmp_path}"]
-    stop = SIGNAL.format(step=2, name="SIGTERM")
-    for outcome in run_workers(commands, *flags, before=("", stop)):
+    for outcome in run_workers(commands, *flags, kill_at="step:2:SIGTERM"):
         assert outcome.code == 75
         assert outcome.err == (
             "train.py: stopped after step 2; the same command goes on from there\n"
         )
-    kill = SIGNAL.format(step=6, name="SIGKILL")
-    chief, worker = run_workers(commands, *flags, before=("", kill))
+    chief, worker = run_workers(commands, *flags, kill_at="step:4")
     assert worker.code == -9
     assert chief.code == 75, chief.err
     assert chief.err == (

@@ -1,5 +1,6 @@
 """What the command lines share: flags from `Settings`, and errors in one line."""
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -12,7 +13,7 @@ from anp_tf.quiet import tensorflow as tf
 from anp_tf.settings import Settings, base_type
 from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.training.progress import nobody_reads
-from anp_tf.training.saver import Stopped
+from anp_tf.training.saver import Stopped, WorkerLost
 from anp_tf.training.threads import use_op_threads
 
 EXIT_USAGE = 2  # bad input, bad data, a full disk
@@ -111,6 +112,12 @@ def _guarded(main, argv, subjects):
         if "op_threads" in flags.FLAGS and flags.FLAGS.op_threads:
             use_op_threads(flags.FLAGS.op_threads)
         main(argv[1:] or list(subjects)) if subjects else main()
+    except WorkerLost as lost:
+        _say(str(lost))
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                stream.flush()
+        os._exit(EXIT_STOPPED)  # or TensorFlow would wait for the other for up to a minute more
     except Stopped as stopped:
         _exit(str(stopped), EXIT_STOPPED)
     except NonFiniteError as error:
@@ -137,6 +144,10 @@ def _stop(signum, frame):
 
 
 def _exit(message, code):
+    _say(message)
+    sys.exit(code)
+
+
+def _say(message):
     line = " ".join(message.split())
     print(f"{os.path.basename(sys.argv[0])}: {line}", file=sys.stderr)
-    sys.exit(code)

@@ -24,7 +24,7 @@ from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
 from anp_tf.training.distribution import LOST, devices
 from anp_tf.training.progress import Progress
 from anp_tf.training.records import Records
-from anp_tf.training.saver import Saver, Stopped
+from anp_tf.training.saver import Saver, WorkerLost
 from anp_tf.training.threads import use_op_threads
 from anp_tf.workdir import FREE, load_network
 
@@ -46,7 +46,8 @@ def train(settings, workdir):
         NonFiniteError: if a loss or gradient is NaN or infinite.
         ValueError: if the batches cannot be divided over the devices, or if TensorFlow has started
             with another number of threads.
-        Stopped: if a signal asked the run to stop, or if another worker ended.
+        Stopped: if a signal asked the run to stop.
+        WorkerLost: a `Stopped`, if another worker has ended or cannot be reached.
     """
     if settings.op_threads:
         use_op_threads(settings.op_threads)
@@ -56,7 +57,7 @@ def train(settings, workdir):
     try:
         return _locked(settings, workdir, team)
     except LOST as error:
-        raise Stopped(
+        raise WorkerLost(
             "another worker has ended; the same command, on all workers, goes on from the last "
             "checkpoint"
         ) from error

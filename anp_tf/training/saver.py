@@ -17,6 +17,10 @@ class Stopped(BaseException):
     """
 
 
+class WorkerLost(Stopped):
+    """Another worker has ended, or cannot be reached."""
+
+
 class Saver(keras.callbacks.Callback):
     """Checkpoints after every epoch, every so many seconds, and when a signal asks to stop.
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 from anp_tf.attacks import FGSM, PGD
 from anp_tf.layers import BetaBernoulliDropout, given_masks, mask_layers
 from anp_tf.methods import METHODS
-from anp_tf.methods import follow_pruning as module
 from anp_tf.methods.attacked_network import AttackedNetwork
+from anp_tf.methods.follow_pruning import FollowPruning
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
 
 PRUNED, ALIVE = -20.0, 2.0
@@ -176,7 +176,7 @@ def fitted(monkeypatch, small, **options):
         **options,
     )
     model.compile(keras.optimizers.SGD(0.05), keras.optimizers.Adam(0.05))
-    monkeypatch.setattr(module, "EVERY", 4)
+    monkeypatch.setattr(FollowPruning, "every", 4)
     if not small:
         monkeypatch.setattr(AttackedNetwork, "open", lambda self: False)
         monkeypatch.setattr(AttackedNetwork, "update", lambda self: False)

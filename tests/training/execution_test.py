@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from anp_tf.methods import METHODS
-from anp_tf.methods import follow_pruning as module
+from anp_tf.methods.follow_pruning import FollowPruning
 from anp_tf.settings import Settings
 from anp_tf.training.build import build_network, build_training_model
 from anp_tf.training.run import train
@@ -42,7 +42,7 @@ def trained(small_data_dir, tmp_path):
 
 def test_several_steps_in_a_call(trained, monkeypatch):
     """Masks that prune and are fixed on the way, checkpoints within the epoch, too."""
-    monkeypatch.setattr(module, "EVERY", 2)
+    monkeypatch.setattr(FollowPruning, "every", 2)
     options = {"method": "anp_vs", "checkpoint_seconds": 0, "mask_learning_rate": 0.3}
     options |= {"mask_freeze_at": 0.75}
     expected, epochs = trained("one", **options)
@@ -116,7 +116,7 @@ def test_a_step_is_traced_once(method, monkeypatch):
 
 def test_a_step_is_traced_anew_for_a_smaller_network_alone(monkeypatch):
     """As often as the attack's network is made, which each time has a fifth less units, or less."""
-    monkeypatch.setattr(module, "EVERY", 2)
+    monkeypatch.setattr(FollowPruning, "every", 2)
     model, x, y = model_and_data("anp_vs", epochs=6, beta=200.0, mask_learning_rate=0.3)
     training, _ = count_traces(model, monkeypatch)
     total, sizes = sum(mask.units for mask in model.masks), []

@@ -7,6 +7,26 @@ import tensorflow as tf
 SPREAD = 1e-12  # below it the logits are taken as equal
 
 
+def classified(logits, labels):
+    """Which examples are classified correctly: the label's logit is strictly ahead of all others.
+
+    It is asked of the logits in float32, whatever they come in. A tie is not right, for nothing in
+    it prefers the label, nor is an example that has a logit which is NaN or infinite.
+
+    Args:
+        logits: Tensor [batch, classes], two classes at least.
+        labels: Integer tensor [batch].
+
+    Returns:
+        Boolean tensor [batch].
+    """
+    logits, labels = tf.cast(logits, tf.float32), tf.cast(labels, tf.int32)
+    is_label = tf.one_hot(labels, logits.shape[-1], True, False, dtype=tf.bool)
+    others = tf.reduce_max(tf.where(is_label, -math.inf, logits), axis=-1)
+    finite = tf.reduce_all(tf.math.is_finite(logits), axis=-1)
+    return finite & (_of(logits, labels) > others)
+
+
 def cross_entropy(logits, labels):
     """Cross-entropy of each example, computed in float32 at least.
 

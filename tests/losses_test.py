@@ -7,6 +7,7 @@ import scipy.special
 import tensorflow as tf
 
 from anp_tf.losses import (
+    classified,
     cross_entropy,
     dlr,
     l2_decay,
@@ -18,6 +19,40 @@ from anp_tf.losses import (
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 100.0], [1.0, 90.0, -90.0]])
 LABELS = np.array([0, 2, 1, 0])
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("logits", "label", "right"),
+    [
+        ([2, 1, 0], 0, True),
+        ([2, 1, 0], 1, False),
+        ([1, 1, 0], 0, False),  # a tie
+        ([0, 0, 0], 0, False),
+        ([2e-30, 1e-30, 0], 0, True),
+        ([-2e30, 1e30, 2e30], 2, True),
+        ([-3e38, -3.2e38, -3.3e38], 0, True),
+        ([NAN, 1, 0], 1, False),
+        ([NAN, NAN, NAN], 0, False),
+        ([INF, 1, 0], 0, False),
+        ([1, 0, -INF], 0, False),
+        ([1e300, 1, 0], 0, False),  # infinite in float32
+        ([1 + 1e-12, 1, 0], 0, False),  # a tie in float32
+    ],
+)
+def test_classified_is_strictly_ahead_and_finite(logits, label, right):
+    for dtype in ("uint8", "int32", "int64"):
+        result = classified(
+            tf.constant([logits, [0, 0, 1]], tf.float64), np.array([label, 2], dtype)
+        )
+        np.testing.assert_array_equal(result, [right, True])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_classified_of_every_dtype(dtype):
+    np.testing.assert_array_equal(classified(tf.cast(LOGITS, dtype), LABELS), [1, 0, 0, 0])
 
 
 @pytest.mark.parametrize("label_dtype", ["int32", "int64"])

@@ -9,7 +9,7 @@ from anp_tf.attacks.inference_form import inference_form
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import check, checked_pixels, losses_with_gradient
 from anp_tf.attacks.targets import highest_others
-from anp_tf.losses import cross_entropy, targeted_dlr
+from anp_tf.losses import classified, cross_entropy, targeted_dlr
 
 MOMENTUM = 0.25  # share of the step before in a step
 PROGRESS = 0.75  # of the steps between two checkpoints, so many must increase the loss
@@ -252,7 +252,7 @@ def _strongest(x, run, runs):
 def _measure(network, x, y, loss):
     """The losses, which examples are misclassified, and the gradient of the losses in `x`."""
     logits, losses, gradient = losses_with_gradient(network, x, y, loss)
-    wrong = tf.argmax(logits, -1, tf.int64) != tf.cast(y, tf.int64)
+    wrong = ~classified(logits, y)
     return tf.stop_gradient(losses), wrong, gradient
 
 

@@ -9,6 +9,7 @@ from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import check, checked_pixels, losses_with_gradient
 from anp_tf.attacks.targets import highest_others
+from anp_tf.losses import classified
 
 ALPHA_MAX = 0.1  # the highest weight of the way from the original image in a step
 ETA = 1.05  # how far a step goes beyond the linearised boundary
@@ -109,7 +110,7 @@ class TargetedFAB:
             return index + 1, *self._search(network, x, y, target, start, images, distances)
 
         zero, infinite = (tf.cast(number, x.dtype) for number in (0, float("inf")))
-        distances = tf.where(_misclassified(logits, y), zero, infinite)
+        distances = tf.where(~classified(logits, y), zero, infinite)
         _, images, distances = tf.while_loop(
             lambda index, *_: index < count * self.restarts,
             body,
@@ -136,7 +137,7 @@ class TargetedFAB:
         def body(index, point, images, distances):
             _, values, gradient = losses_with_gradient(network, point, y, lead)
             point = self._beyond(x, point, values, gradient)
-            wrong = _misclassified(network(point, training=False), y)
+            wrong = ~classified(network(point, training=False), y)
             distance = lengths(point - x, self.norm)
             nearer = wrong & (distance < distances)
             images = tf.where(_like(nearer, x), point, images)
@@ -174,10 +175,6 @@ class TargetedFAB:
         alpha = tf.minimum(way / (way + way_of_origin), ALPHA_MAX)
         mean = (1 - alpha) * (here + ETA * step) + alpha * (origin + ETA * step_of_origin)
         return tf.cast(tf.reshape(tf.clip_by_value(mean, 0, 1), tf.shape(x)), x.dtype)
-
-
-def _misclassified(logits, y):
-    return tf.argmax(logits, -1, tf.int64) != tf.cast(y, tf.int64)
 
 
 def _like(values, x):

@@ -7,7 +7,7 @@ from anp_tf.attacks import draws
 from anp_tf.attacks.inference_form import inference_form
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.side_by_side import side_by_side
-from anp_tf.losses import cross_entropy
+from anp_tf.losses import classified, cross_entropy
 
 NO_FINITE_GRADIENT = "The attack's loss has no finite gradient"
 
@@ -140,8 +140,7 @@ class PGD:
 
     def _reached(self, outputs, y):
         """Which examples are misclassified, or classified as they should be; `y` are labels."""
-        predicted = tf.argmax(outputs, -1, tf.int64)
-        return tf.equal(predicted, tf.cast(y, tf.int64)) == self.targeted
+        return classified(outputs, y) == self.targeted
 
     def _start(self, x, epsilon, seed):
         return self.norm.random_start(x, epsilon, seed) if self.random_start else x

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.layers import given_masks
-from anp_tf.losses import cross_entropy, vulnerability
+from anp_tf.losses import classified, cross_entropy, vulnerability
 from anp_tf.methods.paired_forward import PairedForward
 
 CLEAN = ("loss", "accuracy")
@@ -92,7 +92,7 @@ class Forward:
     def _score(self, prefix, logits, y):
         losses = cross_entropy(logits, y)
         self.means[f"{prefix}loss"].update_state(losses)
-        self.means[f"{prefix}accuracy"].update_state(tf.equal(tf.argmax(logits, -1, y.dtype), y))
+        self.means[f"{prefix}accuracy"].update_state(classified(logits, y))
         return tf.reduce_mean(losses)
 
 

@@ -1,39 +1,38 @@
 """Auto-PGD: projected gradient ascent with momentum that halves its step where it stalls."""
 
-import dataclasses
-
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.inference_form import inference_form
-from anp_tf.attacks.linf import Linf
-from anp_tf.attacks.pgd import check, checked_pixels, losses_with_gradient
+from anp_tf.attacks.attack import Attack, Found, by_example, check_count, like, rows, strongest
+from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
+from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.targets import highest_others
 from anp_tf.losses import classified, cross_entropy, targeted_dlr
 
 MOMENTUM = 0.25  # share of the step before in a step
 PROGRESS = 0.75  # of the steps between two checkpoints, so many must increase the loss
+FASTER = 2.0  # than since the last checkpoint: so fast a loss might still rise
 
 
-class APGD:
+class APGD(Attack):
     """Auto-PGD (Croce & Hein 2020), ascent on a loss without a step size to choose.
 
     Each example has a step of its own, 2 epsilon at first. At checkpoints that come closer and
     closer it is halved, and the ascent goes on from the best point so far, where fewer than 75 % of
     the steps since the last checkpoint increased the loss, or where the best loss has not increased
-    since a checkpoint at which the step was not halved. Called as `attack(network, x, y)`, like
-    `PGD`; the network runs in inference mode.
+    since a checkpoint at which the step was not halved. Called as `attack(network, x, y)`.
 
     The result is, for each example, the last point that was misclassified, or else the one of the
-    highest loss. In the L2 ball a step is clipped to [0, 1] before it is projected on the ball, not
-    after: that uses all of the radius, and finds more than the authors' order.
+    highest loss. An example that is misclassified at a checkpoint is done. In the L2 ball a step is
+    clipped to [0, 1] before it is projected on the ball, not after: that uses all of the radius,
+    and finds more than the authors' order.
 
     Args:
-        epsilon: Float in (0, 1] for the L-infinity ball, above 0 for the L2 ball; its radius.
+        epsilon, norm: As for `Attack`.
         steps: Integer, at least 1; gradients are taken at one point more.
-        restarts: Integer, at least 1; of random starts.
+        restarts: Integer, at least 1; of random starts. Further ones are made on the examples that
+            are left.
         loss: Function `(logits, y) -> losses [batch]`, maximised: `cross_entropy` or `dlr`.
-        norm: The geometry of the ball; None: `Linf()`.
 
     Reference:
         - Croce & Hein 2020, "Reliable Evaluation of Adversarial Robustness with an Ensemble of
@@ -41,53 +40,37 @@ class APGD:
     """
 
     def __init__(self, *, epsilon, steps=100, restarts=1, loss=cross_entropy, norm=None):
-        check("epsilon", epsilon, epsilon > 0, "a number above 0")
-        check("steps", steps, steps == int(steps) and steps >= 1, "an integer of at least 1")
-        check("restarts", restarts, restarts == int(restarts) and restarts >= 1, "an integer >= 1")
-        self.epsilon = float(epsilon)
-        self.steps = int(steps)
-        self.restarts = int(restarts)
+        super().__init__(epsilon=epsilon, norm=norm)
+        self.steps = check_count("steps", steps)
+        self.restarts = check_count("restarts", restarts)
         self.loss = loss
-        self.norm = Linf() if norm is None else norm
 
-    def __call__(self, network, x, y, *, seed=None):
-        """Adversarial copies of a batch.
+    def perturb(self, network, x, y, seed):
+        def run(index, which):
+            return self._run(network, x, y, seed, index, which)
 
-        Args:
-            network: Keras model, or any function `(pixels, training) -> logits`.
-            x: Float tensor [batch, ...], pixels in [0, 1].
-            y: Integer tensor [batch], labels.
-            seed: Integer tensor [2] or [batch, 2], as for `PGD`.
+        return strongest(run, self.restarts)
 
-        Returns:
-            Tensor like `x`, in the ball around it and in [0, 1].
+    def _run(self, network, x, references, seed, index, which):
+        """One run on the examples `which`, a `Found`."""
+        epsilon, of_run = tf.cast(self.epsilon, x.dtype), draws.fold_in(seed, index)
+        start = self.norm.confine(self.norm.random_start(x, epsilon, of_run), x, epsilon)
+        images, fooled, losses, finite = side_by_side(
+            lambda *parts: self._ascend(network, *parts), *rows((start, x, references), which)
+        )
+        return Found(with_finite(images, finite), fooled, losses)
 
-        Raises:
-            tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], or if the loss has
-                a gradient that is not finite.
-        """
-        network = inference_form(network)
-        x, seed = checked_pixels(x), draws.given_seed(seed)
-
-        def run(index):
-            return self._ascend(network, x, y, self.loss, draws.fold_in(seed, index))
-
-        return _strongest(x, run, self.restarts)
-
-    def _ascend(self, network, x, y, loss, seed):
-        """One run, a `_Found`."""
-        epsilon = tf.cast(self.epsilon, x.dtype)
-
-        def project(candidate):
-            return self.norm.confine(candidate, x, epsilon)
-
-        def measure(point):
-            return _measure(network, point, y, loss)
-
-        start = project(self.norm.random_start(x, epsilon, seed))
-        losses, wrong, gradient = measure(start)
+    def _ascend(self, network, start, x, references):
+        """The images, which are misclassified, the highest losses, where gradients were finite."""
+        steps, spans = (
+            tf.constant(numbers) for numbers in zip(*parts_of_run(self.steps), strict=True)
+        )
+        losses, wrong, gradient = self._measure(network, start, references)
         each = tf.shape(losses)
         state = {
+            "row": tf.range(each[0]),
+            "x": x,
+            "references": references,
             "point": start,
             "before": start,
             "gradient": gradient,
@@ -97,95 +80,135 @@ class APGD:
             "best_loss": losses,
             "fooling": start,
             "found": wrong,
-            "step": tf.fill(each, 2 * epsilon),
+            "finite": each_finite(gradient),
+            "step": tf.fill(each, tf.cast(2 * self.epsilon, x.dtype)),
             "increases": tf.zeros(each, tf.int32),
             "checked_loss": losses,
             "halved": tf.fill(each, True),
         }
-        spans = tf.constant(checkpoint_spans(self.steps))
+        results = (start, wrong, losses, state["finite"])
+
+        def part(index, taken, state, results):
+            state = self._steps(network, state, taken, steps[index])
+            results = _written(state, results)
+            taken += steps[index]
+            going = ~state["found"] & ~self._hopeless(state, spans[index], self.steps - taken)
+            state = tf.cond(
+                spans[index] > 0, lambda: _checkpoint(state, spans[index]), lambda: state
+            )
+            return index + 1, taken, rows(state, tf.where(going)[:, 0]), results
+
+        shapes = tf.nest.map_structure(lambda tensor: _of_any_batch(tensor.shape), state)
+        *_, results = tf.while_loop(
+            lambda index, _, state, __: (index < len(steps)) & (tf.size(state["row"]) > 0),
+            part,
+            (0, 0, state, results),
+            shape_invariants=(
+                tf.TensorShape([]),
+                tf.TensorShape([]),
+                shapes,
+                (x.shape, *[x.shape[:1]] * 3),
+            ),
+        )
+        return results
+
+    def _steps(self, network, state, taken, count):
+        """The state after so many steps more."""
+        x, references = state["x"], state["references"]
+        fixed = ("row", "x", "references", "step", "checked_loss", "halved")
+        epsilon = tf.cast(self.epsilon, x.dtype)
 
         def body(index, state):
-            point = self._move(state, project, index)
-            losses, wrong, gradient = measure(point)
+            point = self._move({**kept, **state}, epsilon, index)
+            losses, wrong, gradient = self._measure(network, point, references)
             better = losses > state["best_loss"]
-            state = {
-                **state,
+            return index + 1, {
                 "increases": state["increases"] + tf.cast(losses > state["loss"], tf.int32),
                 "before": state["point"],
                 "point": point,
                 "gradient": gradient,
                 "loss": losses,
-                "best": _where(better, point, state["best"]),
-                "best_gradient": _where(better, gradient, state["best_gradient"]),
+                "best": by_example(better, point, state["best"]),
+                "best_gradient": by_example(better, gradient, state["best_gradient"]),
                 "best_loss": tf.where(better, losses, state["best_loss"]),
-                "fooling": _where(wrong, point, state["fooling"]),
+                "fooling": by_example(wrong, point, state["fooling"]),
                 "found": state["found"] | wrong,
+                "finite": state["finite"] & each_finite(gradient),
             }
-            span = spans[index]
-            return index + 1, tf.cond(span > 0, lambda: _checkpoint(state, span), lambda: state)
 
-        shapes = {name: tensor.shape for name, tensor in state.items()}
-        shapes |= {"point": x.shape, "before": x.shape, "best": x.shape, "fooling": x.shape}
-        _, state = tf.while_loop(
-            lambda index, _: index < self.steps,
+        kept = {name: state[name] for name in fixed}
+        changing = {name: tensor for name, tensor in state.items() if name not in fixed}
+        shapes = tf.nest.map_structure(lambda tensor: _of_any_batch(tensor.shape), changing)
+        _, changed = tf.while_loop(
+            lambda index, _: index < taken + count,
             body,
-            (0, state),
-            maximum_iterations=self.steps,
+            (taken, changing),
             shape_invariants=(tf.TensorShape([]), shapes),
         )
-        images = _where(state["found"], state["fooling"], state["best"])
-        return _Found(images, state["found"], state["best_loss"])
+        return {**kept, **changed}
 
-    def _move(self, state, project, index):
+    def _move(self, state, epsilon, index):
         """A step along the gradient, with momentum but for the first."""
-        point, step = state["point"], _like(state["step"], state["point"])
-        ahead = project(point + step * self.norm.direction(state["gradient"]))
+        x, point = state["x"], state["point"]
+        step = like(state["step"], point)
+        ahead = self.norm.confine(point + step * self.norm.direction(state["gradient"]), x, epsilon)
         momentum = tf.where(index > 0, tf.cast(MOMENTUM, point.dtype), tf.cast(0, point.dtype))
-        return project(
-            point + (1 - momentum) * (ahead - point) + momentum * (point - state["before"])
-        )
+        moved = point + (1 - momentum) * (ahead - point) + momentum * (point - state["before"])
+        return self.norm.confine(moved, x, epsilon)
+
+    def _measure(self, network, x, references):
+        """The losses, which examples are misclassified, and the gradient of the losses in `x`."""
+        y = references
+        logits, losses, gradient = unchecked_gradient(network, x, y, self.loss)
+        return tf.stop_gradient(losses), ~classified(logits, y), gradient
+
+    def _hopeless(self, state, span, left):
+        """Which examples a run is given up for, at a checkpoint: none."""
+        return tf.zeros_like(state["found"])
 
 
 class TargetedAPGD(APGD):
     """Auto-PGD on the targeted difference of logits ratio, one run for each of some classes.
 
     The targets are the classes of the highest logits of the clean image but for the label. Every
-    misclassified image counts, whatever its class.
+    misclassified image counts, whatever its class, and no further run is made on it. A run is given
+    up for an example at a checkpoint if twice the rise of its loss since the checkpoint before,
+    step by step, would not bring the target ahead by the run's end.
 
     Args:
         epsilon, steps, norm: As for `APGD`.
         targets: Integer, at least 1; how many classes, at most all but the label.
 
     Reference:
-        - Croce & Hein 2020, as `APGD`; the paper's APGD-T has 9 targets of 100 steps
+        - Croce & Hein 2020, as `APGD`; the paper's APGD-T has 9 targets of 100 steps, and makes
+          every run to its end
     """
 
     def __init__(self, *, epsilon, steps=100, targets=9, norm=None):
         super().__init__(epsilon=epsilon, steps=steps, norm=norm)
-        check("targets", targets, targets == int(targets) and targets >= 1, "an integer >= 1")
-        self.targets = int(targets)
+        self.targets = check_count("targets", targets)
 
-    def __call__(self, network, x, y, *, seed=None):
-        network = inference_form(network)
-        x, seed = checked_pixels(x), draws.given_seed(seed)
+    def perturb(self, network, x, y, seed):
         order = highest_others(network(x, training=False), y, self.targets)
 
-        def run(index):
-            def loss(logits, y):
-                return targeted_dlr(logits, y, order[:, index])
+        def run(index, which):
+            return self._run(network, x, (y, order[:, index]), seed, index, which)
 
-            return self._ascend(network, x, y, loss, draws.fold_in(seed, index))
+        return strongest(run, order.shape[-1])
 
-        return _strongest(x, run, order.shape[-1])
+    def _measure(self, network, x, references):
+        y, _ = references
 
+        def loss(logits, references):
+            return targeted_dlr(logits, *references)
 
-@dataclasses.dataclass(frozen=True)
-class _Found:
-    """The images of a run, which of them are misclassified, and the highest losses."""
+        logits, losses, gradient = unchecked_gradient(network, x, references, loss)
+        return tf.stop_gradient(losses), ~classified(logits, y), gradient
 
-    images: tf.Tensor
-    fooled: tf.Tensor
-    losses: tf.Tensor
+    def _hopeless(self, state, span, left):
+        best, rise = state["best_loss"], state["best_loss"] - state["checked_loss"]
+        share = FASTER * tf.cast(left, best.dtype) / tf.cast(tf.maximum(span, 1), best.dtype)
+        return (span > 0) & (best + share * rise < 0)
 
 
 def checkpoint_spans(steps):
@@ -205,6 +228,29 @@ def checkpoint_spans(steps):
     return spans
 
 
+def parts_of_run(steps):
+    """Pairs of the steps from one checkpoint to the next, and the same, or 0 where the run ends."""
+    spans = [span for span in checkpoint_spans(steps) if span]
+    after = steps - sum(spans)
+    return [(span, span) for span in spans] + ([(after, 0)] if after else [])
+
+
+def _written(state, results):
+    """The results [batch] with those of the examples that are still in the state."""
+    found = state["found"]
+    now = (
+        by_example(found, state["fooling"], state["best"]),
+        found,
+        state["best_loss"],
+        state["finite"],
+    )
+    places = state["row"][:, None]
+    return tuple(
+        tf.tensor_scatter_nd_update(before, places, new)
+        for before, new in zip(results, now, strict=True)
+    )
+
+
 def _checkpoint(state, span):
     """Halves the steps of the examples that stall, and sends them back to their best points."""
     few = tf.cast(state["increases"], tf.float32) < PROGRESS * tf.cast(span, tf.float32)
@@ -213,8 +259,8 @@ def _checkpoint(state, span):
     return {
         **state,
         "step": tf.where(halve, state["step"] / 2, state["step"]),
-        "point": _where(halve, state["best"], state["point"]),
-        "gradient": _where(halve, state["best_gradient"], state["gradient"]),
+        "point": by_example(halve, state["best"], state["point"]),
+        "gradient": by_example(halve, state["best_gradient"], state["gradient"]),
         "loss": tf.where(halve, state["best_loss"], state["loss"]),
         "increases": tf.zeros_like(state["increases"]),
         "checked_loss": state["best_loss"],
@@ -222,45 +268,5 @@ def _checkpoint(state, span):
     }
 
 
-def _strongest(x, run, runs):
-    """Of several runs, each example's misclassified image, or else that of the highest loss."""
-
-    def body(index, images, fooled, losses):
-        found = run(index)
-        better = ~fooled & (found.fooled | (found.losses > losses))
-        return (
-            index + 1,
-            _where(better, found.images, images),
-            fooled | found.fooled,
-            tf.where(better, found.losses, losses),
-        )
-
-    first = run(0)
-    if runs == 1:
-        return first.images
-    losses = first.losses
-    _, images, _, _ = tf.while_loop(
-        lambda index, *_: index < runs,
-        body,
-        (1, first.images, first.fooled, losses),
-        maximum_iterations=runs - 1,
-        shape_invariants=(tf.TensorShape([]), x.shape, first.fooled.shape, losses.shape),
-    )
-    return images
-
-
-def _measure(network, x, y, loss):
-    """The losses, which examples are misclassified, and the gradient of the losses in `x`."""
-    logits, losses, gradient = losses_with_gradient(network, x, y, loss)
-    wrong = ~classified(logits, y)
-    return tf.stop_gradient(losses), wrong, gradient
-
-
-def _like(values, x):
-    """Numbers [batch] as [batch, 1, ...], to go with the images."""
-    return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))
-
-
-def _where(condition, x, other):
-    """By example."""
-    return tf.where(_like(condition, x), x, other)
+def _of_any_batch(shape):
+    return tf.TensorShape([None]).concatenate(shape[1:])

@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.hyperplane import lengths, steps_to_hyperplane
-from anp_tf.attacks.inference_form import inference_form
-from anp_tf.attacks.l2 import L2
-from anp_tf.attacks.linf import Linf
-from anp_tf.attacks.pgd import check, checked_pixels, losses_with_gradient
+from anp_tf.attacks.attack import Attack, by_example, check_count, like, rows
+from anp_tf.attacks.entrance import checked_labels, checked_pixels
+from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
+from anp_tf.attacks.hyperplane import steps_to_hyperplane
+from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.targets import highest_others
 from anp_tf.losses import classified
 
@@ -15,9 +15,11 @@ ALPHA_MAX = 0.1  # the highest weight of the way from the original image in a st
 ETA = 1.05  # how far a step goes beyond the linearised boundary
 BETA = 0.9  # the share of the way that is kept where a misclassified image is found
 SHORTEST = 1e-8  # length below which two steps weigh the same
+LOOKED_AFTER = 10  # steps, after which runs are given up that lead nowhere
+FASTER = 2.0  # than in the last such steps: so fast a distance might still fall
 
 
-class TargetedFAB:
+class TargetedFAB(Attack):
     """Targeted FAB attack (Croce & Hein 2020): it shrinks the change, not the margin.
 
     Each step linearises the difference of a target class's logit and the label's at the current
@@ -29,17 +31,20 @@ class TargetedFAB:
     random points at half the distance of the nearest image so far, or half of epsilon if that is
     less.
 
-    Called as `attack(network, x, y)`, like `PGD`; the network runs in inference mode. The result
-    is the nearest misclassified image found where it is in the ball, and the image itself where it
-    is misclassified. Else it is the nearest one projected on the ball, or the image itself if none
-    was found. Only this last projection and the random starts depend on epsilon.
+    Called as `attack(network, x, y)`. The result is a misclassified image in the ball where one was
+    found, and the image itself where it is misclassified. Else it is the nearest one projected on
+    the ball, or the image itself if none was found. As it asks for no more than an image in the
+    ball, no further run is made on an example that has one, and after every tenth step a run is
+    given up for an example if twice the fall of the distance in the last ten, step by step, would
+    not bring it into the ball by the run's end. `nearest` makes every run to its end.
 
     Args:
-        epsilon: Float above 0, radius of the ball in pixel units.
+        epsilon, norm: As for `Attack`.
         steps: Integer, at least 1; one gradient and one more prediction each.
         targets: Integer, at least 1; how many classes, at most all but the label.
         restarts: Integer, at least 1; runs for each target.
-        norm: The geometry, `Linf()` or `L2()`; None: `Linf()`.
+
+    Call arguments as for `Attack`, with images of a known shape.
 
     Reference:
         - Croce & Hein 2020, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
@@ -47,38 +52,13 @@ class TargetedFAB:
     """
 
     def __init__(self, *, epsilon, steps=100, targets=9, restarts=1, norm=None):
-        norm = Linf() if norm is None else norm
-        check("epsilon", epsilon, epsilon > 0, "a number above 0")
-        check("steps", steps, steps == int(steps) and steps >= 1, "an integer of at least 1")
-        check("targets", targets, targets == int(targets) and targets >= 1, "an integer >= 1")
-        check("restarts", restarts, restarts == int(restarts) and restarts >= 1, "an integer >= 1")
-        check("norm", norm, isinstance(norm, Linf | L2), "Linf() or L2()")
-        self.epsilon = float(epsilon)
-        self.steps = int(steps)
-        self.targets = int(targets)
-        self.restarts = int(restarts)
-        self.norm = norm
+        super().__init__(epsilon=epsilon, norm=norm)
+        self.steps = check_count("steps", steps)
+        self.targets = check_count("targets", targets)
+        self.restarts = check_count("restarts", restarts)
 
-    def __call__(self, network, x, y, *, seed=None):
-        """Adversarial copies of a batch.
-
-        Args:
-            network: Keras model, or any function `(pixels, training) -> logits`, differentiable, of
-                two classes at least.
-            x: Float tensor [batch, ...], pixels in [0, 1], of a known shape but for the batch.
-            y: Integer tensor [batch], labels.
-            seed: Integer tensor [2] or [batch, 2], as for `PGD`; used by restarts only.
-
-        Returns:
-            Tensor like `x`, in the ball around it and in [0, 1].
-
-        Raises:
-            tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], or if a difference
-                of logits has a gradient that is not finite.
-            ValueError: if there are fewer classes.
-        """
-        x = checked_pixels(x)
-        images, _ = self.nearest(network, x, y, seed=seed)
+    def perturb(self, network, x, y, seed):
+        images, _ = self._nearest(network, x, y, seed, tf.cast(self.epsilon, x.dtype))
         projected = self.norm.project(images, x, tf.cast(self.epsilon, x.dtype))
         return tf.clip_by_value(projected, 0, 1)
 
@@ -95,22 +75,41 @@ class TargetedFAB:
         Raises:
             As a call.
         """
-        network = inference_form(network)
-        x, y, seed = checked_pixels(x), tf.convert_to_tensor(y), draws.given_seed(seed)
+        x = checked_pixels(x)
+        network = self._entered(network, x)
+        y = checked_labels(y, x, network.classes)
+        images, distances = self._nearest(network, x, y, draws.given_seed(seed), None)
+        return tf.stop_gradient(images), tf.stop_gradient(distances)
+
+    def _nearest(self, network, x, y, seed, radius):
+        """As `nearest`, or not if that is beyond the radius."""
         logits = network(x, training=False)
         targets = highest_others(logits, y, self.targets)
         count = targets.shape[-1]
 
         def body(index, images, distances):
+            left = distances > (0 if radius is None else radius)
+            which = tf.where(left)[:, 0]
             start = x
             if self.restarts > 1:
                 random = self._start(x, distances, draws.fold_in(seed, index))
                 start = tf.where(index < count, x, random)
-            target = targets[:, index % count]
-            return index + 1, *self._search(network, x, y, target, start, images, distances)
+            given = rows((x, y, targets[:, index % count], start), which)
+            found, far, finite = side_by_side(
+                lambda *parts: self._search(network, *parts, radius), *given
+            )
+            nearer = far < tf.gather(distances, which)
+            found = by_example(nearer, with_finite(found, finite), tf.gather(images, which))
+            far = tf.minimum(far, tf.gather(distances, which))
+            places = which[:, None]
+            return (
+                index + 1,
+                tf.tensor_scatter_nd_update(images, places, found),
+                tf.tensor_scatter_nd_update(distances, places, far),
+            )
 
         zero, infinite = (tf.cast(number, x.dtype) for number in (0, float("inf")))
-        distances = tf.where(~classified(logits, y), zero, infinite)
+        distances = tf.where(classified(logits, y), infinite, zero)
         _, images, distances = tf.while_loop(
             lambda index, *_: index < count * self.restarts,
             body,
@@ -118,41 +117,77 @@ class TargetedFAB:
             maximum_iterations=count * self.restarts,
             shape_invariants=(tf.TensorShape([]), x.shape, distances.shape),
         )
-        return tf.stop_gradient(images), tf.stop_gradient(distances)
+        return images, distances
 
     def _start(self, x, distances, seed):
         """Random points at half of the distances so far, or of epsilon."""
         noise = self.norm.random_start(tf.zeros_like(x), 1.0, seed)
         radius = tf.minimum(distances, tf.cast(self.epsilon, x.dtype)) / 2
-        scale = tf.math.divide_no_nan(radius, lengths(noise, self.norm))
-        return tf.clip_by_value(x + _like(scale, x) * noise, 0, 1)
+        scale = tf.math.divide_no_nan(radius, self.norm.lengths(noise))
+        return tf.clip_by_value(x + like(scale, x) * noise, 0, 1)
 
-    def _search(self, network, x, y, target, start, images, distances):
-        """One run from `start`: the nearest images and their distances, given those so far."""
+    def _search(self, network, x, y, target, start, radius):
+        """One run: the nearest images, their distances, and where gradients were finite."""
 
-        def lead(logits, y):
-            first, second = (tf.gather(logits, each, batch_dims=1) for each in (target, y))
+        def lead(logits, labels):
+            first, second = (tf.gather(logits, each, batch_dims=1) for each in labels)
             return first - second
 
-        def body(index, point, images, distances):
-            _, values, gradient = losses_with_gradient(network, point, y, lead)
-            point = self._beyond(x, point, values, gradient)
-            wrong = ~classified(network(point, training=False), y)
-            distance = lengths(point - x, self.norm)
-            nearer = wrong & (distance < distances)
-            images = tf.where(_like(nearer, x), point, images)
-            distances = tf.where(nearer, distance, distances)
-            point = tf.where(_like(wrong, x), x + BETA * (point - x), point)
-            return index + 1, point, images, distances
+        def part(taken, which, point, results):
+            images, distances, finite = rows(results, which)
+            origin, label, goal = rows((x, y, target), which)
+            before = distances
+            count = tf.minimum(LOOKED_AFTER, self.steps - taken)
 
-        _, _, images, distances = tf.while_loop(
-            lambda index, *_: index < self.steps,
-            body,
-            (0, start, images, distances),
-            maximum_iterations=self.steps,
-            shape_invariants=(tf.TensorShape([]), x.shape, x.shape, distances.shape),
+            def step(index, point, images, distances, finite):
+                labels = (goal, label)
+                _, values, gradient = unchecked_gradient(network, point, labels, lead)
+                point = self._beyond(origin, point, values, gradient)
+                wrong = ~classified(network(point, training=False), label)
+                distance = self.norm.lengths(point - origin)
+                nearer = wrong & (distance < distances)
+                images = by_example(nearer, point, images)
+                distances = tf.where(nearer, distance, distances)
+                point = by_example(wrong, origin + BETA * (point - origin), point)
+                return index + 1, point, images, distances, finite & each_finite(gradient)
+
+            _, point, *now = tf.while_loop(
+                lambda index, *_: index < count,
+                step,
+                (0, point, images, distances, finite),
+                shape_invariants=(
+                    tf.TensorShape([]),
+                    *[t.shape for t in (point, images, distances, finite)],
+                ),
+            )
+            taken += count
+            places = which[:, None]
+            results = tuple(
+                tf.tensor_scatter_nd_update(all_of_them, places, new)
+                for all_of_them, new in zip(results, now, strict=True)
+            )
+            distances, going = now[1], tf.ones_like(finite)
+            if radius is not None:
+                share = FASTER * tf.cast(self.steps - taken, x.dtype) / LOOKED_AFTER
+                hopeless = distances - share * (before - distances) > radius
+                going = (distances > radius) & ~hopeless
+            return taken, tf.boolean_mask(which, going), tf.boolean_mask(point, going), results
+
+        batch = tf.shape(x)[:1]
+        infinite = tf.fill(batch, tf.cast(float("inf"), x.dtype))
+        images = tf.TensorShape([None]).concatenate(x.shape[1:])
+        *_, results = tf.while_loop(
+            lambda taken, which, *_: (taken < self.steps) & (tf.size(which) > 0),
+            part,
+            (0, tf.range(batch[0]), start, (x, infinite, tf.fill(batch, True))),
+            shape_invariants=(
+                tf.TensorShape([]),
+                tf.TensorShape([None]),
+                images,
+                (x.shape, x.shape[:1], x.shape[:1]),
+            ),
         )
-        return images, distances
+        return results
 
     def _beyond(self, x, point, values, gradient):
         """A step beyond the boundary, where a function of these values and gradients is linear."""
@@ -170,13 +205,8 @@ class TargetedFAB:
             tf.concat([values, values_at_origin], 0),
             self.norm,
         )
-        far = tf.maximum(lengths(steps, self.norm), SHORTEST)[:, None]
+        far = tf.maximum(self.norm.lengths(steps), SHORTEST)[:, None]
         (step, step_of_origin), (way, way_of_origin) = tf.split(steps, 2), tf.split(far, 2)
         alpha = tf.minimum(way / (way + way_of_origin), ALPHA_MAX)
         mean = (1 - alpha) * (here + ETA * step) + alpha * (origin + ETA * step_of_origin)
         return tf.cast(tf.reshape(tf.clip_by_value(mean, 0, 1), tf.shape(x)), x.dtype)
-
-
-def _like(values, x):
-    """Tensor [batch] as [batch, 1, ...], to go with the images."""
-    return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))

@@ -10,6 +10,8 @@ from anp_tf.attacks import draws
 class L2:
     """Random starts, steepest ascent and projection for ||x'_i - x_i||_2 <= epsilon."""
 
+    largest_radius = None
+
     def random_start(self, x, epsilon, seed):
         """A uniform draw from the ball around `x`; `seed` is a stateless one, [2] or [batch, 2]."""
         of_direction, of_radius = draws.split(seed, 2)
@@ -25,9 +27,9 @@ class L2:
     def project(self, candidate, x, epsilon):
         """The nearest point to `candidate` in the ball around `x`."""
         moved = candidate - x
-        factor = tf.minimum(tf.ones([], x.dtype), tf.math.divide_no_nan(epsilon, _norm(moved)))
-        inside = _norm(moved) <= epsilon
-        return tf.where(inside, candidate, x + factor * moved)
+        length = _norm(moved)
+        factor = tf.minimum(tf.ones([], x.dtype), tf.math.divide_no_nan(epsilon, length))
+        return tf.where(length <= epsilon, candidate, x + factor * moved)
 
     def confine(self, candidate, x, epsilon):
         """A point near `candidate` in the ball around `x` and in [0, 1].
@@ -37,6 +39,14 @@ class L2:
         """
         inside = self.project(tf.clip_by_value(candidate, 0, 1), x, epsilon)
         return tf.clip_by_value(inside, 0, 1)
+
+    def lengths(self, steps):
+        """The norm of each of the steps [batch, ...]."""
+        return tf.reshape(_norm(steps), [-1])
+
+    def rates(self, weights):
+        """How fast the shortest way to a hyperplane of these weights goes along each axis."""
+        return weights
 
 
 def _column(x):

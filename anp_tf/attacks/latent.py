@@ -3,7 +3,9 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.attacks.pgd import PGD, check
+from anp_tf.attacks.attack import check
+from anp_tf.attacks.entrance import Logits
+from anp_tf.attacks.pgd import PGD
 from anp_tf.losses import cross_entropy
 from anp_tf.models import with_latents
 
@@ -17,7 +19,8 @@ class LatentPGD(PGD):
         CE(f(x'), y) + weight * mean over hidden layers l of mean|z_l(x') - z_l(x)| / mean|z_l(x)|,
 
     each layer's distortion in units of the size of its clean features, so that a network cannot
-    escape by small features. Called as `attack(network, x, y)`, like `PGD`.
+    escape by small features. Called as `attack(network, x, y)`, like `PGD`; the network is a
+    functional Keras model with ReLUs, and any other is a ValueError.
 
     Args:
         epsilon, step_size, steps, restarts, norm: As for `PGD`.
@@ -40,21 +43,12 @@ class LatentPGD(PGD):
         check("weight", weight, weight >= 0, "a number of at least 0")
         self.weight = float(weight)
 
-    def __call__(self, network, x, y, **kwargs):
-        """As `PGD.__call__`; `network` is a functional Keras model with ReLUs.
+    def _entered(self, network, x):
+        return _Latents(network, x)
 
-        Raises:
-            ValueError: also if the network is no Keras model, or has no ReLU that can be reached.
-        """
-        if not isinstance(network, keras.Model):
-            raise ValueError(
-                "The latent attack needs a functional Keras model, whose latent features it can "
-                f"reach. Received: network of type {type(network).__name__}"
-            )
-        latent_network = with_latents(network)
-        latents, _ = latent_network(x, training=False)
-        clean = [tf.stop_gradient(latent) for latent in latents]
-        return super().__call__(latent_network, x, (y, clean), **kwargs)
+    def _references(self, network, x, y):
+        latents, _ = network(x, training=False)
+        return y, [tf.stop_gradient(latent) for latent in latents]
 
     def _reached(self, outputs, references):
         return super()._reached(outputs[1], references[0])
@@ -66,6 +60,23 @@ class LatentPGD(PGD):
             for latent, reference in zip(latents, clean, strict=True)
         ]
         return cross_entropy(logits, y) + self.weight * tf.add_n(distortions) / len(distortions)
+
+
+class _Latents(Logits):
+    """As `Logits`, with the network's latent features: it returns the pair of them and logits."""
+
+    def __init__(self, network, x):
+        if not isinstance(network, keras.Model):
+            raise ValueError(
+                "The latent attack needs a functional Keras model, whose latent features it can "
+                f"reach. Received: network of type {type(network).__name__}"
+            )
+        super().__init__(network, x)
+        self._network = with_latents(network)
+
+    def __call__(self, pixels, training=False):
+        latents, logits = self._network(pixels, training=False)
+        return latents, self.checked(logits)
 
 
 def _mean(features):

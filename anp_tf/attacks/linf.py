@@ -8,6 +8,8 @@ from anp_tf.attacks import draws
 class Linf:
     """Random starts, steepest ascent and projection for max_i |x'_i - x_i| <= epsilon."""
 
+    largest_radius = 1.0
+
     def random_start(self, x, epsilon, seed):
         """A uniform draw from the ball around `x`; `seed` is a stateless one, [2] or [batch, 2]."""
         noise = draws.uniform(seed, tf.shape(x), -1.0, 1.0)
@@ -24,3 +26,11 @@ class Linf:
     def confine(self, candidate, x, epsilon):
         """A point near `candidate` in the ball around `x` and in [0, 1]."""
         return tf.clip_by_value(self.project(candidate, x, epsilon), 0, 1)
+
+    def lengths(self, steps):
+        """The norm of each of the steps [batch, ...]."""
+        return tf.reduce_max(tf.abs(steps), range(1, steps.shape.rank))
+
+    def rates(self, weights):
+        """How fast the shortest way to a hyperplane of these weights goes along each axis."""
+        return tf.sign(weights)

@@ -12,7 +12,8 @@ def side_by_side(function, *arguments):
     The operations of a small network are so short that threads which share one wait for each other.
     Once TensorFlow has been told to give an operation fewer, by
     `tf.config.threading.set_intra_op_parallelism_threads`, the batch is divided into as many parts
-    as there are cores for. Without that, eagerly, and where there is a GPU, the batch stays whole.
+    as there are cores for, some of which may be empty. Without that, eagerly, and where there is a
+    GPU, the batch stays whole.
 
     Args:
         function: Function of the arguments to a structure of tensors [batch, ...]; it treats every
@@ -22,9 +23,10 @@ def side_by_side(function, *arguments):
     Returns:
         The structure that the function returns, for the whole batch.
     """
-    batch, parts = _division(tf.nest.flatten(arguments))
+    parts = _parts(tf.nest.flatten(arguments))
     if parts == 1:
         return function(*arguments)
+    batch = _batch(tf.nest.flatten(arguments))
     ends = [batch * part // parts for part in range(parts + 1)]
     outputs = [
         function(*tf.nest.map_structure(lambda tensor, span=span: tensor[slice(*span)], arguments))
@@ -33,14 +35,19 @@ def side_by_side(function, *arguments):
     return tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *outputs)
 
 
-def _division(tensors):
-    """The size of the batch, or None, and the number of parts to divide it into."""
+def _parts(tensors):
+    """The number of parts to divide a batch into: 1, or as many as fit the cores."""
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     if not threads or tf.executing_eagerly() or tf.config.list_physical_devices("GPU"):
-        return None, 1
+        return 1
     shapes = [tf.TensorShape(getattr(tensor, "shape", None)) for tensor in tensors]
-    sizes = {shape[0] if shape.rank else None for shape in shapes}
-    if len(sizes) > 1 or None in sizes:
-        return None, 1
-    (batch,) = sizes
-    return batch, max(1, min(os.cpu_count() // threads, batch))
+    if not all(shape.rank for shape in shapes):
+        return 1
+    known = {shape[0] for shape in shapes} - {None}
+    return max(1, min([os.cpu_count() // threads, *known])) if len(known) < 2 else 1
+
+
+def _batch(tensors):
+    """How many examples the tensors are of, an integer if it is known."""
+    known = {tensor.shape[0] for tensor in tensors} - {None}
+    return known.pop() if known else tf.shape(tensors[0])[0]

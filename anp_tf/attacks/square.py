@@ -3,19 +3,20 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.inference_form import inference_form
+from anp_tf.attacks.attack import Attack, Found, by_example, check, check_count, rows, strongest
 from anp_tf.attacks.l2 import L2
-from anp_tf.attacks.linf import Linf
-from anp_tf.attacks.pgd import check, checked_pixels
+from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.square_l2 import Pyramids
 from anp_tf.attacks.square_linf import Squares
-from anp_tf.losses import margin
+from anp_tf.losses import classified, margin
 
 # After so many of 10,000 queries the share of changed pixels is halved.
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+CHANNELS = 4  # at most, of images: grey, colours, with transparency
+LEFT = 0.8  # once this share of the examples or less are left, only these are asked for
 
 
-class Square:
+class Square(Attack):
     """Square attack (Andriushchenko et al. 2020): random search, no gradient is used.
 
     In the L-infinity ball it starts from vertical stripes. Each query moves a square of the image,
@@ -25,92 +26,141 @@ class Square:
 
     A query is kept where it increases the margin by which another class is ahead. The squares get
     smaller. An example whose image is misclassified changes no more. Called as
-    `attack(network, x, y)`, like `PGD`; the network runs in inference mode. A network without
-    useful gradients cannot hide from it.
+    `attack(network, x, y)`. A network without useful gradients cannot hide from it.
 
     Args:
-        epsilon: Float, radius of the ball in pixel units: in (0, 1] for the L-infinity ball, above
-            0 for the L2 ball.
+        epsilon, norm: As for `Attack`.
         queries: Integer, at least 1; how often the network is asked for each example, at most.
         first_share: Float in (0, 1]; share of the pixels that the first squares cover.
-        norm: The geometry of the ball, `Linf()` or `L2()`; None: `Linf()`.
+        restarts: Integer, at least 1; further searches are made on the examples that are left.
+        channels_first: Boolean; images are [batch, channels, height, width]. None: they are
+            [batch, height, width, channels], and what can only be channels first is refused.
+        scheduled_queries: Integer, the number of queries over which the squares shrink to the
+            smallest, of which the first `queries` are made. None: `queries`, as in the paper.
+
+    Call arguments as for `Attack`, with images of a known size; in the L2 ball of 5 by 5 pixels at
+    least. All the random numbers of a search are drawn at once: `queries` times `channels` + 2
+    (L-infinity) or + 5 (L2) for each example.
+
+    Raises:
+        ValueError: also if `x` are no such images.
 
     Reference:
         - Andriushchenko et al. 2020, "Square Attack: a query-efficient black-box adversarial attack
           via random search", https://arxiv.org/abs/1912.00049, algorithms 1, 2 and 3
     """
 
-    def __init__(self, *, epsilon, queries=5000, first_share=0.8, norm=None):
-        norm = Linf() if norm is None else norm
-        check("norm", norm, isinstance(norm, Linf | L2), "Linf() or L2()")
-        if isinstance(norm, L2):
-            check("epsilon", epsilon, epsilon > 0, "a number above 0")
-        else:
-            check("epsilon", epsilon, 0 < epsilon <= 1, "a number in (0, 1], in pixel units")
-        valid = queries == int(queries) and queries >= 1
-        check("queries", queries, valid, "an integer of at least 1")
+    def __init__(
+        self,
+        *,
+        epsilon,
+        queries=5000,
+        first_share=0.8,
+        restarts=1,
+        channels_first=None,
+        scheduled_queries=None,
+        norm=None,
+    ):
+        super().__init__(epsilon=epsilon, norm=norm)
         check("first_share", first_share, 0 < first_share <= 1, "a number in (0, 1]")
-        self.epsilon = float(epsilon)
-        self.queries = int(queries)
+        self.queries = check_count("queries", queries)
         self.first_share = float(first_share)
-        self.norm = norm
+        self.restarts = check_count("restarts", restarts)
+        self.channels_first = channels_first
+        scheduled = self.queries if scheduled_queries is None else scheduled_queries
+        self.scheduled_queries = check_count("scheduled_queries", scheduled)
 
-    def __call__(self, network, x, y, *, seed=None):
-        """Adversarial copies of a batch.
+    def perturb(self, network, x, y, seed):
+        self._check_images(x)
+        if not self.channels_first:
+            return self._restarted(network, x, y, seed)
 
-        Args:
-            network: Keras model, or any function `(pixels, training) -> logits`.
-            x: Float tensor [batch, height, width, channels], pixels in [0, 1]; in the L2 ball of 5
-                by 5 pixels at least.
-            y: Integer tensor [batch], labels.
-            seed: Integer tensor [2] or [batch, 2], as for `PGD`. All the random numbers are drawn
-                at once: `queries` times `channels` + 2 (L-infinity) or + 5 (L2) for each example.
+        def channels_last(pixels, training=False):
+            return network(tf.transpose(pixels, [0, 3, 1, 2]), training=training)
 
-        Returns:
-            Tensor like `x`, in the ball around it and in [0, 1].
+        images = self._restarted(channels_last, tf.transpose(x, [0, 2, 3, 1]), y, seed)
+        return tf.transpose(images, [0, 3, 1, 2])
 
-        Raises:
-            tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1].
-            ValueError: if `x` are no images, or too small ones.
-        """
-        network = inference_form(network)
-        x, seed = checked_pixels(x), draws.given_seed(seed)
-        if x.shape.rank != 4 or None in x.shape[1:]:
-            raise ValueError(
-                "The Square attack needs images [batch, height, width, channels] of a known size. "
-                f"Received: x of shape {x.shape}"
+    def _restarted(self, network, x, y, seed):
+        def run(index, which):
+            of_start, of_queries = draws.split(draws.fold_in(seed, index), 2)
+            proposals = self._proposals(x)
+            numbers = draws.uniform(of_queries, [tf.shape(x)[0], self.queries, proposals.count])
+            given = rows((x, y, proposals.start(of_start), numbers), which)
+            return Found(*side_by_side(lambda *parts: self._search(network, *parts), *given))
+
+        return strongest(run, self.restarts)
+
+    def _search(self, network, x, y, start, numbers):
+        """One search: the images, which of them are misclassified, and their margins."""
+
+        def asked(images, y):
+            logits = network(images, training=False)
+            return ~classified(logits, y), margin(logits, y)
+
+        numbers = tf.transpose(numbers, [1, 0, 2])
+
+        def ask_those_left(index, images, fooled, margins):
+            which = tf.where(~fooled)[:, 0]
+            x_left, y_left, best, highest = rows((x, y, images, margins), which)
+            proposals = self._proposals(x_left)
+            enough = LEFT * tf.cast(tf.shape(which)[0], tf.float32)
+
+            def query(index, best, highest, done):
+                of_query = tf.gather(numbers[index], which)
+                candidate = proposals.query(best, index, of_query)
+                wrong, new = asked(candidate, y_left)
+                better = ~done & (wrong | (new > highest))
+                best, highest = by_example(better, candidate, best), tf.where(better, new, highest)
+                return index + 1, best, highest, done | wrong
+
+            index, best, highest, done = tf.while_loop(
+                lambda index, _, __, done: (
+                    (index < self.queries) & (tf.reduce_sum(tf.cast(~done, tf.float32)) > enough)
+                ),
+                query,
+                (index, best, highest, tf.zeros_like(which, tf.bool)),
+                shape_invariants=(tf.TensorShape([]), best.shape, highest.shape, which.shape),
             )
+            places = which[:, None]
+            return (
+                index,
+                tf.tensor_scatter_nd_update(images, places, best),
+                tf.tensor_scatter_nd_update(fooled, places, done),
+                tf.tensor_scatter_nd_update(margins, places, highest),
+            )
+
+        fooled, margins = asked(start, y)
+        return tf.while_loop(
+            lambda index, _, fooled, __: (index < self.queries) & ~tf.reduce_all(fooled),
+            ask_those_left,
+            (1, start, fooled, margins),
+            shape_invariants=(tf.TensorShape([]), start.shape, fooled.shape, margins.shape),
+        )[1:]
+
+    def _proposals(self, x):
         kind = Pyramids if isinstance(self.norm, L2) else Squares
-        proposals = kind(x, tf.cast(self.epsilon, x.dtype), self._shares())
-        of_start, of_queries = draws.split(seed, 2)
-        shape = [tf.shape(x)[0], self.queries, proposals.count]
-        numbers = draws.uniform(of_queries, shape)
-
-        def asked(candidate):
-            return margin(network(candidate, training=False), y)
-
-        def body(index, best, margins):
-            candidate = proposals.query(best, index, numbers[:, index])
-            new = asked(candidate)
-            better = (new > margins) & (margins <= 0)
-            keep = tf.reshape(better, [-1, 1, 1, 1])
-            return index + 1, tf.where(keep, candidate, best), tf.where(better, new, margins)
-
-        start = proposals.start(of_start)
-        margins = asked(start)
-        _, best, _ = tf.while_loop(
-            lambda index, _, margins: (index < self.queries) & tf.reduce_any(margins <= 0),
-            body,
-            (1, start, margins),
-            maximum_iterations=self.queries,
-            shape_invariants=(tf.TensorShape([]), x.shape, margins.shape),
-        )
-        return tf.stop_gradient(best)
+        return kind(x, tf.cast(self.epsilon, x.dtype), self._shares())
 
     def _shares(self):
         """The share of the pixels in a square at each query."""
         shares = []
         for query in range(self.queries):
-            halvings = sum(10_000 * query / self.queries > after for after in HALVED_AFTER)
+            progress = 10_000 * query / self.scheduled_queries
+            halvings = sum(progress > after for after in HALVED_AFTER)
             shares.append(self.first_share / 2**halvings)
         return shares
+
+    def _check_images(self, x):
+        if x.shape.rank != 4 or None in x.shape[1:]:
+            raise ValueError(
+                "The Square attack needs images [batch, height, width, channels] of a known size. "
+                f"Received: x of shape {x.shape}"
+            )
+        if self.channels_first is None and x.shape[3] > CHANNELS:
+            raise ValueError(
+                f"The Square attack takes the last axis for the channels, of which {x.shape[3]} "
+                "are too many for an image. Say channels_first=True for images [batch, channels, "
+                "height, width], or channels_first=False if they are channels. "
+                f"Received: x of shape {x.shape}"
+            )

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from anp_tf.attacks import draws
 
+BEYOND = 2.0  # so far from any pixel that it is out of the ball
+
 
 class Squares:
     """Squares of the image at random corners of the ball (Andriushchenko et al. 2020, algorithm 2).
@@ -20,26 +22,31 @@ class Squares:
     """
 
     def __init__(self, x, epsilon, shares):
-        self.x, self.epsilon = x, epsilon
+        self.x = x
+        self.low, self.high = (tf.clip_by_value(x + sign * epsilon, 0, 1) for sign in (-1, 1))
         self.sides = tf.constant(sides(shares, *x.shape[1:3]))
         self.count = 2 + x.shape[3]
 
     def start(self, seed):
         """Images like `x` with vertical stripes, each at a random corner of the ball."""
         shape = [tf.shape(self.x)[0], 1, *self.x.shape[2:]]
-        return self._moved(draws.signs(seed, shape))
+        signs = tf.cast(draws.signs(seed, shape), self.x.dtype)
+        return self._confined(self.x + BEYOND * signs)
 
     def query(self, best, index, numbers):
         """The images `best` with a square each, for random numbers [batch, count] in [0, 1)."""
         side = self.sides[index]
         height, width = self.x.shape[1:3]
         rows, columns = offsets(numbers[:, 0], height, side), offsets(numbers[:, 1], width, side)
-        inside = within(rows, side)[:, :, None] & within(columns, side)[:, None, :]
-        signs = tf.where(numbers[:, None, None, 2:] < 0.5, -1.0, 1.0)
-        return tf.where(inside[..., None], self._moved(signs), best)
+        signs = tf.where(numbers[:, None, None, 2:] < 0.5, -BEYOND, BEYOND)
+        in_rows, in_columns = (
+            tf.cast(within(places, side), self.x.dtype) for places in (rows, columns)
+        )
+        in_columns = in_columns[:, None, :, None] * tf.cast(signs, self.x.dtype)
+        return self._confined(best + in_rows[:, :, None, None] * in_columns)
 
-    def _moved(self, signs):
-        return tf.clip_by_value(self.x + self.epsilon * tf.cast(signs, self.x.dtype), 0, 1)
+    def _confined(self, images):
+        return tf.minimum(tf.maximum(images, self.low), self.high)
 
 
 def sides(shares, height, width):

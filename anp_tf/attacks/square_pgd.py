@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.inference_form import inference_form
+from anp_tf.attacks.attack import by_example, check, check_count
 from anp_tf.attacks.linf import Linf
-from anp_tf.attacks.pgd import PGD, check, checked_pixels
+from anp_tf.attacks.pgd import PGD
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.square_linf import Squares
 
@@ -19,7 +19,8 @@ class SquarePGD(PGD):
     Networks that are trained on PGD alone can learn to give it gradients of little use: the Square
     attack, without gradients, then finds what PGD misses. Here each query moves a square of the
     adversarial image to a random corner of the L-infinity ball, and the change is kept where it
-    increases the loss; the squares get smaller. Called as `attack(network, x, y)`, like `PGD`.
+    increases the loss; the squares get smaller. Called as `attack(network, x, y)`, like `PGD`; `x`
+    are images [batch, height, width, channels].
 
     Args:
         epsilon, step_size, steps, loss: As for `PGD`.
@@ -32,16 +33,12 @@ class SquarePGD(PGD):
 
     def __init__(self, *, queries=10, **kwargs):
         super().__init__(**kwargs)
-        check("queries", queries, queries == int(queries) and queries >= 1, "an integer >= 1")
+        self.queries = check_count("queries", queries)
         check("norm", self.norm, isinstance(self.norm, Linf), "Linf()")
-        self.queries = int(queries)
 
-    def __call__(self, network, x, y, *, seed=None, scale=1.0, steps=None):
-        """As `PGD.__call__`; `x` are images [batch, height, width, channels]."""
-        network = inference_form(network)
-        x = checked_pixels(x)
-        of_pgd, of_queries = draws.split(draws.given_seed(seed), 2)
-        best = super().__call__(network, x, y, seed=of_pgd, scale=scale, steps=steps)
+    def perturb(self, network, x, y, seed, scale=1.0, steps=None):
+        of_pgd, of_queries = draws.split(seed, 2)
+        best = super().perturb(network, x, y, of_pgd, scale, steps)
         shares = np.geomspace(LARGEST, SMALLEST, self.queries)
         epsilon = tf.cast(scale, x.dtype) * self.epsilon
         count = Squares(x, epsilon, shares).count
@@ -57,14 +54,14 @@ class SquarePGD(PGD):
                 candidate = squares.query(best, index, numbers[:, index])
                 loss = losses(candidate)
                 better = loss > highest
-                keep = tf.reshape(better, [-1, 1, 1, 1])
-                return index + 1, tf.where(keep, candidate, best), tf.where(better, loss, highest)
+                return index + 1, by_example(better, candidate, best), tf.maximum(loss, highest)
 
             return tf.while_loop(
                 lambda index, *_: index < self.queries,
                 query,
                 (0, best, losses(best)),
                 maximum_iterations=self.queries,
+                shape_invariants=(tf.TensorShape([]), x.shape, x.shape[:1]),
             )[1]
 
-        return tf.stop_gradient(side_by_side(search, best, x, y, numbers))
+        return side_by_side(search, best, x, y, numbers)

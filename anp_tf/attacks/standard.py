@@ -5,6 +5,7 @@ from anp_tf.attacks.fab import TargetedFAB
 from anp_tf.attacks.square import Square
 from anp_tf.losses import margin
 
+SQUARE_SCHEDULE = 10_000  # queries, whatever is made of them, as in AutoAttack
 TARGETED_CLASSES = 4  # that the targeted difference of logits ratio needs
 
 
@@ -32,5 +33,7 @@ def standard_attack(epsilon, classes, norm=None, queries=5000):
         "apgd-ce": APGD(epsilon=epsilon, norm=norm),
         **targeted,
         "fab-t": TargetedFAB(epsilon=epsilon, norm=norm),
-        "square": Square(epsilon=epsilon, queries=queries, norm=norm),
+        "square": Square(
+            epsilon=epsilon, queries=queries, scheduled_queries=SQUARE_SCHEDULE, norm=norm
+        ),
     }

@@ -15,7 +15,7 @@ class TradesPGD(PGD):
     It starts at x + 0.001 N(0, 1), since the divergence has no gradient at x itself.
 
     Args:
-        epsilon: Float in [0, 1], radius of the ball in pixel units.
+        epsilon: Float in (0, 1], radius of the ball in pixel units.
         step_size: Float, positive; length of a step, in pixel units.
         steps: Integer, at least 1.
     """
@@ -25,9 +25,10 @@ class TradesPGD(PGD):
 
     def __call__(self, network, x, y=None, **kwargs):
         """As `PGD.__call__`; `y` is not used."""
-        x = tf.convert_to_tensor(x)
-        reference = tf.stop_gradient(network(x, training=False))
-        return super().__call__(network, x, reference, **kwargs)
+        return super().__call__(network, x, None, **kwargs)
+
+    def _references(self, network, x, y):
+        return tf.stop_gradient(network(x, training=False))
 
     def _start(self, x, epsilon, seed):
         return x + START_DEVIATION * tf.cast(draws.normal(seed, tf.shape(x)), x.dtype)

@@ -10,7 +10,7 @@ import scipy.optimize
 import tensorflow as tf
 
 from anp_tf.attacks import L2, PGD, Linf, TargetedFAB, draws
-from anp_tf.attacks.hyperplane import lengths, steps_to_hyperplane
+from anp_tf.attacks.hyperplane import steps_to_hyperplane
 
 CLASSES, PIXELS = 5, 6
 NORMS = {"Linf": Linf(), "L2": L2()}
@@ -91,7 +91,7 @@ def test_steps_of_many_pixels_in_float32(norm):
     assert np.all(np.abs(points + steps - 0.5) <= 0.5 + 1e-6)
     np.testing.assert_allclose(np.sum(normals.astype(float) * steps, 1), -values, rtol=1e-4)
     expected = np.linalg.norm(steps.astype(float), ORDER[norm], axis=1)
-    np.testing.assert_allclose(lengths(tf.constant(steps), NORMS[norm]), expected, rtol=1e-5)
+    np.testing.assert_allclose(NORMS[norm].lengths(tf.constant(steps)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -238,7 +238,7 @@ def test_finds_the_minimal_distance_of_a_linear_network(norm):
 
 @hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
 @hypothesis.given(
-    epsilon=st.sampled_from([1e-4, 0.05, 0.3, 2.0]),
+    epsilon=st.sampled_from([1e-4, 0.05, 0.3, 1.0]),
     steps=st.integers(1, 4),
     restarts=st.integers(1, 2),
     norm=st.sampled_from(list(NORMS)),
@@ -267,7 +267,7 @@ def test_results_are_in_the_ball(weights, problem, epsilon, steps, restarts, nor
     assert np.all(predicted(network, images)[found] != y[found])
     np.testing.assert_allclose(np.linalg.norm(images - x, ORDER[norm], axis=1)[found], distances[found], rtol=1e-5)  # fmt: skip # noqa: E501
     within = distances < epsilon * (1 - 1e-5)
-    np.testing.assert_array_equal(moved[within], images[within])
+    assert np.all(predicted(network, moved)[within] != y[within])
     np.testing.assert_array_equal(moved[:3], x[:3])  # which are misclassified
 
 
@@ -339,14 +339,14 @@ def test_networks_of_few_classes():
     moved = attack(lambda pixels, training: pixels @ matrix, x, y)
     np.testing.assert_array_equal(np.argmax(moved @ matrix, -1), [1, 0])
     np.testing.assert_array_equal(moved[1], x[1])
-    with pytest.raises(ValueError, match=r"at least 2 classes\. Received: logits of shape \(2, 1"):
+    with pytest.raises(ValueError, match=r"2 at least\. Received: float32 of shape \(1, 1\)"):
         attack(lambda pixels, training: pixels @ matrix[:, :1], x, y)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epsilon": 0}, "argument `epsilon`. Expected a number above 0. Received: epsilon=0"),
+        ({"epsilon": 0}, "argument `epsilon`. Expected a number in "),
         ({"epsilon": 0.1, "steps": 0}, "argument `steps`"),
         ({"epsilon": 0.1, "targets": 0}, "argument `targets`"),
         ({"epsilon": 0.1, "restarts": 1.5}, "argument `restarts`"),
@@ -360,9 +360,12 @@ def test_invalid_arguments(arguments, message):
 
 def test_bad_pixels_and_gradients(network, problem):
     x, y, _ = problem
+    ahead = tf.one_hot(y, PIXELS, dtype=x.dtype)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"pixels in \[0, 1\]"):
         TargetedFAB(epsilon=0.1)(network, x + 1, y)
     with pytest.raises(tf.errors.InvalidArgumentError, match="no finite gradient"):
-        TargetedFAB(epsilon=0.1)(lambda p, training: tf.sqrt(0 * p), x, y)
+        TargetedFAB(epsilon=0.1)(
+            lambda p, training: tf.sqrt(0 * p) + tf.one_hot(y, PIXELS)[: len(p)], x, y
+        )
     with pytest.raises(ValueError, match="does not depend on the pixels"):
-        TargetedFAB(epsilon=0.1)(lambda pixels, training: tf.zeros([18, 5]), x, y)
+        TargetedFAB(epsilon=0.1)(lambda p, training: ahead[: len(p)], x, y)

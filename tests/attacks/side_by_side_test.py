@@ -120,7 +120,7 @@ def test_no_loop_waits_for_another(places, network, batch):
     assert not any(found.keys() & before for before in found.values())
 
 
-def test_a_batch_stays_whole_eagerly_and_where_its_size_is_not_known(places):
+def test_a_batch_stays_whole_eagerly_and_beside_what_is_none(places):
     places(2)
     sizes = []
 
@@ -130,9 +130,22 @@ def test_a_batch_stays_whole_eagerly_and_where_its_size_is_not_known(places):
 
     x = tf.ones([4, 2])
     side_by_side(function, x)
-    tf.function(lambda x: side_by_side(function, x), input_signature=[tf.TensorSpec([None, 2])])(x)
     tf.function(lambda x: side_by_side(lambda x, scale: function(x * scale), x, tf.ones([])))(x)
-    assert sizes == [4, None, 4]
+    assert sizes == [4, 4]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_batch_of_unknown_size_is_divided_too(places, size):
+    places(3)
+    sizes = []
+
+    def function(x):
+        sizes.append(x)
+        return 2 * x
+
+    run = tf.function(lambda x: side_by_side(function, x), input_signature=[tf.TensorSpec([None])])
+    np.testing.assert_array_equal(run(tf.range(size + 0.0)), 2 * np.arange(size))
+    assert len(sizes) == 3
 
 
 def test_what_is_not_finite_in_any_part_is_an_error(places, batch):

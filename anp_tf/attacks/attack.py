@@ -1,0 +1,161 @@
+"""What all attacks are: a ball, one entrance, runs from several starts."""
+
+import dataclasses
+import numbers
+
+import tensorflow as tf
+
+from anp_tf.attacks import draws
+from anp_tf.attacks.entrance import Logits, checked_labels, checked_pixels
+from anp_tf.attacks.l2 import L2
+from anp_tf.attacks.linf import Linf
+
+
+class Attack:
+    """Base class: an attack looks for images in a ball that a network misclassifies.
+
+    Called as `attack(network, x, y)`, eagerly, in a `tf.function` or under a strategy; the network
+    runs in inference mode. A kind of attack defines `perturb`.
+
+    Args:
+        epsilon: Float above 0, radius of the ball in pixel units; in the L-infinity ball at most 1.
+        norm: The geometry of the ball, `Linf()` or `L2()`; None: `Linf()`.
+    """
+
+    def __init__(self, *, epsilon, norm=None):
+        self.norm = Linf() if norm is None else norm
+        check("norm", norm, isinstance(self.norm, Linf | L2), "Linf() or L2()")
+        most = self.norm.largest_radius
+        expected = "a number above 0" if most is None else f"a number in (0, {most:g}]"
+        valid = epsilon > 0 and (most is None or epsilon <= most)
+        check("epsilon", epsilon, valid, f"{expected}, in pixel units")
+        self.epsilon = float(epsilon)
+
+    def __call__(self, network, x, y, *, seed=None):
+        """Adversarial copies of a batch.
+
+        Args:
+            network: Keras model, or any function `(pixels, training) -> logits`; its logits
+                [batch, classes] are of at least 2 classes, of any float dtype.
+            x: Float tensor [batch, ...], pixels in [0, 1].
+            y: Integer tensor of any dtype, [batch] or [batch, 1], labels.
+            seed: Integer tensor, a stateless seed [2], or one for each example [batch, 2], with
+                which the result does not depend on the batches; by default a fresh one at each
+                call.
+
+        Returns:
+            Tensor like `x`, in the ball around it and in [0, 1].
+
+        Raises:
+            ValueError: if an argument is not of the kind that is asked for.
+            tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], if a label is no
+                class of the network, or if the attack's loss has a gradient that is not finite.
+        """
+        return self._enter(network, x, y, seed)
+
+    def perturb(self, network, x, y, seed):
+        """The adversarial images, of what has been checked.
+
+        Args:
+            network: `Logits`.
+            x: Float tensor [batch, ...].
+            y: Int64 tensor [batch].
+            seed: Int32 tensor [2] or [batch, 2].
+        """
+        raise NotImplementedError
+
+    def _enter(self, network, x, y, seed, **options):
+        x = checked_pixels(x)
+        network = self._entered(network, x)
+        y = None if y is None else checked_labels(y, x, network.classes)
+        images = self.perturb(network, x, y, draws.given_seed(seed), **options)
+        return tf.stop_gradient(images)
+
+    def _entered(self, network, x):
+        return Logits(network, x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a run found.
+
+    Attributes:
+        images: Tensor [batch, ...].
+        fooled: Boolean tensor [batch], which of them reached the aim of the attack.
+        losses: Tensor [batch], which tell how near to it the others are.
+    """
+
+    images: tf.Tensor
+    fooled: tf.Tensor
+    losses: tf.Tensor
+
+
+def strongest(run, count):
+    """Of several runs, each example's image that reached the aim, or else that of highest loss.
+
+    A later run is made on the examples alone whose aim no run before it reached.
+
+    Args:
+        run: Function `(index, which) -> Found`, made on the examples `which`, an integer tensor;
+            None: all of them.
+        count: Integer, how many runs.
+
+    Returns:
+        Tensor [batch, ...].
+    """
+    first = run(0, None)
+    if count == 1:
+        return first.images
+
+    def body(index, images, fooled, losses):
+        which = tf.where(~fooled)[:, 0]
+        found, places = run(index, which), which[:, None]
+        better = found.fooled | (found.losses > tf.gather(losses, which))
+        chosen = by_example(better, found.images, tf.gather(images, which))
+        highest = tf.where(better, found.losses, tf.gather(losses, which))
+        return (
+            index + 1,
+            tf.tensor_scatter_nd_update(images, places, chosen),
+            tf.tensor_scatter_nd_update(fooled, places, found.fooled),
+            tf.tensor_scatter_nd_update(losses, places, highest),
+        )
+
+    return tf.while_loop(
+        lambda index, _, fooled, __: (index < count) & ~tf.reduce_all(fooled),
+        body,
+        (1, first.images, first.fooled, first.losses),
+        maximum_iterations=count - 1,
+    )[1]
+
+
+def rows(structure, which):
+    """The examples `which` of a structure of tensors [batch, ...]; all of them for None."""
+    if which is None:
+        return structure
+    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, which), structure)
+
+
+def like(values, x):
+    """Numbers [batch] as [batch, 1, ...], to go with the images."""
+    return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))
+
+
+def by_example(condition, x, other):
+    """`x` where the condition, [batch], holds, else `other`."""
+    return tf.where(like(condition, x), x, other)
+
+
+def check(name, value, valid, expected):
+    """A ValueError that names the argument, unless it is valid."""
+    if not valid:
+        raise ValueError(
+            f"Invalid value received for argument `{name}`. Expected {expected}. "
+            f"Received: {name}={value}"
+        )
+
+
+def check_count(name, value):
+    """The value as an integer; a ValueError that names the argument unless it is at least 1."""
+    valid = isinstance(value, numbers.Real) and value == int(value) and value >= 1
+    check(name, value, valid, "an integer of at least 1")
+    return int(value)

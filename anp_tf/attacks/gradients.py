@@ -1,0 +1,51 @@
+"""Gradients of a network's loss in its pixels."""
+
+import tensorflow as tf
+
+from anp_tf.losses import cross_entropy
+
+NO_FINITE_GRADIENT = "The attack's loss has no finite gradient"
+
+
+def input_gradient(network, x, y, loss=cross_entropy):
+    """Gradient of each example's loss in its own pixels, like `x`; an error if not finite."""
+    _, _, gradient = losses_with_gradient(network, x, y, loss)
+    return gradient
+
+
+def losses_with_gradient(network, x, y, loss):
+    """The logits, the losses [batch], and their gradient in the pixels, as `input_gradient`."""
+    logits, losses, gradient = unchecked_gradient(network, x, y, loss)
+    return logits, losses, tf.debugging.check_numerics(gradient, NO_FINITE_GRADIENT)
+
+
+def unchecked_gradient(network, x, y, loss):
+    """As `losses_with_gradient`, whatever the gradient is."""
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        logits = network(x, training=False)
+        losses = loss(logits, y)
+        total = tf.reduce_sum(losses)
+    gradient = tape.gradient(total, x)
+    if gradient is None:
+        raise ValueError(
+            "The attack's loss does not depend on the pixels, so it has no gradient. Use an attack "
+            "that needs none, such as `Square`, or `straight_through(network)`."
+        )
+    return logits, losses, tf.convert_to_tensor(gradient)
+
+
+def each_finite(images):
+    """Boolean tensor [batch], whether all of an example's values are finite."""
+    return tf.reduce_all(tf.math.is_finite(images), range(1, images.shape.rank))
+
+
+def with_finite(images, finite):
+    """The images; an error at run time unless all of `finite`, [batch], are true.
+
+    Within a loop a check would keep loops from running side by side: it is made after them.
+    """
+    zeros = tf.where(finite, 0.0, float("nan"))
+    with tf.control_dependencies([tf.debugging.check_numerics(zeros, NO_FINITE_GRADIENT)]):
+        return tf.stop_gradient(images)

@@ -11,6 +11,7 @@ from anp_tf.losses import classified, cross_entropy, targeted_dlr
 
 MOMENTUM = 0.25  # share of the step before in a step
 PROGRESS = 0.75  # of the steps between two checkpoints, so many must increase the loss
+LOWEST = float("-inf")  # loss, before any is known
 FASTER = 2.0  # than since the last checkpoint: so fast a loss might still rise
 
 
@@ -49,7 +50,7 @@ class APGD(Attack):
         def run(index, which):
             return self._run(network, x, y, seed, index, which)
 
-        return strongest(run, self.restarts)
+        return strongest(run, x, self.restarts)
 
     def _run(self, network, x, references, seed, index, which):
         """One run on the examples `which`, a `Found`."""
@@ -62,37 +63,37 @@ class APGD(Attack):
 
     def _ascend(self, network, start, x, references):
         """The images, which are misclassified, the highest losses, where gradients were finite."""
-        steps, spans = (
-            tf.constant(numbers) for numbers in zip(*parts_of_run(self.steps), strict=True)
-        )
-        losses, wrong, gradient = self._measure(network, start, references)
-        each = tf.shape(losses)
+        steps, spans = (tf.constant(each) for each in zip(*parts_of_run(self.steps), strict=True))
+        each = tf.shape(x)[:1]
+        # The first step only measures the start.
+        nothing, lowest = tf.zeros_like(start), tf.fill(each, tf.cast(LOWEST, x.dtype))
         state = {
             "row": tf.range(each[0]),
             "x": x,
             "references": references,
             "point": start,
             "before": start,
-            "gradient": gradient,
-            "loss": losses,
+            "gradient": nothing,
+            "loss": lowest,
             "best": start,
-            "best_gradient": gradient,
-            "best_loss": losses,
+            "best_gradient": nothing,
+            "best_loss": lowest,
             "fooling": start,
-            "found": wrong,
-            "finite": each_finite(gradient),
+            "found": tf.fill(each, False),
+            "finite": tf.fill(each, True),
             "step": tf.fill(each, tf.cast(2 * self.epsilon, x.dtype)),
             "increases": tf.zeros(each, tf.int32),
-            "checked_loss": losses,
+            "checked_loss": lowest,
             "halved": tf.fill(each, True),
         }
-        results = (start, wrong, losses, state["finite"])
+        results = (start, state["found"], lowest, state["finite"])
 
         def part(index, taken, state, results):
             state = self._steps(network, state, taken, steps[index])
             results = _written(state, results)
             taken += steps[index]
-            going = ~state["found"] & ~self._hopeless(state, spans[index], self.steps - taken)
+            left = self.steps + 1 - taken
+            going = ~state["found"] & ~self._hopeless(state, spans[index], left)
             state = tf.cond(
                 spans[index] > 0, lambda: _checkpoint(state, spans[index]), lambda: state
             )
@@ -100,7 +101,7 @@ class APGD(Attack):
 
         shapes = tf.nest.map_structure(lambda tensor: _of_any_batch(tensor.shape), state)
         *_, results = tf.while_loop(
-            lambda index, _, state, __: (index < len(steps)) & (tf.size(state["row"]) > 0),
+            lambda index, _, state, __: (index < tf.size(steps)) & (tf.size(state["row"]) > 0),
             part,
             (0, 0, state, results),
             shape_invariants=(
@@ -115,15 +116,19 @@ class APGD(Attack):
     def _steps(self, network, state, taken, count):
         """The state after so many steps more."""
         x, references = state["x"], state["references"]
-        fixed = ("row", "x", "references", "step", "checked_loss", "halved")
+        fixed = ("row", "x", "references", "step", "halved")
         epsilon = tf.cast(self.epsilon, x.dtype)
 
         def body(index, state):
-            point = self._move({**kept, **state}, epsilon, index)
+            moved, first = self._move({**kept, **state}, epsilon, index), tf.equal(index, 0)
+            point = tf.where(first, state["point"], moved)
             losses, wrong, gradient = self._measure(network, point, references)
-            better = losses > state["best_loss"]
+            losses = tf.cast(losses, x.dtype)
+            better = first | (losses > state["best_loss"])
+            increased = ~first & (losses > state["loss"])
             return index + 1, {
-                "increases": state["increases"] + tf.cast(losses > state["loss"], tf.int32),
+                "increases": state["increases"] + tf.cast(increased, tf.int32),
+                "checked_loss": tf.where(first, losses, state["checked_loss"]),
                 "before": state["point"],
                 "point": point,
                 "gradient": gradient,
@@ -152,7 +157,7 @@ class APGD(Attack):
         x, point = state["x"], state["point"]
         step = like(state["step"], point)
         ahead = self.norm.confine(point + step * self.norm.direction(state["gradient"]), x, epsilon)
-        momentum = tf.where(index > 0, tf.cast(MOMENTUM, point.dtype), tf.cast(0, point.dtype))
+        momentum = tf.where(index > 1, tf.cast(MOMENTUM, point.dtype), tf.cast(0, point.dtype))
         moved = point + (1 - momentum) * (ahead - point) + momentum * (point - state["before"])
         return self.norm.confine(moved, x, epsilon)
 
@@ -194,7 +199,7 @@ class TargetedAPGD(APGD):
         def run(index, which):
             return self._run(network, x, (y, order[:, index]), seed, index, which)
 
-        return strongest(run, order.shape[-1])
+        return strongest(run, x, order.shape[-1])
 
     def _measure(self, network, x, references):
         y, _ = references
@@ -229,10 +234,14 @@ def checkpoint_spans(steps):
 
 
 def parts_of_run(steps):
-    """Pairs of the steps from one checkpoint to the next, and the same, or 0 where the run ends."""
+    """Pairs of the steps from one checkpoint to the next, and the same, or 0 where the run ends.
+
+    The start counts as a step of the first part.
+    """
     spans = [span for span in checkpoint_spans(steps) if span]
-    after = steps - sum(spans)
-    return [(span, span) for span in spans] + ([(after, 0)] if after else [])
+    parts = [(span, span) for span in spans] + [(steps - sum(spans), 0)]
+    (first, span), *others = parts
+    return [(first + 1, span), *(part for part in others if part[0])]
 
 
 def _written(state, results):

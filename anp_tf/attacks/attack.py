@@ -64,6 +64,7 @@ class Attack:
         """
         raise NotImplementedError
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, which takes seconds
     def _enter(self, network, x, y, seed, **options):
         x = checked_pixels(x)
         network = self._entered(network, x)
@@ -90,7 +91,7 @@ class Found:
     losses: tf.Tensor
 
 
-def strongest(run, count):
+def strongest(run, x, count):
     """Of several runs, each example's image that reached the aim, or else that of highest loss.
 
     A later run is made on the examples alone whose aim no run before it reached.
@@ -98,33 +99,38 @@ def strongest(run, count):
     Args:
         run: Function `(index, which) -> Found`, made on the examples `which`, an integer tensor;
             None: all of them.
+        x: Tensor [batch, ...], like the images.
         count: Integer, how many runs.
 
     Returns:
         Tensor [batch, ...].
     """
-    first = run(0, None)
     if count == 1:
-        return first.images
+        return run(0, None).images
 
     def body(index, images, fooled, losses):
         which = tf.where(~fooled)[:, 0]
         found, places = run(index, which), which[:, None]
-        better = found.fooled | (found.losses > tf.gather(losses, which))
+        before = tf.gather(losses, which)
+        new = tf.cast(found.losses, losses.dtype)
+        better = found.fooled | (new > before) | tf.equal(index, 0)
         chosen = by_example(better, found.images, tf.gather(images, which))
-        highest = tf.where(better, found.losses, tf.gather(losses, which))
         return (
             index + 1,
             tf.tensor_scatter_nd_update(images, places, chosen),
             tf.tensor_scatter_nd_update(fooled, places, found.fooled),
-            tf.tensor_scatter_nd_update(losses, places, highest),
+            tf.tensor_scatter_nd_update(losses, places, tf.where(better, new, before)),
         )
 
+    # The first run, too, is made in the loop, so that a graph holds the network but once.
+    batch = tf.shape(x)[:1]
+    lowest = tf.fill(batch, tf.constant(tf.float64.min, tf.float64))
     return tf.while_loop(
         lambda index, _, fooled, __: (index < count) & ~tf.reduce_all(fooled),
         body,
-        (1, first.images, first.fooled, first.losses),
-        maximum_iterations=count - 1,
+        (0, x, tf.fill(batch, False), lowest),
+        maximum_iterations=count,
+        shape_invariants=(tf.TensorShape([]), x.shape, x.shape[:1], x.shape[:1]),
     )[1]
 
 

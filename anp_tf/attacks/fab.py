@@ -62,6 +62,7 @@ class TargetedFAB(Attack):
         projected = self.norm.project(images, x, tf.cast(self.epsilon, x.dtype))
         return tf.clip_by_value(projected, 0, 1)
 
+    @tf.autograph.experimental.do_not_convert
     def nearest(self, network, x, y, *, seed=None):
         """The nearest misclassified images found, however far.
 

@@ -86,7 +86,7 @@ class PGD(Attack):
             outputs, chosen = network(images, training=False), rows(references, which)
             return Found(images, self._reached(outputs, chosen), self.loss(outputs, chosen))
 
-        return strongest(run, self.restarts)
+        return strongest(run, x, self.restarts)
 
     def _references(self, network, x, y):
         """What the loss takes beside the network's outputs."""

@@ -89,7 +89,7 @@ class Square(Attack):
             given = rows((x, y, proposals.start(of_start), numbers), which)
             return Found(*side_by_side(lambda *parts: self._search(network, *parts), *given))
 
-        return strongest(run, self.restarts)
+        return strongest(run, x, self.restarts)
 
     def _search(self, network, x, y, start, numbers):
         """One search: the images, which of them are misclassified, and their margins."""

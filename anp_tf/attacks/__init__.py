@@ -1,6 +1,7 @@
 """Attacks: `attack(network, x, y) -> adversarial x`, in pure TensorFlow."""
 
 from anp_tf.attacks.apgd import APGD, TargetedAPGD
+from anp_tf.attacks.attack import Attack
 from anp_tf.attacks.fab import TargetedFAB
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.latent import LatentPGD
@@ -10,6 +11,7 @@ from anp_tf.attacks.pgd import FGSM, PGD, input_gradient
 from anp_tf.attacks.square import Square
 from anp_tf.attacks.square_pgd import SquarePGD
 from anp_tf.attacks.standard import standard_attack
+from anp_tf.attacks.straight_through import straight_through
 from anp_tf.attacks.substitute import train_substitute
 from anp_tf.attacks.trades import TradesPGD
 from anp_tf.attacks.transfer import Transfer
@@ -19,6 +21,7 @@ __all__ = [
     "FGSM",
     "L2",
     "PGD",
+    "Attack",
     "LatentPGD",
     "Linf",
     "Noise",
@@ -30,5 +33,6 @@ __all__ = [
     "Transfer",
     "input_gradient",
     "standard_attack",
+    "straight_through",
     "train_substitute",
 ]

@@ -14,12 +14,15 @@ from anp_tf.benchmarks import (
     benchmark_scaling,
     benchmark_slim,
     benchmark_training,
+    benchmark_verdict,
     scaling_record,
     scaling_table,
     slim_record,
     slim_table,
     training_record,
     training_table,
+    verdict_record,
+    verdict_table,
 )
 from anp_tf.files import atomic_file
 from anp_tf.methods import METHODS
@@ -27,7 +30,11 @@ from anp_tf.methods import METHODS
 
 def define_flags():
     cli.define("json", None, "also write {benchmark: {subject: images a second or ratio}} there")
-    cli.define("shipped", None, "slim: folder of an exported network to measure as well")
+    cli.define(
+        "shipped",
+        None,
+        "slim: folder of an exported network to measure as well; verdict: of the network",
+    )
     cli.define("networks", list(BATCH_SIZES), "attack: networks to attack", list)
     cli.define("width_multiplier", 1.0, "attack, slim: of the networks", float)
     cli.define("methods", list(METHODS), "training: methods to compare, at among them", list)
@@ -35,12 +42,16 @@ def define_flags():
     cli.define("attack_steps", 20, "training: steps of PGD", int)
     cli.define("mixed_precision", "none", "training: none (float32) or bfloat16", str)
     cli.define("op_threads", 0, "CPU threads of an operation, as for train; 0: all", int)
+    cli.define("images", 200, "verdict: test images", int)
+    cli.define("norm", "Linf", "verdict: Linf or L2")
+    cli.define("epsilon", 0.0, "verdict: radius of the ball; 0: the exported network's", float)
+    cli.define("apart", False, "verdict: each attack on all images, not on what is left", bool)
     cli.define("repeats", 10, "timed calls of each subject", int)
 
 
 def main(subjects):
     given = flags.FLAGS
-    for name in ("width_multiplier", "repeats", "batch_size", "attack_steps"):
+    for name in ("width_multiplier", "repeats", "batch_size", "attack_steps", "images"):
         if given[name].value <= 0:
             raise ValueError(f"--{name}: expected a value above 0, received {given[name].value}")
     if given.mixed_precision not in ("none", "bfloat16"):
@@ -61,7 +72,12 @@ def main(subjects):
             f"{','.join(given.networks)}"
         )
     record = {}
-    for subject in subjects or BENCHMARKS:
+    if given.norm not in ("Linf", "L2"):
+        raise ValueError(f"--norm: expected Linf or L2, received {given.norm}")
+    subjects = subjects or [name for name in BENCHMARKS if name != "verdict" or given.shipped]
+    if "verdict" in subjects and not given.shipped:
+        raise ValueError("verdict needs --shipped, the folder of an exported network")
+    for subject in subjects:
         measure, table, entries = BENCHMARKS[subject]
         measured = measure(given)
         print(table(measured), flush=True)
@@ -97,6 +113,13 @@ BENCHMARKS = {
         lambda given: benchmark_slim(given.shipped, given.width_multiplier, given.repeats),
         slim_table,
         slim_record,
+    ),
+    "verdict": (
+        lambda given: benchmark_verdict(
+            given.shipped, given.images, given.norm, given.epsilon, given.apart
+        ),
+        verdict_table,
+        verdict_record,
     ),
 }
 

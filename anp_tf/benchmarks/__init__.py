@@ -4,6 +4,7 @@ from anp_tf.benchmarks.attack import BATCH_SIZES, attack_record, attack_table, b
 from anp_tf.benchmarks.scaling import benchmark_scaling, scaling_record, scaling_table
 from anp_tf.benchmarks.slim import benchmark_slim, slim_record, slim_table
 from anp_tf.benchmarks.training import benchmark_training, training_record, training_table
+from anp_tf.benchmarks.verdict import benchmark_verdict, verdict_record, verdict_table
 
 __all__ = [
     "BATCH_SIZES",
@@ -13,10 +14,13 @@ __all__ = [
     "benchmark_scaling",
     "benchmark_slim",
     "benchmark_training",
+    "benchmark_verdict",
     "scaling_record",
     "scaling_table",
     "slim_record",
     "slim_table",
     "training_record",
     "training_table",
+    "verdict_record",
+    "verdict_table",
 ]

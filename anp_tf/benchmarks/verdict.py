@@ -52,7 +52,7 @@ def benchmark_verdict(
         apart: Boolean; each attack is made on all images that are classified correctly, not on
             those that the attacks before it left.
         seed: Integer.
-        progress: Function that is told what is measured next.
+        progress: Function that is told what is measured next, and what each attack left.
 
     Returns:
         List of `Stage`.
@@ -75,11 +75,11 @@ def benchmark_verdict(
         except ImportError as error:
             progress(f"  {name} is not installed ({error})")
             continue
-        stages += _stages(name, attacks, network, x, y, apart)
+        stages += _stages(name, attacks, network, x, y, apart, progress)
     return stages
 
 
-def _stages(package, attacks, network, x, y, apart):
+def _stages(package, attacks, network, x, y, apart, progress):
     left = right = np.flatnonzero(classified(network(x), y))
     stages = [Stage(package, CLEAN, 0.0, 100 * len(left) / len(x))]
     for name, attack in attacks.items():
@@ -88,6 +88,7 @@ def _stages(package, attacks, network, x, y, apart):
         seconds = time.perf_counter() - start
         left = given[classified(network(found), y[given]).numpy()] if len(given) else given
         stages.append(Stage(package, name, seconds, 100 * len(left) / len(x)))
+        progress(f"  {name}: {seconds:.1f} s, {stages[-1].robust_accuracy:.1f} % robust")
     return stages
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import pathlib
 import signal
 import sys
 import typing
@@ -150,4 +151,6 @@ def _exit(message, code):
 
 def _say(message):
     line = " ".join(message.split())
-    print(f"{os.path.basename(sys.argv[0])}: {line}", file=sys.stderr)
+    command = pathlib.Path(sys.argv[0])
+    name = f"{command.parent.name}.py" if command.name == "__main__.py" else command.name
+    print(f"{name}: {line}", file=sys.stderr)

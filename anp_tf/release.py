@@ -8,19 +8,19 @@ import shlex
 import numpy as np
 
 from anp_tf import data
-from anp_tf.evaluation import (
+from anp_tf.evaluate.row import evaluation_attack
+from anp_tf.files import atomic_file
+from anp_tf.pruning import fold_batch_normalization, slim
+from anp_tf.robustness import (
     ExportedAccuracy,
     checks_lines,
     checks_of,
     digest,
-    evaluation_attack,
     exported_accuracy,
     robustness_lines,
     robustness_of,
     test_examples,
 )
-from anp_tf.files import atomic_file
-from anp_tf.pruning import fold_batch_normalization, slim
 from anp_tf.serving import (
     PRECISIONS,
     checked_version,

@@ -6,9 +6,9 @@ import pathlib
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluation import test_examples
 from anp_tf.files import atomic_file
 from anp_tf.reporting import load_runs, make_figures, report_page, sparsity_figure
+from anp_tf.robustness import test_examples
 from anp_tf.training.progress import counting
 
 

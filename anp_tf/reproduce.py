@@ -7,12 +7,13 @@ import pathlib
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluation import results_row, test_examples
+from anp_tf.evaluate.row import results_row
 from anp_tf.files import atomic_file
 from anp_tf.release import release
 from anp_tf.reproduction import paper, sparsity, table, wang2018
 from anp_tf.reproduction.make import make, rows
 from anp_tf.reproduction.plan import table_runs
+from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
 from anp_tf.settings import Settings, one_of
 from anp_tf.training.progress import counting

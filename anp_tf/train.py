@@ -5,10 +5,11 @@ import os
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluation import comparison, results_row, test_examples
+from anp_tf.evaluate.row import comparison, results_row
 from anp_tf.files import check_plain
 from anp_tf.methods import METHODS
 from anp_tf.release import release
+from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
 from anp_tf.training.distribution import join
 from anp_tf.training.progress import counting

@@ -95,7 +95,7 @@ class Commands:
     LAUNCHER = """
 import gc, json, os, runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell ignores
-import anp_tf.cli, anp_tf.evaluation, anp_tf.serving, anp_tf.training.run
+import anp_tf.cli, anp_tf.evaluate.row, anp_tf.robustness, anp_tf.serving, anp_tf.training.run
 gc.freeze()  # or a process would copy all of its memory when it ends
 for line in sys.stdin:
     request = json.loads(line)

@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from anp_tf import data, figures
 from anp_tf.attacks import PGD
-from anp_tf.evaluation import adversarial_batches, measure_robustness
 from anp_tf.figures import canvas
 from anp_tf.figures.features import zero_share
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe
+from anp_tf.robustness import adversarial_batches, measure_robustness
 
 EPSILON, STEP, STEPS = 0.125, 0.05, 3
 

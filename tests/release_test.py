@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.evaluation import digest, evaluate_robustness, evaluation_attack
+from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.release import Form, model_card, release
+from anp_tf.robustness import digest, evaluate_robustness
 from anp_tf.serving import litert_network
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir

@@ -10,9 +10,9 @@ import subprocess
 import keras
 import pytest
 
-from anp_tf.evaluation import digest
 from anp_tf.files import atomic_file
 from anp_tf.reproduction.paper import paper_rows
+from anp_tf.robustness import digest
 from anp_tf.workdir import Workdir
 
 ODD = '<b>$x$ & "y\'s"'  # in the name of a folder

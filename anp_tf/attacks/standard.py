@@ -14,7 +14,7 @@ def standard_attack(epsilon, classes, norm=None, queries=5000):
 
     Auto-PGD on the cross-entropy, targeted Auto-PGD and targeted FAB on up to 9 classes, of 100
     steps each, and the Square attack. An image counts as robust if none of them fools the network;
-    `anp_tf.evaluation.worst_case` runs each on the images that those before left.
+    `anp_tf.robustness.worst_case` runs each on the images that those before left.
 
     Args:
         epsilon: Float, radius of the ball, as for `APGD`.

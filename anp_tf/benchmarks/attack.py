@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.benchmarks.peers import OURS, PEERS, Budget
-from anp_tf.evaluation import median_times
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost
 from anp_tf.tables import plain_table
+from anp_tf.timing import median_times
 
 BATCH_SIZES = {"lenet5_caffe": 128, "vgg16": 32}
 MATRIX = 2048  # rows and columns of the product that the machine is measured by

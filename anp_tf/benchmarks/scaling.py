@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.evaluation import median_times
 from anp_tf.layers import UnitMask, mask_layers
 from anp_tf.models import lenet5_caffe
 from anp_tf.pruning import cost, slim
 from anp_tf.tables import plain_table
+from anp_tf.timing import median_times
 
 STEPS, BATCH = 20, 128  # where they do not vary
 STEPS_TRIED = (5, 10, 20, 40)

@@ -11,12 +11,12 @@ import rich.box
 import rich.table
 import tensorflow as tf
 
-from anp_tf.evaluation import median_times
 from anp_tf.layers import UnitMask, mask_layers
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost, fold_batch_normalization, slim
 from anp_tf.serving import export_saved_model, litert_content, litert_network, saved_model_bytes
 from anp_tf.tables import as_text
+from anp_tf.timing import median_times
 
 FORMATS = ("SavedModel", "LiteRT")
 SPARSITIES = (0.5, 0.75, 0.9)  # shares of the units of each layer

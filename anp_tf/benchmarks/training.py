@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.evaluation import median_times
 from anp_tf.layers import mask_layers
 from anp_tf.methods import METHODS
 from anp_tf.settings import Settings
 from anp_tf.tables import plain_table
+from anp_tf.timing import median_times
 from anp_tf.training.build import build_network, build_training_model, compute_in
 
 PRUNING, BASE = "anp_vs", "at"

@@ -7,9 +7,9 @@ import numpy as np
 
 from anp_tf import data
 from anp_tf.attacks import PGD
-from anp_tf.evaluation import adversarial_batches, check_fits
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import slim
+from anp_tf.robustness import adversarial_batches, check_fits
 
 BATCH_SIZE = 250  # as in the evaluation, so that the adversarial images are the same
 

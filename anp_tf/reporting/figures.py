@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from anp_tf import __version__
-from anp_tf.evaluation import evaluation_attack
+from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.figures import attacked_subject
 from anp_tf.files import atomic_file
 from anp_tf.reporting.catalogue import KINDS, SPARSITY_CAPTION, SPARSITY_TITLE

@@ -1,6 +1,6 @@
 """What the strong attacks and the checks left in the workdirs, for the template."""
 
-from anp_tf.evaluation import EvaluationError, checks_of, digest, robustness_of
+from anp_tf.robustness import EvaluationError, checks_of, digest, robustness_of
 from anp_tf.workdir import WorkdirError
 
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "not run": "-"}

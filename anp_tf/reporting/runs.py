@@ -6,8 +6,8 @@ import pathlib
 
 import keras
 
-from anp_tf.evaluation import digest
 from anp_tf.reporting.records import read_checklist, read_suites
+from anp_tf.robustness import digest
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir, WorkdirError
 

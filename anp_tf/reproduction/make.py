@@ -3,8 +3,9 @@
 import datetime
 import statistics
 
-from anp_tf.evaluation import black_box_images, results_row, test_examples
+from anp_tf.evaluate.row import black_box_images, results_row
 from anp_tf.methods import METHODS
+from anp_tf.robustness import test_examples
 from anp_tf.training.progress import counting
 from anp_tf.training.run import train
 

@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from anp_tf.evaluation.results import PAPER_COLUMNS
+from anp_tf.evaluate.row import PAPER_COLUMNS
 from anp_tf.reproduction.paper import paper_rows
 
 HEADS = {

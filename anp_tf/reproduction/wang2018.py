@@ -7,12 +7,12 @@ import keras
 
 from anp_tf import data
 from anp_tf.attacks import FGSM, PGD, train_substitute
-from anp_tf.evaluation import evaluate_robustness, test_examples
 from anp_tf.layers import mask_layers
 from anp_tf.models import substitute_network
 from anp_tf.pruning import cost, slim
 from anp_tf.reproduction.paper import read
 from anp_tf.reproduction.plan import Run, of_method
+from anp_tf.robustness import evaluate_robustness, test_examples
 from anp_tf.workdir import Workdir
 
 EPSILONS = (0.1, 0.2, 0.3)

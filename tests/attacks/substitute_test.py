@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import FGSM, train_substitute
-from anp_tf.evaluation import evaluate_robustness
 from anp_tf.layers import BetaBernoulliDropout
 from anp_tf.models import lenet5_caffe, substitute_network
+from anp_tf.robustness import evaluate_robustness
 
 FEATURES, CLASSES = 6, 3
 SMALL = {"rounds": 3, "epochs": 3, "batch_size": 8}

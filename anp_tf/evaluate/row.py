@@ -7,13 +7,14 @@ import rich.table
 
 from anp_tf import data
 from anp_tf.attacks import PGD
-from anp_tf.evaluation.latency import median_latency
-from anp_tf.evaluation.robustness import adversarial_batches, measure_robustness
-from anp_tf.evaluation.sampled import evaluate_sampled
 from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost, slim, unit_sparsity
+from anp_tf.robustness.accuracy import adversarial_batches, measure_robustness
+from anp_tf.robustness.candidate import check_fits
+from anp_tf.robustness.sampled import evaluate_sampled
 from anp_tf.tables import as_text
+from anp_tf.timing import median_latency
 
 BATCH_SIZE = 250
 PAPER_COLUMNS = (
@@ -127,17 +128,6 @@ def black_box_images(settings, source, examples, counter=None):
     return images
 
 
-def check_fits(name, network, examples):
-    """A ValueError that names the network unless it takes the images and knows their classes."""
-    shapes = network.input_shape[1:], network.output_shape[1:]
-    expected = examples.image_shape, (examples.num_classes,)
-    if shapes != expected:
-        raise ValueError(
-            f"{name} must take the images and know the classes of the data set: it has inputs and "
-            f"outputs {shapes}, the data set {expected}"
-        )
-
-
 def _counting(counter, title, examples):
     return counter(title, len(examples)) if counter else contextlib.nullcontext()
 
@@ -160,14 +150,6 @@ def _sampled_figures(settings, network, examples, attack, counter):
         "sampled_white_box_accuracy": 100 * sampled.adversarial_accuracy,
         "sampled_draws": samples,
     }
-
-
-def test_examples(settings):
-    """The test set of the settings, `anp_tf.data.Examples`."""
-    examples = data.load(settings.dataset, "test", settings.data_dir)
-    if settings.limit_test_examples:
-        examples = examples.take(settings.limit_test_examples)
-    return examples
 
 
 def markdown_row(row):

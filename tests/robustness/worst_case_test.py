@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import L2, PGD
-from anp_tf.evaluation import EvaluationError, saved_images, worst_case
-from anp_tf.evaluation.worst_case import distances
+from anp_tf.robustness import EvaluationError, saved_images, worst_case
+from anp_tf.robustness.worst_case import distances
 
 EPSILON = 0.1
 

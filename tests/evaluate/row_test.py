@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from anp_tf import data
-from anp_tf.evaluation import black_box_images, comparison, markdown_row, results_row
+from anp_tf.evaluate.row import black_box_images, comparison, markdown_row, results_row
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe
 from anp_tf.pruning import cost, slim, unit_sparsity

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 
 from anp_tf.attacks import PGD, Transfer
-from anp_tf.evaluation.checks.check import FAIL, NOT_RUN, PASS, WARN, Check, cannot_run, graded
-from anp_tf.evaluation.sampled import SampledNetwork
+from anp_tf.robustness.checks.check import FAIL, NOT_RUN, PASS, WARN, Check, cannot_run, graded
+from anp_tf.robustness.sampled import SampledNetwork
 
 STEPS = 40
 SHARES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)  # of epsilon

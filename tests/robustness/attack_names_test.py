@@ -15,8 +15,8 @@ from anp_tf.attacks import (
     Transfer,
     standard_attack,
 )
-from anp_tf.evaluation import named_attacks
 from anp_tf.losses import cross_entropy, dlr, margin
+from anp_tf.robustness import named_attacks
 
 STANDARD = {"apgd-ce": APGD, "apgd-t": TargetedAPGD, "fab-t": TargetedFAB, "square": Square}
 KINDS = {

@@ -5,7 +5,8 @@ import types
 import keras
 import pytest
 
-from anp_tf.evaluation import latency, median_latency
+from anp_tf import timing
+from anp_tf.timing import median_latency
 
 
 def network(units):
@@ -21,6 +22,6 @@ def test_a_figure_for_each_network(batch_size):
 
 def test_is_the_median_in_milliseconds_of_the_calls_that_count(monkeypatch):
     clock = iter([0, 100, 200, 300, 303, 400, 401, 500, 502])  # the first three do not count
-    monkeypatch.setattr(latency, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(timing, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
     assert median_latency({"one": network(2)}, 1, repeats=3) == {"one": 2000}
     assert next(clock, None) is None

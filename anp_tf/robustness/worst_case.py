@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from anp_tf import __version__
 from anp_tf.attacks import Linf
-from anp_tf.evaluation.attack_files import (
+from anp_tf.losses import margin
+from anp_tf.robustness.batch_files import (
     CLEAN,
     EvaluationError,
     batch_path,
@@ -17,7 +18,6 @@ from anp_tf.evaluation.attack_files import (
     remove_superseded,
     write_batch,
 )
-from anp_tf.losses import margin
 
 ROUNDING = 1e-5, 1e-7  # of a distance in float32: in shares of epsilon, and besides
 SURE = 1e-5  # in shares of the largest logit: by so much another class must be ahead

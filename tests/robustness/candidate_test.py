@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import input_gradient
-from anp_tf.evaluation import from_model, from_workdir
-from anp_tf.evaluation.subject import digest
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import insert_masks
+from anp_tf.robustness import from_model, from_workdir
+from anp_tf.robustness.candidate import digest
 from anp_tf.serving import export_saved_model
 from anp_tf.workdir import WorkdirError
 
@@ -35,9 +35,9 @@ def batch(small_data_dir):
 def test_keras_file(network, batch, tmp_path, small_data_dir):
     path = tmp_path / "network.keras"
     network.save(path)
-    subject = from_model(path, "mnist", limit=30, data_dir=small_data_dir)
-    np.testing.assert_allclose(subject.network(batch[0]), network(batch[0]), atol=1e-6)
-    assert (len(subject.examples), subject.dataset, subject.masked) == (30, "mnist", None)
+    candidate = from_model(path, "mnist", limit=30, data_dir=small_data_dir)
+    np.testing.assert_allclose(candidate.network(batch[0]), network(batch[0]), atol=1e-6)
+    assert (len(candidate.examples), candidate.dataset, candidate.masked) == (30, "mnist", None)
     assert len(from_model(path, "mnist", data_dir=small_data_dir).examples) == 100
 
 
@@ -45,10 +45,10 @@ def test_a_network_with_masks_is_slimmed(network, batch, tmp_path, small_data_di
     masked = insert_masks(network)
     mask_layers(masked)[0].prune([0, 5])
     masked.save(tmp_path / "network.keras")
-    subject = from_model(tmp_path / "network.keras", "mnist", data_dir=small_data_dir)
-    assert not mask_layers(subject.network)
-    assert mask_layers(subject.masked)
-    np.testing.assert_allclose(subject.network(batch[0]), masked(batch[0]), atol=1e-5)
+    candidate = from_model(tmp_path / "network.keras", "mnist", data_dir=small_data_dir)
+    assert not mask_layers(candidate.network)
+    assert mask_layers(candidate.masked)
+    np.testing.assert_allclose(candidate.network(batch[0]), masked(batch[0]), atol=1e-5)
 
 
 @pytest.mark.parametrize("versions", [True, False])
@@ -56,28 +56,28 @@ def test_own_saved_model(network, batch, tmp_path, small_data_dir, versions):
     """Logits and gradients are those of the network it was exported from."""
     written = export_saved_model(network, tmp_path / "saved")
     path = tmp_path / "saved" if versions else written
-    subject = from_model(path, "mnist", data_dir=small_data_dir)
-    assert subject.path == written
-    np.testing.assert_allclose(subject.network(batch[0]), network(batch[0]), atol=1e-5)
-    gradients = [input_gradient(n, *batch) for n in (subject.network, network)]
+    candidate = from_model(path, "mnist", data_dir=small_data_dir)
+    assert candidate.path == written
+    np.testing.assert_allclose(candidate.network(batch[0]), network(batch[0]), atol=1e-5)
+    gradients = [input_gradient(n, *batch) for n in (candidate.network, network)]
     np.testing.assert_allclose(*gradients, atol=1e-6)
 
 
 def test_saved_model_of_plain_keras(network, batch, tmp_path, small_data_dir):
     network.export(tmp_path / "plain", verbose=False)
-    subject = from_model(tmp_path / "plain", "mnist", data_dir=small_data_dir)
-    np.testing.assert_allclose(subject.network(batch[0]), network(batch[0]), atol=1e-5)
+    candidate = from_model(tmp_path / "plain", "mnist", data_dir=small_data_dir)
+    np.testing.assert_allclose(candidate.network(batch[0]), network(batch[0]), atol=1e-5)
 
 
 def test_workdir(finished, batch):
-    subject = from_workdir(finished.path / "anp_vs", limit=20)
-    assert subject.settings.method == "anp_vs"
-    assert len(subject.examples) == 20
-    assert not mask_layers(subject.network)
+    candidate = from_workdir(finished.path / "anp_vs", limit=20)
+    assert candidate.settings.method == "anp_vs"
+    assert len(candidate.examples) == 20
+    assert not mask_layers(candidate.network)
     other = from_workdir(finished.path / "standard")
     assert other.masked is None
     assert len(other.examples) == 50
-    assert subject.digest != other.digest
+    assert candidate.digest != other.digest
 
 
 def test_digest_is_of_names_and_contents(tmp_path):

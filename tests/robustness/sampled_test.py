@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import FGSM, PGD
-from anp_tf.evaluation import evaluate_robustness
-from anp_tf.evaluation.sampled import SampledNetwork, evaluate_sampled
 from anp_tf.layers import BayesDense, BetaBernoulliDropout, bayes_layers
 from anp_tf.losses import cross_entropy
+from anp_tf.robustness import evaluate_robustness
+from anp_tf.robustness.sampled import SampledNetwork, evaluate_sampled
 
 SEED = 5
 

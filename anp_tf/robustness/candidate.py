@@ -8,7 +8,6 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.evaluation.results import test_examples
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import slim
 from anp_tf.serving import latest_version
@@ -17,7 +16,7 @@ from anp_tf.workdir import Workdir, WorkdirError, load_network
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class Candidate:
     """A network with the images it is tested on.
 
     Attributes:
@@ -59,7 +58,7 @@ def from_workdir(path, limit=None, data_dir=None):
     network, masked = _slimmed(workdir.load_network())
     examples = test_examples(settings)
     _check_shapes(path, network, examples)
-    return Subject(
+    return Candidate(
         workdir.path,
         network,
         masked,
@@ -93,7 +92,7 @@ def from_model(path, dataset, limit=None, data_dir=None):
     if limit:
         examples = examples.take(limit)
     _check_shapes(path, network, examples)
-    return Subject(path, network, masked, digest(path), examples, dataset)
+    return Candidate(path, network, masked, digest(path), examples, dataset)
 
 
 class SavedModelNetwork:
@@ -148,6 +147,25 @@ def digest(path):
             total.update(str(file.relative_to(path)).encode() if path.is_dir() else b"")
             total.update(file.read_bytes())
     return total.hexdigest()
+
+
+def test_examples(settings):
+    """The test set of the settings, `anp_tf.data.Examples`."""
+    examples = data.load(settings.dataset, "test", settings.data_dir)
+    if settings.limit_test_examples:
+        examples = examples.take(settings.limit_test_examples)
+    return examples
+
+
+def check_fits(name, network, examples):
+    """A ValueError that names the network unless it takes the images and knows their classes."""
+    shapes = network.input_shape[1:], network.output_shape[1:]
+    expected = examples.image_shape, (examples.num_classes,)
+    if shapes != expected:
+        raise ValueError(
+            f"{name} must take the images and know the classes of the data set: it has inputs and "
+            f"outputs {shapes}, the data set {expected}"
+        )
 
 
 def _slimmed(network):

@@ -7,23 +7,21 @@ import numpy as np
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluation import (
+from anp_tf.evaluate.row import black_box_images, markdown_row, results_row
+from anp_tf.files import atomic_file
+from anp_tf.robustness import (
     KNOWN_ATTACKS,
     NORMS,
     Threat,
-    attack_subject,
+    attack_candidate,
     attack_table,
-    black_box_images,
-    check_subject,
+    check_candidate,
     check_table,
     from_model,
     from_workdir,
-    markdown_row,
-    results_row,
     saved_images,
     test_examples,
 )
-from anp_tf.files import atomic_file
 from anp_tf.settings import one_of
 from anp_tf.training.progress import counting
 from anp_tf.workdir import Workdir, load_network
@@ -81,22 +79,22 @@ def main():
     one_of("norm", given.norm, NORMS)
     if given.images and not pathlib.Path(given.images).absolute().parent.is_dir():
         raise ValueError(f"--images: there is no folder for {given.images}")
-    subject = _subject()
-    threat = _threat(subject)
-    output = pathlib.Path(given.output or _default_output(subject))
-    source = _other(given.source, subject)
+    candidate = _candidate()
+    threat = _threat(candidate)
+    output = pathlib.Path(given.output or _default_output(candidate))
+    source = _other(given.source, candidate)
     queries = {} if given.queries is None else {"queries": given.queries}
     if given.attack:
         options = {"restarts": given.restarts, "source": source, "counter": counting, **queries}
-        result, folder = attack_subject(subject, given.attack, output, threat, **options)
+        result, folder = attack_candidate(candidate, given.attack, output, threat, **options)
         print(attack_table(result))
         print(output / "robustness.json")
         if given.images:
-            _save_images(folder, len(subject.examples), pathlib.Path(given.images))
+            _save_images(folder, len(candidate.examples), pathlib.Path(given.images))
     if given.checks:
-        undefended = _other(given.undefended or _standard(subject), subject)
+        undefended = _other(given.undefended or _standard(candidate), candidate)
         options = {"undefended": undefended, "source": source, "counter": counting, **queries}
-        print(check_table(check_subject(subject, output, threat, **options)))
+        print(check_table(check_candidate(candidate, output, threat, **options)))
         print(output / "checks.json")
 
 
@@ -107,7 +105,7 @@ def _unused(needed, *names):
             raise ValueError(f"--{name}: expected together with {needed}, received alone")
 
 
-def _subject():
+def _candidate():
     given = flags.FLAGS
     if (given.workdir is None) == (given.model is None):
         raise ValueError("--model: expected either --workdir or --model")
@@ -118,33 +116,33 @@ def _subject():
     return from_model(given.model, given.dataset, given.limit_test_examples, given.data_dir)
 
 
-def _default_output(subject):
+def _default_output(candidate):
     """The workdir; of a file or folder, one beside it with its whole name."""
-    if subject.settings:
-        return subject.path
+    if candidate.settings:
+        return candidate.path
     return f"{pathlib.Path(flags.FLAGS.model).absolute()}.robustness"
 
 
-def _other(path, subject):
+def _other(path, candidate):
     """Another network for the same images."""
     if not path:
         return None
     path = Workdir(path).network if pathlib.Path(path).suffix != ".keras" else path
-    data_dir = flags.FLAGS.data_dir or (subject.settings and subject.settings.data_dir)
-    return from_model(path, subject.dataset, data_dir=data_dir)
+    data_dir = flags.FLAGS.data_dir or (candidate.settings and candidate.settings.data_dir)
+    return from_model(path, candidate.dataset, data_dir=data_dir)
 
 
-def _standard(subject):
+def _standard(candidate):
     """The standard network that the run started from, or the one beside the run."""
-    if not subject.settings:
+    if not candidate.settings:
         return None
-    beside = subject.path.absolute().parent
+    beside = candidate.path.absolute().parent
     places = [beside / "standard"]
-    if subject.settings.init_from:
-        start = pathlib.Path(subject.settings.init_from)
+    if candidate.settings.init_from:
+        start = pathlib.Path(candidate.settings.init_from)
         places = [start, beside / start.name, *places]
     for workdir in map(Workdir, places):
-        if workdir.network.exists() and _undefended_like(subject.settings, workdir.settings()):
+        if workdir.network.exists() and _undefended_like(candidate.settings, workdir.settings()):
             return workdir.path
     return None
 
@@ -156,8 +154,8 @@ def _undefended_like(settings, others):
     return others.method == "standard" and same
 
 
-def _threat(subject):
-    given, settings = flags.FLAGS, subject.settings
+def _threat(candidate):
+    given, settings = flags.FLAGS, candidate.settings
     own = settings is not None and given.norm == "Linf"  # the run's threat model
     epsilon = given.epsilon
     if epsilon is None:

@@ -7,17 +7,17 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import FGSM, PGD
-from anp_tf.evaluation import run_checks
-from anp_tf.evaluation.checks import of_attacks
-from anp_tf.evaluation.checks.check import graded
-from anp_tf.evaluation.checks.of_network import (
+from anp_tf.pruning import insert_masks
+from anp_tf.robustness import run_checks
+from anp_tf.robustness.checks import attack_checks
+from anp_tf.robustness.checks.check import graded
+from anp_tf.robustness.checks.measurements import Measured, Measurements
+from anp_tf.robustness.checks.network_checks import (
     check_deterministic,
     check_gradients,
     check_logits,
     check_pixels,
 )
-from anp_tf.evaluation.measurements import Measured, Measurements
-from anp_tf.pruning import insert_masks
 
 EPSILON = 0.1
 SIZE = 60
@@ -141,7 +141,7 @@ def test_a_network_without_a_gradient_is_caught(examples, tmp_path):
     )
     measured = measure.of("fgsm", FGSM(epsilon=EPSILON), EPSILON)
     assert measured.accuracy is None
-    failed = of_attacks.not_weaker("fgsm", "", measured, measured, SIZE)
+    failed = attack_checks.not_weaker("fgsm", "", measured, measured, SIZE)
     assert failed.status == "fail"
     assert "the attack cannot run" in failed.figure
 
@@ -201,10 +201,10 @@ def test_a_network_that_hides_its_gradients_is_weaker_to_transfer(examples, tmp_
     measure = Measurements(hiding, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
     attack = PGD(epsilon=EPSILON, step_size=0.02, steps=10)
     base = measure.of("pgd-40", attack, EPSILON)
-    check = of_attacks.check_transfer(measure, base, attack, EPSILON, quarters)
+    check = attack_checks.check_transfer(measure, base, attack, EPSILON, quarters)
     assert check.status == "fail"
-    assert of_attacks.check_transfer(measure, base, attack, EPSILON, None).status == "not run"
-    held = of_attacks.check_undefended(measure, attack, EPSILON, hiding)
+    assert attack_checks.check_transfer(measure, base, attack, EPSILON, None).status == "not run"
+    held = attack_checks.check_undefended(measure, attack, EPSILON, hiding)
     assert held.status == "fail"
 
 
@@ -212,7 +212,7 @@ def test_an_attack_that_leaves_the_ball_is_caught(examples, tmp_path):
     batches = data.batches(examples, 30)
     measure = Measurements(quarters, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
     measure.of("far", FGSM(epsilon=0.3), EPSILON)
-    check = of_attacks.check_ball(measure)
+    check = attack_checks.check_ball(measure)
     assert check.status == "fail"
     assert check.values["outside_ball"] > 0
 
@@ -225,11 +225,11 @@ def test_masks_are_drawn(examples, tmp_path):
     measure = Measurements(masked, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
     attack = PGD(epsilon=EPSILON, step_size=0.05, steps=3)
     base = measure.of("pgd-40", attack, EPSILON)
-    check = of_attacks.check_masks(measure, attack, EPSILON, base, masked)
+    check = attack_checks.check_masks(measure, attack, EPSILON, base, masked)
     assert set(check.values) == {"deterministic", "sampled"}
     assert check.values["deterministic"] == base.accuracy
     assert check.values["sampled"] != base.accuracy
-    assert of_attacks.check_masks(measure, attack, EPSILON, base, None).status == "not run"
+    assert attack_checks.check_masks(measure, attack, EPSILON, base, None).status == "not run"
 
 
 def measured(name, accuracy, fooled=(), error=None):
@@ -239,7 +239,7 @@ def measured(name, accuracy, fooled=(), error=None):
 def test_convergence_takes_the_stronger_of_both():
     base = measured("pgd-40", 90.0)
     for steps, starts, status in ((90, 89.6, "pass"), (88.9, 90, "warn"), (90, 87.9, "fail")):
-        check = of_attacks.check_convergence(
+        check = attack_checks.check_convergence(
             base, measured("pgd-80", steps), measured("pgd-40x5", starts), 1000
         )
         assert check.status == status
@@ -248,10 +248,10 @@ def test_convergence_takes_the_stronger_of_both():
 def test_square_counts_what_gradients_miss():
     gradients = [measured("a", 98.0, [1, 2]), measured("b", 97.0, [2, 3, 4])]
     square = measured("square", 96.0, [3, 4, 8, 9])
-    check = of_attacks.check_square(gradients, square, 100)
+    check = attack_checks.check_square(gradients, square, 100)
     assert check.values["beyond_percent"] == 2.0
     assert check.status == "warn"
-    failed = of_attacks.check_square(gradients, measured("square", None, error="no"), 100)
+    failed = attack_checks.check_square(gradients, measured("square", None, error="no"), 100)
     assert failed.status == "fail"
 
 
@@ -282,8 +282,8 @@ def test_an_undefended_network_may_withstand_a_small_ball(examples, tmp_path):
     batches = data.batches(examples, 30)
     measure = Measurements(quarters, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
     attack = PGD(epsilon=0.02, step_size=0.005, steps=10)
-    check = of_attacks.check_undefended(measure, attack, 0.02, quarters)
+    check = attack_checks.check_undefended(measure, attack, 0.02, quarters)
     assert check.status == "fail"  # at four times the radius too
     attack = PGD(epsilon=0.1, step_size=0.02, steps=10)
-    check = of_attacks.check_undefended(measure, attack, 0.1, fragile)
+    check = attack_checks.check_undefended(measure, attack, 0.1, fragile)
     assert check.status == "pass"

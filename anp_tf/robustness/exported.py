@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from anp_tf.evaluation.robustness import adversarial_batches
+from anp_tf.robustness.accuracy import adversarial_batches
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ Sense of Security" (https://arxiv.org/abs/1802.00420).
 """
 
 from anp_tf.attacks import APGD, FGSM, PGD, Noise, Square
-from anp_tf.evaluation.attack_names import NORMS
-from anp_tf.evaluation.checks.check import FAIL, PASS, Check
-from anp_tf.evaluation.checks.of_attacks import (
+from anp_tf.losses import cross_entropy, margin
+from anp_tf.robustness.attack_names import NORMS
+from anp_tf.robustness.checks.attack_checks import (
     STEPS,
     check_ball,
     check_convergence,
@@ -20,15 +20,15 @@ from anp_tf.evaluation.checks.of_attacks import (
     not_weaker,
     weakest,
 )
-from anp_tf.evaluation.checks.of_network import (
+from anp_tf.robustness.checks.check import FAIL, PASS, Check
+from anp_tf.robustness.checks.measurements import Measurements
+from anp_tf.robustness.checks.network_checks import (
     check_deterministic,
     check_gradients,
     check_logits,
     check_pixels,
 )
-from anp_tf.evaluation.measurements import Measurements
-from anp_tf.evaluation.sampled import SampledNetwork
-from anp_tf.losses import cross_entropy, margin
+from anp_tf.robustness.sampled import SampledNetwork
 
 __all__ = ["Check", "run_checks"]
 

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import FGSM, PGD
-from anp_tf.evaluation import adversarial_batches, evaluate_robustness, measure_robustness
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe
 from anp_tf.pruning import slim
+from anp_tf.robustness import adversarial_batches, evaluate_robustness, measure_robustness
 
 EPSILON = 0.125
 

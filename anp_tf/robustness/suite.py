@@ -1,4 +1,4 @@
-"""A subject's robustness under stronger attacks, and its checks, written beside the network."""
+"""A candidate's robustness under stronger attacks, and its checks, written beside the network."""
 
 import contextlib
 import dataclasses
@@ -6,14 +6,14 @@ import json
 import pathlib
 
 from anp_tf import __version__, data
-from anp_tf.evaluation.attack_files import EvaluationError
-from anp_tf.evaluation.attack_names import STEPS, named_attacks
-from anp_tf.evaluation.checks import run_checks
-from anp_tf.evaluation.checks.check import FAIL, PASS
-from anp_tf.evaluation.checks.of_network import check_deterministic, check_logits
-from anp_tf.evaluation.sampled import SampledNetwork
-from anp_tf.evaluation.worst_case import worst_case
 from anp_tf.files import atomic_file
+from anp_tf.robustness.attack_names import STEPS, named_attacks
+from anp_tf.robustness.batch_files import EvaluationError
+from anp_tf.robustness.checks import run_checks
+from anp_tf.robustness.checks.check import FAIL, PASS
+from anp_tf.robustness.checks.network_checks import check_deterministic, check_logits
+from anp_tf.robustness.sampled import SampledNetwork
+from anp_tf.robustness.worst_case import worst_case
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +59,21 @@ class Threat:
                 )
 
 
-def attack_subject(
-    subject, names, output, threat, *, restarts=1, queries=5000, source=None, counter=None
+def attack_candidate(
+    candidate, names, output, threat, *, restarts=1, queries=5000, source=None, counter=None
 ):
-    """Makes attacks on a subject; the worst case goes to `output/robustness.json`.
+    """Makes attacks on a candidate; the worst case goes to `output/robustness.json`.
 
     The images go to a folder of `output/attacks`, from which a stopped evaluation goes on. A
     network whose answers differ from call to call is attacked, and judged, by the mean of draws.
 
     Args:
-        subject: `Subject`.
+        candidate: `Candidate`.
         names: Sequence of the attacks' names, as `named_attacks` takes them.
         output: Folder, made if needed.
         threat: `Threat`.
         restarts, queries: As for `named_attacks`.
-        source: `Subject` whose network transferred attacks are made on, or None.
+        source: `Candidate` whose network transferred attacks are made on, or None.
         counter: Optional function `(title, total) -> context manager of a progress function`.
 
     Returns:
@@ -84,11 +84,11 @@ def attack_subject(
         ValueError, EvaluationError: as `named_attacks` and `worst_case`, and if the network returns
             probabilities.
     """
-    batches = data.batches(subject.examples, threat.batch_size)
+    batches = data.batches(candidate.examples, threat.batch_size)
     attacks = named_attacks(
         names,
         epsilon=threat.epsilon,
-        classes=subject.examples.num_classes,
+        classes=candidate.examples.num_classes,
         norm=threat.norm,
         steps=threat.steps,
         step_size=threat.step_size,
@@ -97,20 +97,22 @@ def attack_subject(
         source=source and source.network,
     )
     x, _ = next(iter(batches))
-    if check_logits(subject.network, x).status == FAIL:
+    if check_logits(candidate.network, x).status == FAIL:
         raise ValueError(
-            f"the network {subject.path} returns probabilities, whose gradients vanish: give one "
+            f"the network {candidate.path} returns probabilities, whose gradients vanish: give one "
             "that returns logits"
         )
-    network, steady = subject.network, check_deterministic(subject.network, x).status == PASS
+    network, steady = candidate.network, check_deterministic(candidate.network, x).status == PASS
     if not steady:
         network = SampledNetwork(network, threat.samples)
     title = ",".join(names)
     folder = _folder(output, title.replace(",", "+"), threat)
-    identity = _identity(subject, source=source if "transfer" in title else None)
+    identity = _identity(candidate, source=source if "transfer" in title else None)
     if not steady:
         identity["samples"] = threat.samples
-    with counter(title, len(subject.examples)) if counter else contextlib.nullcontext() as progress:
+    with (
+        counter(title, len(candidate.examples)) if counter else contextlib.nullcontext() as progress
+    ):
         result = worst_case(
             network,
             batches,
@@ -124,29 +126,29 @@ def attack_subject(
             progress=progress,
         )
     draws = None if steady else threat.samples
-    result = {"attack": title, **_asked(subject, threat), **identity, "draws": draws, **result}
+    result = {"attack": title, **_asked(candidate, threat), **identity, "draws": draws, **result}
     _keep(pathlib.Path(output) / "robustness.json", result)
     return result, folder
 
 
-def check_subject(
-    subject, output, threat, *, queries=1000, undefended=None, source=None, counter=None
+def check_candidate(
+    candidate, output, threat, *, queries=1000, undefended=None, source=None, counter=None
 ):
-    """Runs the checks on a subject; they go to `output/checks.json`.
+    """Runs the checks on a candidate; they go to `output/checks.json`.
 
     Args:
-        subject, output, threat, counter: As for `attack_subject`.
+        candidate, output, threat, counter: As for `attack_candidate`.
         queries: Integer, of the Square attack.
-        undefended, source: `Subject`s, as the networks of `run_checks`, or None.
+        undefended, source: `Candidate`s, as the networks of `run_checks`, or None.
 
     Returns:
         List of `Check`.
     """
-    identity = _identity(subject, undefended=undefended, source=source)
+    identity = _identity(candidate, undefended=undefended, source=source)
     checks = run_checks(
-        subject.network,
-        data.batches(subject.examples, threat.batch_size),
-        len(subject.examples),
+        candidate.network,
+        data.batches(candidate.examples, threat.batch_size),
+        len(candidate.examples),
         _folder(output, "checks", threat),
         epsilon=threat.epsilon,
         norm=threat.norm,
@@ -155,12 +157,12 @@ def check_subject(
         samples=threat.samples,
         undefended=undefended and undefended.network,
         source=source and source.network,
-        masked=subject.masked,
+        masked=candidate.masked,
         identity=identity,
         seed=threat.seed,
         counter=counter,
     )
-    record = {**_asked(subject, threat), **identity, "test_examples": len(subject.examples)}
+    record = {**_asked(candidate, threat), **identity, "test_examples": len(candidate.examples)}
     record["checks"] = [dataclasses.asdict(check) for check in checks]
     _write(pathlib.Path(output) / "checks.json", record)
     return checks
@@ -195,15 +197,15 @@ def _folder(output, title, threat):
     return pathlib.Path(output) / "attacks" / f"{title}-{threat.norm}-{threat.epsilon:g}"
 
 
-def _identity(subject, **others):
+def _identity(candidate, **others):
     """What was attacked, and the other networks that had a part in it, by their digests."""
     digests = {name: other.digest for name, other in others.items() if other}
-    return {"network": subject.digest, "dataset": subject.dataset, **digests}
+    return {"network": candidate.digest, "dataset": candidate.dataset, **digests}
 
 
-def _asked(subject, threat):
+def _asked(candidate, threat):
     return {
-        "path": str(subject.path),
+        "path": str(candidate.path),
         "anp_tf": __version__,
         "norm": threat.norm,
         "epsilon": threat.epsilon,

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf import data, evaluate
-from anp_tf.evaluation import Subject, Threat, attack_subject, digest, from_workdir
+from anp_tf import data
+from anp_tf.evaluate import __main__ as evaluate
+from anp_tf.robustness import Candidate, Threat, attack_candidate, digest, from_workdir
 from anp_tf.training.progress import counting
 from anp_tf.workdir import Workdir, load_network
 
@@ -36,7 +37,7 @@ def test_a_workdir(commands, copy, tmp_path, small_data_dir):
     assert outcome.code == 0, outcome.err
     record = without_times(copy / "robustness.json")
     (result,) = record.values()
-    expected, _ = attack_subject(
+    expected, _ = attack_candidate(
         from_workdir(copy, limit=30, data_dir=small_data_dir),
         ["fgsm", "pgd3"],
         tmp_path / "again",
@@ -145,9 +146,9 @@ def test_a_stochastic_network_is_attacked_by_the_mean_of_draws(tmp_path, small_d
     sums = (examples.images / 255)[:, :, :10, 0].sum(1) / 28
     labels = sums.argmax(-1).astype(np.int32)
     examples = data.Examples(examples.images, labels, 10)
-    subject = Subject(tmp_path, noisy, None, "digest", examples, "mnist")
+    candidate = Candidate(tmp_path, noisy, None, "digest", examples, "mnist")
     threat = Threat(0.01, samples=200)
-    result, _ = attack_subject(subject, ["noise"], tmp_path, threat)
+    result, _ = attack_candidate(candidate, ["noise"], tmp_path, threat)
     assert result["draws"] == 200
     x = (examples.images / 255).astype(np.float32)
     alone = [np.mean(np.argmax(noisy(x), -1) == labels) for _ in range(20)]
@@ -186,10 +187,10 @@ def test_checks(commands, copy, finished):
 def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, changed, found):
     for name in ("base", "standard"):
         shutil.copytree(finished.path / "standard", copy.parent / name)
-    subject = types.SimpleNamespace(
+    candidate = types.SimpleNamespace(
         path=copy, settings=dataclasses.replace(Workdir(copy).settings(), **changed)
     )
-    assert evaluate._standard(subject) == (found and copy.parent / found)
+    assert evaluate._standard(candidate) == (found and copy.parent / found)
 
 
 @pytest.mark.parametrize(

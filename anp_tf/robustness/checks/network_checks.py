@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks.pgd import losses_with_gradient
-from anp_tf.evaluation.checks.check import FAIL, PASS, WARN, Check, graded
 from anp_tf.losses import cross_entropy, margin
+from anp_tf.robustness.checks.check import FAIL, PASS, WARN, Check, graded
 
 SCALE = (1.0, 5.0)  # points by which another scale of the pixels may be better
 CALLS = 3

@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.evaluation.attack_files import EvaluationError, saved_images
-from anp_tf.evaluation.worst_case import worst_case
+from anp_tf.robustness.batch_files import EvaluationError, saved_images
+from anp_tf.robustness.worst_case import worst_case
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""`python -m anp_tf.evaluate`: a network's results row, or its accuracy under stronger attacks."""

@@ -1,0 +1,72 @@
+"""Robustness: what may be judged, accuracy under attack, the worst case, and checks of it."""
+
+from anp_tf.robustness.accuracy import (
+    Robustness,
+    adversarial_batches,
+    evaluate_robustness,
+    measure_robustness,
+)
+from anp_tf.robustness.attack_names import KNOWN_ATTACKS, NORMS, named_attacks
+from anp_tf.robustness.batch_files import EvaluationError, saved_images
+from anp_tf.robustness.candidate import (
+    Candidate,
+    SavedModelNetwork,
+    check_fits,
+    digest,
+    from_model,
+    from_workdir,
+    test_examples,
+)
+from anp_tf.robustness.checks import Check, run_checks
+from anp_tf.robustness.exported import ExportedAccuracy, exported_accuracy
+from anp_tf.robustness.sampled import SampledAccuracy, SampledNetwork, evaluate_sampled
+from anp_tf.robustness.suite import (
+    Threat,
+    attack_candidate,
+    check_candidate,
+    checks_of,
+    robustness_of,
+)
+from anp_tf.robustness.tables import (
+    attack_table,
+    check_table,
+    checks_lines,
+    robustness_lines,
+)
+from anp_tf.robustness.worst_case import worst_case
+
+__all__ = [
+    "KNOWN_ATTACKS",
+    "NORMS",
+    "Candidate",
+    "Check",
+    "EvaluationError",
+    "ExportedAccuracy",
+    "Robustness",
+    "SampledAccuracy",
+    "SampledNetwork",
+    "SavedModelNetwork",
+    "Threat",
+    "adversarial_batches",
+    "attack_candidate",
+    "attack_table",
+    "check_candidate",
+    "check_fits",
+    "check_table",
+    "checks_lines",
+    "checks_of",
+    "digest",
+    "evaluate_robustness",
+    "evaluate_sampled",
+    "exported_accuracy",
+    "from_model",
+    "from_workdir",
+    "measure_robustness",
+    "named_attacks",
+    "robustness_lines",
+    "robustness_of",
+    "run_checks",
+    "saved_images",
+    "test_examples",
+    "worst_case",
+]

@@ -9,11 +9,10 @@ ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "anp_tf" / "__init__.py").read_text())[1]
 
 LITERT = ["ai-edge-litert>=2.1,<3"]
-ONNX = ["onnx>=1.19", "tf2onnx>=1.17,<2"]
+ONNX = ["onnx>=1.19", "onnxruntime>=1.20", "tf2onnx>=1.17,<2"]
 ROBUSTNESS = [
     "adversarial-robustness-toolbox>=1.20,<2",
     "foolbox>=3.3.4,<4",
-    "scipy>=1.14,<2",  # foolbox imports scipy.ndimage.filters, which SciPy 2 will not have
 ]
 
 setuptools.setup(
@@ -41,6 +40,7 @@ setuptools.setup(
         "pillow>=12",
         "pyarrow>=20",
         "rich>=15,<16",
+        "scipy>=1.14,<2",  # foolbox imports scipy.ndimage.filters, which SciPy 2 will not have
         "tensorboard>=2.21,<3",
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.10,<5",
@@ -57,11 +57,9 @@ setuptools.setup(
             *ONNX,
             *ROBUSTNESS,
             "hypothesis>=6.100",
-            "onnxruntime>=1.20",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff==0.17.6",
-            "scipy>=1.14",
         ],
     },
 )

@@ -10,6 +10,7 @@ import typing
 
 from absl import app, flags, logging
 
+from anp_tf.errors import sentence
 from anp_tf.quiet import tensorflow as tf
 from anp_tf.settings import Settings, base_type
 from anp_tf.training.checkpoints import NonFiniteError
@@ -125,10 +126,12 @@ def _guarded(main, argv, subjects):
         _exit(str(error), EXIT_NON_FINITE)
     except BrokenPipeError:
         _exit(str(nobody_reads()), EXIT_STOPPED)
-    except (ValueError, OSError) as error:
+    except OSError as error:
         _exit(str(error), EXIT_USAGE)
-    except tf.errors.OpError as error:
-        _exit(error.message, EXIT_USAGE)
+    except (ValueError, tf.errors.OpError) as error:
+        message = sentence(error)
+        argument = message.partition(":")[0]
+        _exit(f"--{message}" if argument in flags.FLAGS else message, EXIT_USAGE)
     except KeyboardInterrupt:
         _exit("interrupted", EXIT_STOPPED)
 

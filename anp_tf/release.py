@@ -10,13 +10,17 @@ import numpy as np
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.files import atomic_file
+from anp_tf.intervals import with_interval
 from anp_tf.pruning import fold_batch_normalization, slim
 from anp_tf.robustness import (
-    ExportedAccuracy,
+    LiteRtNetwork,
+    Robustness,
+    adversarial_batches,
     checks_lines,
     checks_of,
     digest,
-    exported_accuracy,
+    entered,
+    measure_robustness,
     robustness_lines,
     robustness_of,
     test_examples,
@@ -27,7 +31,6 @@ from anp_tf.serving import (
     export_litert,
     export_onnx,
     export_saved_model,
-    litert_network,
     saved_model_bytes,
     write_server_config,
 )
@@ -101,14 +104,14 @@ class File:
 
     path: pathlib.Path
     size: int
-    accuracy: ExportedAccuracy | None = None
+    accuracy: Robustness | None = None
 
     def row(self):
         """Its line in the table of the model card."""
         cells = ["", ""]
         if self.accuracy:
             shares = self.accuracy.clean_accuracy, self.accuracy.adversarial_accuracy
-            cells = [f"{100 * share:.2f}" for share in shares]
+            cells = [with_interval(100 * share, self.accuracy.examples) for share in shares]
         return f"| `{self.path.name}` | {self.size:,} | {' | '.join(cells)} |"
 
 
@@ -179,13 +182,12 @@ def _litert(settings, network, path, precision, form):
         training = data.load(settings.dataset, "train", settings.data_dir).take(REPRESENTATIVE)
         representative = training.images / np.float32(255)
     export_litert(network, path, precision, representative)
-    accuracy = exported_accuracy(
-        litert_network(path),
-        network,
-        data.batches(test_examples(settings).take(form.litert_examples), BATCH_SIZE),
-        evaluation_attack(settings),
-        settings.seed,
-    )
+    examples = test_examples(settings).take(form.litert_examples)
+    batches = data.batches(examples, BATCH_SIZE)
+    # Of a quantized network an attacker would attack the one before its weights were rounded.
+    images = adversarial_batches(network, batches, evaluation_attack(settings), settings.seed)
+    exported = entered(LiteRtNetwork(path), next(iter(batches))[0])
+    accuracy = measure_robustness(exported, batches, images)
     return File(path, path.stat().st_size, accuracy)
 
 
@@ -213,7 +215,7 @@ def model_card(settings, results, files, stronger=()):
     if measured := [file.accuracy.examples for file in files if file.accuracy]:
         lines += [
             f"These figures are of {measured[0]:,} test images; the attack, the one below, is made "
-            "on the network before its weights were rounded.",
+            "on the network before its weights were rounded. In brackets: 95 % intervals.",
             "",
         ]
     if results:
@@ -231,6 +233,8 @@ def model_card(settings, results, files, stronger=()):
             value = results.get(name)
             if value is not None:
                 shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+                if name.endswith("accuracy"):
+                    shown = with_interval(value, results["test_examples"])
                 lines.append(f"| {label} | {shown} |")
         for batch, times in results["latency_milliseconds"].items():
             lines.append(f"| latency, batch {batch}, ms | {times['slim']:.3g} |")

@@ -191,7 +191,8 @@ def test_accuracy_by_restarts():
     for restart in range(1, 5):
         left = np.flatnonzero(right)
         x, y = np.float32(case.x[left]), tf.constant(np.int32(case.y[left]))
-        moved = case.attack(case.numpy.keras, x, y, seed=tf.constant([5 + restart, 0])).numpy()
+        seeds = tf.constant([[5 + restart, position] for position in range(len(left))])
+        moved = case.attack(case.numpy.keras, x, y, seed=seeds).numpy()
         right[left] = case.numpy(moved)[-1].argmax(-1) == case.y[left]
         expected.append(100 * right.mean())
     assert found["restarts"] == [1, 2, 3, 4, 5]

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
+from anp_tf.intervals import with_interval
 from anp_tf.release import Form, model_card, release
 from anp_tf.robustness import digest, evaluate_robustness
 from anp_tf.serving import litert_network
@@ -32,7 +33,7 @@ def test_release(finished, tmp_path):
     lines = [line for line in card.splitlines() if line.startswith("| ") and line.count("|") == 3]
     lines.remove("| | |")
     figures = dict(line.strip("| ").split(" | ") for line in lines)
-    assert figures["clean accuracy, %"] == f"{row['clean_accuracy']:.4g}"
+    assert figures["clean accuracy, %"] == with_interval(row["clean_accuracy"], 50)
     assert figures["units pruned, %"] == f"{row['sparsity_percent']:.4g}"
     assert figures["parameter bytes"] == f"{row['slim_parameter_bytes']:,}"
     assert figures["latency, batch 1, ms"] == f"{row['latency_milliseconds']['1']['slim']:.3g}"
@@ -62,8 +63,8 @@ def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
     release(workdir, tmp_path / "served")
     card = (tmp_path / "served" / "README.md").read_text()
     assert "1,000 test images, Linf, ε = 0.3" in card
-    assert "| none | | 98.50 |" in card
-    assert "| apgd-ce | 7 | 91.25 |" in card
+    assert "| none | | 98.50 (97.54-99.16) |" in card
+    assert f"| apgd-ce | 7 | {with_interval(91.25, 1000)} |" in card
     assert "| WARN | PGD is not weaker | PGD 90 %, FGSM 89 % |" in card
     assert "finds more" not in card
     assert "1.00" not in card
@@ -106,10 +107,11 @@ def test_all_formats(finished, small_data_dir, tmp_path):
     sizes = [path.stat().st_size for path in paths[1:]]
     assert [int(row[1].replace(",", "")) for row in rows[1:]] == sizes
     clean = 100 * np.mean(litert.argmax(-1) == examples.labels)
-    assert rows[1][2] == f"{clean:.2f}"
-    assert rows[1][3] == f"{100 * attacked_accuracy(workdir, examples):.2f}"
-    assert rows[2][2] == f"{100 * np.mean(int8.argmax(-1) == examples.labels):.2f}"
-    assert 0 <= float(rows[2][3]) <= float(rows[2][2])
+    int8_clean = 100 * np.mean(int8.argmax(-1) == examples.labels)
+    attacked = 100 * attacked_accuracy(workdir, examples)
+    assert rows[1][2:] == [with_interval(figure, 40) for figure in (clean, attacked)]
+    assert rows[2][2] == with_interval(int8_clean, 40)
+    assert 0 <= float(rows[2][3].split()[0]) <= int8_clean
     assert "figures are of 40 test images" in card
 
 
@@ -172,4 +174,4 @@ def test_drawn_weights_are_in_the_card_where_measured(finished, drawn):
     if drawn is not None:
         row["sampled_white_box_accuracy"] = drawn
     card = model_card(Settings(), row, [])
-    assert ("drawn weights, % | 77.5 |" in card) == (drawn is not None)
+    assert ("drawn weights, % | 77.50 (" in card) == (drawn is not None)

@@ -78,7 +78,7 @@ def test_exported_rows_have_a_model_card(table):
     assert (exported / "1" / "saved_model.pb").exists()
     row = json.loads((exported / "results.json").read_text())
     card = (exported / "README.md").read_text()
-    assert f"| white-box accuracy, % | {row['white_box_accuracy']:.4g} |" in card
+    assert f"| white-box accuracy, % | {row['white_box_accuracy']:.2f} (" in card
     assert f"--init_from={folder / 'seed0' / 'standard'}" in card
     assert "--beta=4.0" in card
 

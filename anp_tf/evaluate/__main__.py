@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 
 import numpy as np
 from absl import flags
@@ -12,6 +13,7 @@ from anp_tf.files import atomic_file
 from anp_tf.robustness import (
     KNOWN_ATTACKS,
     NORMS,
+    Interface,
     Threat,
     attack_candidate,
     attack_table,
@@ -22,6 +24,7 @@ from anp_tf.robustness import (
     saved_images,
     test_examples,
 )
+from anp_tf.robustness.attack_names import STEPS, has_effect
 from anp_tf.settings import one_of
 from anp_tf.training.progress import counting
 from anp_tf.workdir import Workdir, load_network
@@ -33,14 +36,23 @@ CHANGEABLE = (
     "eval_attack_step_size",
     "eval_samples",
 )
-OF_ATTACKS = ("model", "dataset", "norm", "restarts", "queries", "batch_size", "images", "seed")
+OF_MODELS = ("dataset", "pixels", "output_name", "binary", "channels_first")
+OF_ATTACKS = ("model", *OF_MODELS, "norm", "restarts", "queries", "batch_size", "images", "seed")
 
 
 def define_flags():
     cli.define_workdir("folder of the run whose network is evaluated")
-    cli.define("model", None, "in place of a workdir: a .keras file or a SavedModel to be attacked")
+    cli.define(
+        "model",
+        None,
+        "in place of a workdir, to be attacked: a .keras, .tflite or .onnx file, or a SavedModel",
+    )
     cli.define("dataset", None, "of --model: TFDS name of an image classification data set")
-    cli.define("source", None, "workdir or .keras file the black-box attack is made on")
+    cli.define("pixels", None, "of --model: what it takes for 0 and 1, such as 0,255 or -1,1", list)
+    cli.define("output_name", None, "of --model: name of the logits among several outputs")
+    cli.define("binary", False, "of --model: its one output is the logit of class 1", bool)
+    cli.define("channels_first", False, "of --model: it takes images [channels, rows, cols]", bool)
+    cli.define("source", None, "workdir or file of a network the black-box attack is made on")
     cli.define(
         "attack",
         None,
@@ -49,12 +61,13 @@ def define_flags():
         list,
     )
     cli.define("checks", False, "look for signs that the robustness is only apparent", bool)
-    cli.define("undefended", None, "of --checks: workdir or .keras file of an undefended network")
+    cli.define("undefended", None, "of --checks: workdir or file of an undefended network")
     cli.define("norm", "Linf", f"of --attack and --checks: of the ball, {' or '.join(NORMS)}")
-    cli.define("restarts", 1, "of --attack: random starts of pgd, apgd, fab and latent", int)
+    cli.define("restarts", None, "of --attack: random starts of pgd, apgd, fab-t and latent", int)
     cli.define("queries", None, "of square; by default 5000, in --checks 1000", int)
     cli.define("batch_size", 250, "of --attack and --checks: images at a time", int)
     cli.define("images", None, "of --attack: .npz file for the adversarial images")
+    cli.define("part", None, "of --attack: k/n, only the k-th of n parts of the images is attacked")
     cli.define(
         "output",
         None,
@@ -68,32 +81,52 @@ def define_flags():
 
 def main():
     given = flags.FLAGS
+    if given.limit_test_examples is not None and given.limit_test_examples < 1:
+        raise ValueError(
+            f"limit_test_examples: expected at least 1, received {given.limit_test_examples}"
+        )
     if not given.attack and not given.checks:
-        _unused("--attack or --checks", *OF_ATTACKS, "undefended")
+        _unused("--attack or --checks", *OF_ATTACKS, "undefended", "part")
         _row()
         return
     if not given.attack:
-        _unused("--attack", "restarts", "images")
+        _unused("--attack", "restarts", "images", "part")
     if not given.checks:
         _unused("--checks", "undefended")
+    if not given.model:
+        _unused("--model", *OF_MODELS)
     one_of("norm", given.norm, NORMS)
+    part = _part()
     if given.images and not pathlib.Path(given.images).absolute().parent.is_dir():
-        raise ValueError(f"--images: there is no folder for {given.images}")
+        raise ValueError(f"images: there is no folder for {given.images}")
     candidate = _candidate()
-    threat = _threat(candidate)
+    threat, pgd = _threat(candidate.settings)
     output = pathlib.Path(given.output or _default_output(candidate))
     source = _other(given.source, candidate)
     queries = {} if given.queries is None else {"queries": given.queries}
     if given.attack:
-        options = {"restarts": given.restarts, "source": source, "counter": counting, **queries}
-        result, folder = attack_candidate(candidate, given.attack, output, threat, **options)
+        options = _with_effect({"restarts": given.restarts, **queries, **pgd})
+        shared = {"source": source, "counter": counting, "part": part}
+        result, folder = attack_candidate(
+            candidate, given.attack, output, threat, **shared, **options
+        )
+        if result is None:
+            print(f"part {given.part} is done; others are not there yet, in {folder}")
+            return
         print(attack_table(result))
         print(output / "robustness.json")
         if given.images:
-            _save_images(folder, len(candidate.examples), pathlib.Path(given.images))
+            _save_images(folder, result["test_examples"], pathlib.Path(given.images))
     if given.checks:
         undefended = _other(given.undefended or _standard(candidate), candidate)
-        options = {"undefended": undefended, "source": source, "counter": counting, **queries}
+        size = pgd.get("step_size")
+        options = {
+            "undefended": undefended,
+            "source": source,
+            "counter": counting,
+            "step_size": size and size * pgd.get("steps", STEPS) / STEPS,
+            **queries,
+        }
         print(check_table(check_candidate(candidate, output, threat, **options)))
         print(output / "checks.json")
 
@@ -102,18 +135,43 @@ def _unused(needed, *names):
     """An error for flags that have no effect without others."""
     for name in names:
         if flags.FLAGS[name].present:
-            raise ValueError(f"--{name}: expected together with {needed}, received alone")
+            raise ValueError(f"{name}: expected together with {needed}, received alone")
+
+
+def _part():
+    """The pair (k, n) of the flag."""
+    if flags.FLAGS.part is None:
+        return 1, 1
+    match = re.fullmatch(r"(\d+)/(\d+)", flags.FLAGS.part)
+    number, parts = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= parts:
+        raise ValueError(f"part: expected k/n such as 2/8, received {flags.FLAGS.part}")
+    return number, parts
 
 
 def _candidate():
     given = flags.FLAGS
     if (given.workdir is None) == (given.model is None):
-        raise ValueError("--model: expected either --workdir or --model")
+        raise ValueError("model: expected either --workdir or --model")
     if given.workdir:
         return from_workdir(given.workdir, given.limit_test_examples, given.data_dir)
     if not given.dataset:
-        raise ValueError("--dataset: expected the data set of --model, received none")
-    return from_model(given.model, given.dataset, given.limit_test_examples, given.data_dir)
+        raise ValueError("dataset: expected the data set of --model, received none")
+    return from_model(
+        given.model, given.dataset, given.limit_test_examples, given.data_dir, _interface()
+    )
+
+
+def _interface():
+    given, pixels = flags.FLAGS, None
+    if given.pixels is not None:
+        try:
+            pixels = tuple(float(number) for number in given.pixels)
+        except ValueError:
+            pixels = ()
+    if pixels == ():
+        raise ValueError(f"pixels: expected two numbers, received {','.join(given.pixels)}")
+    return Interface(pixels, given.output_name, given.binary, given.channels_first)
 
 
 def _default_output(candidate):
@@ -127,7 +185,8 @@ def _other(path, candidate):
     """Another network for the same images."""
     if not path:
         return None
-    path = Workdir(path).network if pathlib.Path(path).suffix != ".keras" else path
+    run = Workdir(path)
+    path = run.network if run.config.exists() else path
     data_dir = flags.FLAGS.data_dir or (candidate.settings and candidate.settings.data_dir)
     return from_model(path, candidate.dataset, data_dir=data_dir)
 
@@ -154,25 +213,37 @@ def _undefended_like(settings, others):
     return others.method == "standard" and same
 
 
-def _threat(candidate):
-    given, settings = flags.FLAGS, candidate.settings
+def _threat(settings):
+    """The `Threat`, and the options of PGD: as the run's evaluation has them, or as given."""
+    given = flags.FLAGS
     own = settings is not None and given.norm == "Linf"  # the run's threat model
     epsilon = given.epsilon
     if epsilon is None:
         if not own:
-            raise ValueError("--epsilon: expected the radius of the ball, received none")
+            raise ValueError("epsilon: expected the radius of the ball, received none")
         epsilon = settings.epsilon
-    options = {
-        "steps": given.eval_attack_steps,
-        "step_size": given.eval_attack_step_size,
-        "seed": given.seed,
-        "samples": given.eval_samples,
-    }
-    if own and epsilon == settings.epsilon and options["steps"] is None:
-        options["steps"] = settings.eval_attack_steps
-        options["step_size"] = options["step_size"] or settings.eval_attack_step_size
+    pgd = {"steps": given.eval_attack_steps, "step_size": given.eval_attack_step_size}
+    for name, value in pgd.items():
+        if value is not None and value <= 0:
+            raise ValueError(f"eval_attack_{name}: expected a value above 0, received {value}")
+    if own and epsilon == settings.epsilon and pgd["steps"] is None:
+        pgd["steps"] = settings.eval_attack_steps
+        pgd["step_size"] = pgd["step_size"] or settings.eval_attack_step_size
+    options = {"seed": given.seed, "samples": given.eval_samples}
     options = {name: value for name, value in options.items() if value is not None}
-    return Threat(epsilon, given.norm, batch_size=given.batch_size, **options)
+    pgd = {name: value for name, value in pgd.items() if value is not None}
+    return Threat(epsilon, given.norm, batch_size=given.batch_size, **options), pgd
+
+
+def _with_effect(options):
+    """Options of attacks without those that are of the run, or meant for the checks, alone."""
+    given = flags.FLAGS
+
+    def asked(name):
+        flag = given[name if name in given else f"eval_attack_{name}"]
+        return flag.present and not (given.checks and name != "restarts")
+
+    return {k: v for k, v in options.items() if has_effect(k, given.attack) or asked(k)}
 
 
 def _save_images(folder, count, path):
@@ -194,7 +265,7 @@ def _row():
     source = load_network(given.source) if given.source else None
     output = given.output or (None if changes else workdir.results)
     if output and not pathlib.Path(output).absolute().parent.is_dir():
-        raise ValueError(f"--output: there is no folder for {output}")
+        raise ValueError(f"output: there is no folder for {output}")
     examples = test_examples(settings)
     black_box = source and black_box_images(settings, source, examples, counting)
     row = results_row(settings, network, examples, black_box, counting)

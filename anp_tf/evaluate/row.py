@@ -7,6 +7,7 @@ import rich.table
 
 from anp_tf import data
 from anp_tf.attacks import PGD
+from anp_tf.intervals import with_interval
 from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost, slim, unit_sparsity
@@ -155,7 +156,7 @@ def _sampled_figures(settings, network, examples, attack, counter):
 def markdown_row(row):
     """The paper's columns of a row as two lines of a Markdown table and its head."""
     head = ["dataset", "architecture", "method", *PAPER_COLUMNS]
-    cells = [_number(row[name]) if name in PAPER_COLUMNS else row[name] for name in head]
+    cells = [_number(row, name) if name in PAPER_COLUMNS else row[name] for name in head]
     lines = [head, ["---"] * len(head), cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -171,8 +172,8 @@ def comparison(rows):
     for row in rows:
         table.add_column(row["method"], justify="right")
     figures = {
-        "clean accuracy, %": lambda row: f"{row['clean_accuracy']:.2f}",
-        f"accuracy under {attack}, %": lambda row: f"{row['white_box_accuracy']:.2f}",
+        "clean accuracy, %": lambda row: _number(row, "clean_accuracy"),
+        f"accuracy under {attack}, %": lambda row: _number(row, "white_box_accuracy"),
         "vulnerability": lambda row: f"{row['white_box_vulnerability']:.4f}",
         "sparsity (units pruned), %": lambda row: f"{row['sparsity_percent']:.1f}",
         "FLOPs reduction, x": lambda row: f"{row['flops_reduction']:.2f}",
@@ -195,5 +196,8 @@ def _change(row, form, dense, slimmed):
     return f"{form.format(dense)} → {form.format(slimmed)}"
 
 
-def _number(value):
+def _number(row, name):
+    value = row[name]
+    if value is not None and name.endswith("accuracy"):
+        return with_interval(value, row["test_examples"])
     return "-" if value is None else f"{value:.4g}"

@@ -7,6 +7,7 @@ import numpy as np
 from anp_tf.attacks import PGD
 from anp_tf.figures import canvas
 from anp_tf.figures.subject import attack_images, logits, rounded
+from anp_tf.losses import classified
 
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the attack's epsilon
 STEPS = (1, 2, 5, 10, 20, 100)  # beside those of the attack
@@ -137,7 +138,7 @@ def _accuracies(subject, attacks, progress):
 
 def _correct(subject, pixels, which=slice(None)):
     """Which of the images are classified correctly, boolean [n]."""
-    return logits(subject.network, pixels).argmax(-1) == subject.examples.labels[which]
+    return classified(logits(subject.network, pixels), subject.examples.labels[which]).numpy()
 
 
 def _changed(attack, **changes):

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf import __version__
+from anp_tf.intervals import with_interval
 from anp_tf.reporting import tables
 
 
@@ -70,9 +71,10 @@ def machine():
 
 
 def _summary(row):
+    total = row["test_examples"]
     parts = [
-        f"{row['clean_accuracy']:.2f} % of the test images are classified correctly, "
-        f"{row['white_box_accuracy']:.2f} % under {row['attack']}"
+        f"{with_interval(row['clean_accuracy'], total)} % of the test images are classified "
+        f"correctly, {with_interval(row['white_box_accuracy'], total)} % under {row['attack']}"
     ]
     if row["sparsity_percent"]:
         parts.append(

@@ -1,5 +1,6 @@
 """What the strong attacks and the checks left in the workdirs, for the template."""
 
+from anp_tf.intervals import with_interval
 from anp_tf.robustness import EvaluationError, checks_of, digest, robustness_of
 from anp_tf.workdir import WorkdirError
 
@@ -50,18 +51,20 @@ def _suites(record):
             "name": name,
             **_conditions(suite),
             "attack": suite["attack"],
-            "clean": f"{suite['clean_accuracy']:.2f}",
-            "robust": f"{suite['robust_accuracy']:.2f}",
+            "clean": with_interval(suite["clean_accuracy"], suite["test_examples"]),
+            "robust": with_interval(suite["robust_accuracy"], suite["test_examples"]),
             "attacks": [
                 {
                     "name": attack["name"],
                     "fooled": f"{attack['fooled']:,}",
-                    "robust": f"{attack['robust_accuracy']:.2f}",
+                    "robust": with_interval(attack["robust_accuracy"], suite["test_examples"]),
                     "seconds": f"{attack['seconds']:,.1f}",
                 }
                 for attack in suite["attacks"]
             ],
             "draws": suite.get("draws"),
+            "not_made": ", ".join(suite.get("not_made") or []),
+            "not_made_because": suite.get("not_made_because"),
             "recheck": _recheck(suite["recheck"]),
         }
         for name, suite in record.items()

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from anp_tf.intervals import with_interval
 from anp_tf.layers import mask_layers
 from anp_tf.reproduction.paper import SETTINGS, paper_rows
 from anp_tf.reproduction.table import COLUMNS, HEADS
@@ -31,11 +32,14 @@ def results_table(runs):
         cells = []
         for column in columns:
             digits, value = HEADS[column][1], run.results.get(column)
+            text = "-" if value is None else f"{value:,.{digits}f}"
+            if value is not None and column.endswith("accuracy"):
+                text = with_interval(value, run.results["test_examples"], digits)
             cells.append(
                 {
                     "key": column,
                     "value": value,
-                    "text": "-" if value is None else f"{value:,.{digits}f}",
+                    "text": text,
                     "paper": f"{paper[column]:,.{digits}f}" if column in paper else None,
                 }
             )

@@ -4,6 +4,7 @@ import math
 import statistics
 
 from anp_tf.evaluate.row import PAPER_COLUMNS
+from anp_tf.intervals import with_interval
 from anp_tf.reproduction.paper import paper_rows
 
 HEADS = {
@@ -45,7 +46,7 @@ def table_record(table, methods, runs):
                 "seeds": [result["seed"] for result in results],
                 "training_seconds": [run.seconds() for run in done],
                 "measured": {
-                    column: _statistics([result[column] for result in results])
+                    column: _statistics(column, results)
                     for column in COLUMNS
                     if results and results[0].get(column) is not None
                 },
@@ -63,12 +64,16 @@ def table_record(table, methods, runs):
     }
 
 
-def _statistics(values):
-    return {
+def _statistics(column, results):
+    values = [result[column] for result in results]
+    figures = {
         "mean": statistics.fmean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "values": values,
     }
+    if column.endswith("accuracy") and len(values) == 1:
+        figures["images"] = results[0]["test_examples"]
+    return figures
 
 
 def markdown(record):
@@ -82,7 +87,7 @@ def markdown(record):
         f"{record['table']}, {record['network']} at width {record['width_multiplier']:g}; "
         f"{record['attack']} with steps of {record['step_size']:g}, epsilon "
         f"{record['epsilon']:g}. Each cell: the paper's value / the measured mean ± standard "
-        "deviation over seeds.",
+        "deviation over seeds; of a single seed accuracies have their 95 % intervals.",
         "",
         "| " + " | ".join(["method", *(HEADS[column][0] for column in shown), "seeds"]) + " |",
         "| " + " | ".join(["---", *(["---:"] * (len(shown) + 1))]) + " |",
@@ -103,4 +108,6 @@ def _cell(row, column):
     right = f"{measured['mean']:.{digits}f}"
     if measured["std"] is not None and math.isfinite(measured["std"]):
         right += f" ± {measured['std']:.{digits}f}"
+    elif "images" in measured:
+        right = with_interval(measured["mean"], measured["images"], digits)
     return f"{left} / {right}"

@@ -6,22 +6,28 @@ from anp_tf.robustness.accuracy import (
     evaluate_robustness,
     measure_robustness,
 )
-from anp_tf.robustness.attack_names import KNOWN_ATTACKS, NORMS, named_attacks
+from anp_tf.robustness.attack_names import KNOWN_ATTACKS, named_attacks
 from anp_tf.robustness.batch_files import EvaluationError, saved_images
 from anp_tf.robustness.candidate import (
     Candidate,
-    SavedModelNetwork,
     check_fits,
     digest,
     from_model,
+    from_network,
     from_workdir,
     test_examples,
 )
 from anp_tf.robustness.checks import Check, run_checks
-from anp_tf.robustness.exported import ExportedAccuracy, exported_accuracy
+from anp_tf.robustness.interface import Interface, entered
+from anp_tf.robustness.judge import Judge, LogitsError
+from anp_tf.robustness.network_files import (
+    LiteRtNetwork,
+    OnnxNetwork,
+    SavedModelNetwork,
+    network_file,
+)
 from anp_tf.robustness.sampled import SampledAccuracy, SampledNetwork, evaluate_sampled
 from anp_tf.robustness.suite import (
-    Threat,
     attack_candidate,
     check_candidate,
     checks_of,
@@ -33,6 +39,7 @@ from anp_tf.robustness.tables import (
     checks_lines,
     robustness_lines,
 )
+from anp_tf.robustness.threat import NORMS, Threat
 from anp_tf.robustness.worst_case import worst_case
 
 __all__ = [
@@ -41,7 +48,11 @@ __all__ = [
     "Candidate",
     "Check",
     "EvaluationError",
-    "ExportedAccuracy",
+    "Interface",
+    "Judge",
+    "LiteRtNetwork",
+    "LogitsError",
+    "OnnxNetwork",
     "Robustness",
     "SampledAccuracy",
     "SampledNetwork",
@@ -56,13 +67,15 @@ __all__ = [
     "checks_lines",
     "checks_of",
     "digest",
+    "entered",
     "evaluate_robustness",
     "evaluate_sampled",
-    "exported_accuracy",
     "from_model",
+    "from_network",
     "from_workdir",
     "measure_robustness",
     "named_attacks",
+    "network_file",
     "robustness_lines",
     "robustness_of",
     "run_checks",

@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import keras
 import tensorflow as tf
 
 from anp_tf.losses import vulnerability
 from anp_tf.models import with_latents
+from anp_tf.robustness.judge import answers, check_finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,21 +17,24 @@ class Robustness:
     Attributes:
         examples: Number of examples.
         clean_accuracy: Share of clean images classified correctly, in [0, 1].
-        adversarial_accuracy: Share of adversarial images classified correctly, in [0, 1].
-        vulnerability: Mean over hidden layers, features and images of |z(x) - z(x')|.
+        adversarial_accuracy: Share of adversarial images that are classified correctly by more than
+            rounding may change, in [0, 1].
+        vulnerability: Mean over hidden layers, features and images of |z(x) - z(x')|; None of a
+            network that is no Keras model.
     """
 
     examples: int
     clean_accuracy: float
     adversarial_accuracy: float
-    vulnerability: float
+    vulnerability: float | None
 
 
 def evaluate_robustness(network, batches, attack, source=None, seed=0, progress=None):
     """Attacks every example and measures the network.
 
     Args:
-        network: Functional `keras.Model` from pixels to logits, run in inference mode.
+        network: Functional `keras.Model` from pixels to logits, run in inference mode, or any
+            function `(pixels, training) -> logits`.
         batches: `tf.data.Dataset` of (pixels [batch, ...], labels [batch]); a last partial batch
             counts by its size.
         attack: An `anp_tf.attacks` object.
@@ -44,8 +49,10 @@ def evaluate_robustness(network, batches, attack, source=None, seed=0, progress=
 
     Raises:
         ValueError: if there are no examples, or if the source has other inputs or outputs.
+        LogitsError: if logits are NaN or infinite.
     """
-    if source is not None and _shapes(source) != _shapes(network):
+    known = all(isinstance(one, keras.Model) for one in (source, network))
+    if known and _shapes(source) != _shapes(network):
         raise ValueError(
             "the source of the attack must take the same images and know the same classes as the "
             f"network; it has inputs and outputs {_shapes(source)}, the network {_shapes(network)}"
@@ -54,19 +61,39 @@ def evaluate_robustness(network, batches, attack, source=None, seed=0, progress=
     return measure_robustness(network, batches, images, progress)
 
 
+def attack_step(network, attack, seed):
+    """An attack on a batch of any size, in which every image has random numbers of its own.
+
+    Args:
+        network: Keras model, or function `(pixels, training) -> logits`.
+        attack: An `anp_tf.attacks` object.
+        seed: Integer, at least 0.
+
+    Returns:
+        Compiled function of pixels [batch, ...], labels [batch] and the images' positions in the
+        data set, int32 [batch], to a tensor like the pixels.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def step(x, y, positions):
+        seeds = tf.stack([tf.fill(tf.shape(positions), seed), positions], -1)
+        return attack(network, x, y, seed=seeds)
+
+    return step
+
+
 def adversarial_batches(network, batches, attack, seed=0):
     """Attacks a network on every example; yields tensors like the pixels of each batch.
+
+    What an image becomes does not depend on the batches.
 
     Args:
         network, batches, attack, seed: As in `evaluate_robustness`.
     """
-
-    @tf.function(reduce_retracing=True)
-    def perturb(x, y, index):
-        return attack(network, x, y, seed=tf.stack([seed, index]))
-
-    for index, (x, y) in enumerate(batches):
-        yield perturb(x, y, tf.constant(index))
+    step, first = attack_step(network, attack, seed), 0
+    for x, y in batches:
+        yield step(x, y, tf.range(first, first + len(x)))
+        first += len(x)
 
 
 def measure_robustness(network, batches, images, progress=None):
@@ -81,32 +108,39 @@ def measure_robustness(network, batches, images, progress=None):
 
     Raises:
         ValueError: if there are no examples, or not as many batches of adversarial images.
+        LogitsError: if logits are NaN or infinite.
     """
-    latent_network = with_latents(network)
+    has_latents = isinstance(network, keras.Model)
+    latent_network = with_latents(network) if has_latents else _without_latents(network)
 
     @tf.function(reduce_retracing=True)
     def measure(x, adversarial, y):
         latents, logits = latent_network(x, training=False)
         other_latents, other_logits = latent_network(adversarial, training=False)
-        correct = [
-            tf.math.count_nonzero(tf.equal(tf.argmax(output, -1, y.dtype), y), dtype=tf.int32)
-            for output in (logits, other_logits)
-        ]
-        return *correct, vulnerability(latents, other_latents)
+        finite, right, _, _ = answers(logits, y)
+        other_finite, _, withstands, _ = answers(other_logits, y)
+        moved = vulnerability(latents, other_latents) if has_latents else tf.constant(0.0)
+        return finite & other_finite, right, withstands, moved
 
     examples = clean = adversarial = 0
     distortion = 0.0
     for (x, y), moved in zip(batches, images, strict=True):
-        batch_clean, batch_adversarial, batch_distortion = measure(x, moved, y)
+        finite, right, withstands, batch_distortion = measure(x, moved, y)
+        check_finite(finite)
         examples += len(x)
-        clean += int(batch_clean)
-        adversarial += int(batch_adversarial)
+        clean += int(tf.math.count_nonzero(right))
+        adversarial += int(tf.math.count_nonzero(withstands))
         distortion += float(batch_distortion) * len(x)
         if progress:
             progress(examples)
     if not examples:
         raise ValueError("There are no examples to evaluate on.")
-    return Robustness(examples, clean / examples, adversarial / examples, distortion / examples)
+    distortion = distortion / examples if has_latents else None
+    return Robustness(examples, clean / examples, adversarial / examples, distortion)
+
+
+def _without_latents(network):
+    return lambda pixels, training: ([], network(pixels, training=training))
 
 
 def _shapes(network):

@@ -1,25 +1,26 @@
 """Attacks by the names that the command line takes."""
 
+import dataclasses
 import re
+from collections.abc import Callable
 
 from anp_tf.attacks import (
     APGD,
     FGSM,
-    L2,
     PGD,
     LatentPGD,
-    Linf,
     Noise,
     Square,
     TargetedAPGD,
     TargetedFAB,
     Transfer,
+    draws,
     standard_attack,
 )
 from anp_tf.losses import cross_entropy, dlr, margin
+from anp_tf.robustness.threat import Threat
 from anp_tf.settings import one_of
 
-NORMS = {"Linf": Linf, "L2": L2}
 LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 CLASSES = {"dlr": 3, "t": 4}  # that a loss needs; FAB-T, by the same letter, fewer
 STEPS = 40  # of PGD where the name has no number, as in the paper
@@ -42,17 +43,30 @@ KNOWN_ATTACKS = (
 )
 
 
+STANDARD_RESTARTS = 2  # of Square where it stands for the attacks that need gradients
+GRADIENT_FREE = Square, Noise, Transfer
+# Options of the attacks, and the kinds of attacks that they have an effect on.
+OF_PGD = ("pgd", "pgd-margin", "pgd-dlr", "latent", "transfer")
+OF_APGD = ("apgd", "apgd-ce", "apgd-margin", "apgd-dlr")
+TAKERS = {
+    "restarts": (*OF_PGD, *OF_APGD, "fab-t"),
+    "queries": ("square", "standard"),
+    "steps": OF_PGD,
+    "step_size": OF_PGD,
+}
+
+
 def named_attacks(
     names,
-    *,
-    epsilon,
+    threat,
     classes,
-    norm="Linf",
-    steps=STEPS,
+    *,
+    steps=None,
     step_size=None,
-    restarts=1,
-    queries=5000,
+    restarts=None,
+    queries=None,
     source=None,
+    gradients=True,
 ):
     """The attacks of some names, in their order, each once.
 
@@ -62,67 +76,141 @@ def named_attacks(
 
     Args:
         names: Sequence of strings.
-        epsilon: Float, radius of the ball.
+        threat: `Threat`.
         classes: Integer, the classes of the network.
-        norm: `"Linf"` or `"L2"`.
-        steps: Integer, of PGD where the name has no number.
+        steps: Integer, of PGD where the name has no number; None: 40.
         step_size: Float, of so many steps; None: 2.5 epsilon / steps. More are smaller, and fewer
             larger, so that they cover the same way.
-        restarts: Integer, random starts of PGD and Auto-PGD.
-        queries: Integer, of the Square attack.
-        source: The network `transfer` is made on.
+        restarts: Integer, random starts of the attacks that are not restarted by themselves; None:
+            1. Without gradients also of Square, where None is 2.
+        queries: Integer, of the Square attack; None: 5000.
+        source: The network `transfer` is made on, and without gradients every attack that needs
+            them.
+        gradients: Boolean, whether the network has gradients.
 
     Returns:
-        Dict from the name to an attack.
+        Pair of a dict from the name to an attack, and a list of the names of the attacks that would
+        need gradients and are left out.
 
     Raises:
-        ValueError: if a name is not known, or an argument not valid for it.
+        ValueError: if a name is not known, or an argument not valid for it or of no effect.
     """
-    one_of("norm", norm, NORMS)
-    ball = {"epsilon": epsilon, "norm": NORMS[norm]()}
-
-    def pgd(count, loss="ce", kind=PGD, **options):
-        size = (step_size or 2.5 * epsilon / steps) * steps / max(1, count)
-        if kind is PGD:
-            options["loss"] = LOSSES[loss]
-        return kind(**ball, step_size=size, steps=count, restarts=restarts, **options)
-
-    def make(name):
-        kind, count, loss = re.fullmatch(r"([a-z]+)(\d*)(?:-(\w+))?", name).groups()
-        count = int(count or steps)
-        if kind != "fab" and classes < CLASSES.get(loss, 2):
+    for name in names:
+        one_of("attack", _stem(name), KNOWN_ATTACKS)
+    given = {"restarts": restarts, "queries": queries, "steps": steps, "step_size": step_size}
+    for option, value in given.items():
+        if value is not None and not has_effect(option, names, gradients):
             raise ValueError(
-                f"--attack: {name} needs a network of at least {CLASSES[loss]} classes, it has "
-                f"{classes}"
+                f"{option}: expected with an attack that it has an effect on, which are "
+                f"{', '.join(TAKERS[option])}; received with {', '.join(names)}"
             )
-        match kind:
-            case "standard":
-                return standard_attack(epsilon, classes, ball["norm"], queries)
-            case "fgsm":
-                return FGSM(**ball)
-            case "pgd":
-                return pgd(count, loss or "ce")
-            case "latent":
-                return pgd(count, kind=LatentPGD)
-            case "transfer":
-                if source is None:
-                    raise ValueError("--attack: transfer needs another network, --source")
-                return Transfer(pgd(count), source)
-            case "noise":
-                return Noise(**ball)
-            case "fab":
-                return TargetedFAB(**ball, restarts=restarts)
-            case "square":
-                return Square(**ball, queries=queries)
-            case _ if loss == "t":
-                return TargetedAPGD(**ball)
-            case _:
-                return APGD(**ball, restarts=restarts, loss=LOSSES[loss or "ce"])
-
+    make = _Maker(
+        threat, classes, steps or STEPS, step_size, restarts or 1, queries or 5000, source
+    )
     attacks = {}
     for name in names:
-        stem = re.sub(r"^(pgd|latent|transfer)\d+", r"\1", name)
-        one_of("attack", stem, KNOWN_ATTACKS)
-        made = make(name)
-        attacks |= made if isinstance(made, dict) else {name: made}
-    return attacks
+        attacks |= make(name)
+    if gradients:
+        return attacks, []
+    return _without_gradients(attacks, source, restarts or STANDARD_RESTARTS)
+
+
+def has_effect(option, names, gradients=True):
+    """Whether an option, a key of `TAKERS`, has an effect on any of the attacks of some names."""
+    takers = TAKERS[option]
+    if option == "restarts" and not gradients:
+        takers = (*takers, "standard", "square")
+    return any(_stem(name) in takers for name in names)
+
+
+def _stem(name):
+    """The name without a number of steps."""
+    return re.sub(r"^(pgd|latent|transfer)\d+", r"\1", name)
+
+
+class Again:
+    """An attack with other random numbers: a restart, on the images that are left.
+
+    Args:
+        attack: An attack of this package.
+        number: Integer, another one for each restart.
+    """
+
+    def __init__(self, attack, number):
+        self.attack, self.number = attack, int(number)
+
+    def __call__(self, network, x, y, *, seed=None):
+        """Adversarial copies of a batch, as of the attack."""
+        seed = draws.fold_in(draws.given_seed(seed), self.number)
+        return self.attack(network, x, y, seed=seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Makes the attacks of a name."""
+
+    threat: Threat
+    classes: int
+    steps: int
+    step_size: float | None
+    restarts: int
+    queries: int
+    source: Callable | None
+
+    def __call__(self, name):
+        """A dict from names to attacks."""
+        kind, count, loss = re.fullmatch(r"([a-z]+)(\d*)(?:-(\w+))?", name).groups()
+        count = int(count or self.steps)
+        if kind != "fab" and self.classes < CLASSES.get(loss, 2):
+            raise ValueError(
+                f"attack: {name} needs a network of at least {CLASSES[loss]} classes, it has "
+                f"{self.classes}"
+            )
+        ball = {"epsilon": self.threat.epsilon, "norm": self.threat.ball}
+        restarts = {"restarts": self.restarts}
+        match kind:
+            case "standard":
+                return standard_attack(ball["epsilon"], self.classes, ball["norm"], self.queries)
+            case "fgsm":
+                made = FGSM(**ball)
+            case "pgd":
+                made = self._pgd(count, PGD, loss=LOSSES[loss or "ce"])
+            case "latent":
+                made = self._pgd(count, LatentPGD)
+            case "transfer":
+                if self.source is None:
+                    raise ValueError("attack: transfer needs another network, source")
+                made = Transfer(self._pgd(count, PGD), self.source)
+            case "noise":
+                made = Noise(**ball)
+            case "fab":
+                made = TargetedFAB(**ball, **restarts)
+            case "square":
+                made = Square(**ball, queries=self.queries)
+            case _ if loss == "t":
+                made = TargetedAPGD(**ball)
+            case _:
+                made = APGD(**ball, **restarts, loss=LOSSES[loss or "ce"])
+        return {name: made}
+
+    def _pgd(self, count, kind, **options):
+        epsilon = self.threat.epsilon
+        size = (self.step_size or 2.5 * epsilon / self.steps) * self.steps / max(1, count)
+        ball = {"epsilon": epsilon, "norm": self.threat.ball}
+        return kind(**ball, step_size=size, steps=count, restarts=self.restarts, **options)
+
+
+def _without_gradients(attacks, source, restarts):
+    """Those that can be made: without gradients, with restarts, and with those of the source."""
+    made, left_out = {}, []
+    for name, attack in attacks.items():
+        if not isinstance(attack, GRADIENT_FREE):
+            left_out.append(name)
+            if source is not None:
+                made[f"transfer {name}"] = Transfer(attack, source)
+        elif isinstance(attack, Square):
+            made[name] = attack
+            made |= {f"{name} {k}": Again(attack, k) for k in range(2, restarts + 1)}
+        else:
+            made[name] = attack
+    return made, left_out

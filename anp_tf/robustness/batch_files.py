@@ -51,6 +51,16 @@ def saved_images(folder, count=None):
     return {name: values[within] for name, values in whole.items()}
 
 
+def fooled_images(folder, count):
+    """The positions of those of the first `count` images that fooled the network, integers [n]."""
+    found = []
+    for path, first, _ in _batches(pathlib.Path(folder)):
+        if first < count:
+            found.append(first + np.flatnonzero(read_batch(path, ["fooled_by"])["fooled_by"] != ""))
+    whole = np.concatenate(found)
+    return whole[whole < count]
+
+
 def open_folder(folder, identity):
     """Makes the folder of an evaluation, or checks that it is the one of this identity.
 
@@ -101,14 +111,14 @@ def write_batch(path, batch):
         np.savez_compressed(file, **batch)
 
 
-def read_batch(path):
-    """The record of a batch.
+def read_batch(path, names=ARRAYS):
+    """The record of a batch, or some arrays of it.
 
     Raises:
         EvaluationError: if the file is damaged.
     """
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            return {name: arrays[name] for name in ARRAYS}
+            return {name: arrays[name] for name in names}
     except Exception as error:  # NumPy and zipfile raise errors of many types.
         raise EvaluationError(f"{path} is damaged; remove it: {error}") from error

@@ -1,4 +1,4 @@
-"""What is evaluated: a network from a run, a `.keras` file or a SavedModel, and test images."""
+"""What is judged: a network, from wherever it comes, and the images it is tested on."""
 
 import dataclasses
 import hashlib
@@ -10,9 +10,12 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import slim
+from anp_tf.robustness.interface import PROBES, Interface, ending, entered
+from anp_tf.robustness.judge import labels
+from anp_tf.robustness.network_files import network_file
 from anp_tf.serving import latest_version
 from anp_tf.settings import Settings
-from anp_tf.workdir import Workdir, WorkdirError, load_network
+from anp_tf.workdir import Workdir, load_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,30 +24,85 @@ class Candidate:
 
     Attributes:
         path: Where it comes from.
-        network: Keras model, or function `(pixels, training) -> logits`; slimmed, if it had masks.
+        network: Keras model, or function `(pixels, training) -> logits`, as `entered` gives it;
+            slimmed, if it had masks.
         masked: The Keras model with its masks, or None if it has none.
-        digest: SHA-256 of its files.
-        examples: `anp_tf.data.Examples`, the test images.
-        dataset: TFDS name of the data set.
+        digest: Text that identifies the network, the SHA-256 of its files.
+        examples: `anp_tf.data.Examples`, the test images, or a `tf.data.Dataset` of batches of
+            pixels in [0, 1] and labels, always in the same order.
+        dataset: TFDS name of the data set, or another name.
         settings: `Settings` of the run, or None.
+        interface: `Interface` by which the network was entered.
+        ending: `"softmax"` or `"sigmoid"` if it is known to end so, or None.
     """
 
     path: pathlib.Path
     network: Callable
     masked: Callable | None
     digest: str
-    examples: data.Examples
+    examples: data.Examples | tf.data.Dataset
     dataset: str
     settings: Settings | None = None
+    interface: Interface = dataclasses.field(default_factory=Interface)
+    ending: str | None = None
+
+    def batches(self, batch_size):
+        """`tf.data.Dataset` of (pixels [batch, ...], labels [batch])."""
+        return batches_of(self.examples, batch_size)
+
+    def count(self):
+        """Integer, how many images there are; a data set of unknown length is read through."""
+        if isinstance(self.examples, data.Examples):
+            return len(self.examples)
+        return int(self.examples.unbatch().reduce(0, lambda total, _: total + 1))
 
 
-def from_workdir(path, limit=None, data_dir=None):
+def batches_of(examples, batch_size):
+    """`anp_tf.data.Examples`, or a data set of batches of another size, in batches of this size."""
+    if isinstance(examples, data.Examples):
+        return data.batches(examples, batch_size)
+    given = examples.element_spec[1]
+    labels(tf.zeros([1, *given.shape[1:]], given.dtype))  # an error unless they are labels
+    batches = examples.unbatch().batch(batch_size).map(lambda x, y: (x, labels(y)))
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def from_network(network, examples, *, digest, dataset="images", interface=None, path="network"):
+    """A network that is at hand, and images from anywhere.
+
+    Args:
+        network: Keras model of any kind, or any function of pixels (and perhaps `training`).
+        examples: `anp_tf.data.Examples`, or a `tf.data.Dataset` of batches of pixels in [0, 1] and
+            integer labels, always in the same order; it need not fit into memory.
+        digest: Text that identifies the network, so that another one does not go on with its files.
+        dataset: Name of the data set.
+        interface: `Interface`.
+        path: What messages call the network.
+
+    Raises:
+        ValueError: as `entered`.
+    """
+    network, masked = _slimmed(network)
+    probes = next(iter(batches_of(examples, PROBES)), None)
+    if probes is None:
+        raise ValueError("There are no examples to evaluate on.")
+    end, interface = ending(network), interface or Interface()
+    network = entered(network, probes[0], interface, f"the network {path}")
+    if isinstance(examples, data.Examples):
+        _check_classes(network, probes[0], examples, path)
+    return Candidate(
+        pathlib.Path(path), network, masked, digest, examples, dataset, None, interface, end
+    )
+
+
+def from_workdir(path, limit=None, data_dir=None, interface=None):
     """The network of a finished run and the test set of its data.
 
     Args:
         path: The folder of the run.
         limit: Integer, only so many test images; None: as many as in the run.
         data_dir: TFDS data directory; None: that of the run.
+        interface: `Interface`.
 
     Raises:
         WorkdirError, DataError: if the run is not finished, or the data cannot be read.
@@ -55,86 +113,48 @@ def from_workdir(path, limit=None, data_dir=None):
     if data_dir:
         changes["data_dir"] = data_dir
     settings = dataclasses.replace(settings, **changes)
-    network, masked = _slimmed(workdir.load_network())
-    examples = test_examples(settings)
-    _check_shapes(path, network, examples)
-    return Candidate(
-        workdir.path,
-        network,
-        masked,
-        digest(workdir.network),
-        examples,
-        settings.dataset,
-        settings,
+    candidate = from_network(
+        workdir.load_network(),
+        test_examples(settings),
+        digest=digest(workdir.network),
+        dataset=settings.dataset,
+        interface=interface,
+        path=workdir.path,
     )
+    return dataclasses.replace(candidate, settings=settings)
 
 
-def from_model(path, dataset, limit=None, data_dir=None):
+def from_model(path, dataset, limit=None, data_dir=None, interface=None):
     """A network that need not have been trained here, and a TFDS test set.
 
     Args:
-        path: A `.keras` file, the folder of a SavedModel, or a folder of versions of it.
+        path: A `.keras`, `.tflite` or `.onnx` file, the folder of a SavedModel, or a folder of
+            versions of it.
         dataset: TFDS name of an image classification data set.
         limit: Integer, only the first so many test images.
         data_dir: TFDS data directory.
+        interface: `Interface`.
 
     Raises:
         WorkdirError, ValueError, DataError: if there is no such network, if it does not take these
             images, or if the data cannot be read.
     """
-    path = pathlib.Path(path)
+    path, asked = pathlib.Path(path), interface or Interface()
+    inner = asked
     if path.suffix == ".keras":
-        network, masked = _slimmed(load_network(path))
+        network = load_network(path)
     else:
-        path = path if (path / "saved_model.pb").is_file() else latest_version(path) or path
-        network, masked = SavedModelNetwork(path), None
+        if path.is_dir() and not (path / "saved_model.pb").is_file():
+            path = latest_version(path) or path
+        network = network_file(path, asked.output_name)
+        inner = dataclasses.replace(asked, output_name=None)
     examples = data.load(dataset, "test", data_dir)
     if limit:
         examples = examples.take(limit)
-    _check_shapes(path, network, examples)
-    return Candidate(path, network, masked, digest(path), examples, dataset)
-
-
-class SavedModelNetwork:
-    """The `serving_default` signature of a SavedModel as a network.
-
-    Args:
-        path: The folder of the SavedModel. Its signature takes one tensor, the pixels, and returns
-            one, or several of which one is called `logits`.
-
-    Call arguments:
-        pixels: Float32 tensor [batch, ...] in [0, 1].
-        training: Not used.
-
-    Raises:
-        WorkdirError: if it cannot be loaded, or has no such signature.
-    """
-
-    def __init__(self, path):
-        if not (pathlib.Path(path) / "saved_model.pb").is_file():
-            raise WorkdirError(f"{path} is neither a .keras file nor a SavedModel")
-        try:
-            self._model = tf.saved_model.load(str(path))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise WorkdirError(f"cannot load a SavedModel from {path}: {reason}") from error
-        self._signature = self._model.signatures.get("serving_default")
-        if self._signature is None:
-            raise WorkdirError(f"the SavedModel {path} has no signature serving_default")
-        inputs = self._signature.structured_input_signature[1]
-        outputs = self._signature.structured_outputs
-        if len(inputs) != 1 or (len(outputs) != 1 and "logits" not in outputs):
-            raise WorkdirError(
-                f"the signature serving_default of {path} must take one tensor and return logits; "
-                f"it takes {', '.join(sorted(inputs))} and returns {', '.join(sorted(outputs))}"
-            )
-        (self._input,) = inputs
-        self._output = "logits" if "logits" in outputs else next(iter(outputs))
-        self._dtype = inputs[self._input].dtype
-        self.inputs, self.outputs = [inputs[self._input]], [outputs[self._output]]
-
-    def __call__(self, pixels, training=False):
-        return self._signature(**{self._input: tf.cast(pixels, self._dtype)})[self._output]
+    candidate = from_network(
+        network, examples, digest=digest(path), dataset=dataset, interface=inner, path=path
+    )
+    return dataclasses.replace(candidate, interface=asked)
 
 
 def digest(path):
@@ -169,32 +189,14 @@ def check_fits(name, network, examples):
 
 
 def _slimmed(network):
-    return (slim(network), network) if mask_layers(network) else (network, None)
+    has_masks = hasattr(network, "layers") and mask_layers(network)
+    return (slim(network), network) if has_masks else (network, None)
 
 
-def _check_shapes(path, network, examples):
-    """Checks that a network takes the images as floats and returns a logit for each class."""
-    ends = [getattr(network, name, None) or [] for name in ("inputs", "outputs")]
-    if [len(tensors) for tensors in ends] != [1, 1]:
+def _check_classes(network, x, examples, path):
+    classes = network(x[:1], training=False).shape[-1]
+    if classes != examples.num_classes:
         raise ValueError(
-            f"the network {path} must have one input and one output, as functional and Sequential "
-            "models do"
+            f"the network {path} must know the classes of the data set: it returns logits of "
+            f"{classes} classes, the data set has {examples.num_classes}"
         )
-    (pixels,), (logits,) = ends
-    if not tf.as_dtype(pixels.dtype).is_floating:
-        raise ValueError(
-            f"the network {path} must take pixels in [0, 1] as floats, it takes {pixels.dtype}"
-        )
-    expected = (*examples.image_shape,), (examples.num_classes,)
-    shapes = [tuple(t.shape)[1:] if t.shape.rank else None for t in map(_spec, (pixels, logits))]
-    fits = shapes[0] is not None and len(shapes[0]) == 3 and shapes[1] == expected[1]
-    if not fits or any(a not in (None, b) for a, b in zip(shapes[0], expected[0], strict=True)):
-        raise ValueError(
-            f"the network {path} must take the images and know the classes of the data set: it has "
-            f"inputs {shapes[0]} and outputs {shapes[1]}, the data set {expected[0]} and "
-            f"{expected[1]}"
-        )
-
-
-def _spec(tensor):
-    return tf.TensorSpec(tensor.shape, tensor.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.layers import bayes_layers, given_masks, mask_layers, sampled_weights
+from anp_tf.robustness.accuracy import adversarial_batches, measure_robustness
 
 
 class SampledNetwork:
@@ -101,27 +102,12 @@ def evaluate_sampled(network, batches, attack, samples, seed=0, progress=None):
         ValueError: if there are no examples, or `samples` is not an integer of at least 1.
     """
     sampled = SampledNetwork(network, samples)
-
-    @tf.function(reduce_retracing=True)
-    def measure(x, y, index):
-        adversarial = attack(sampled, x, y, seed=tf.stack([seed, index]))
-        return [
-            tf.math.count_nonzero(tf.equal(tf.argmax(sampled(images), -1, y.dtype), y))
-            for images in (x, adversarial)
-        ]
-
-    examples = clean = adversarial = 0
     with _seeded([*bayes_layers(network), *mask_layers(network)], seed):
-        for index, (x, y) in enumerate(batches):
-            batch_clean, batch_adversarial = measure(x, y, tf.constant(index))
-            examples += len(x)
-            clean += int(batch_clean)
-            adversarial += int(batch_adversarial)
-            if progress:
-                progress(examples)
-    if not examples:
-        raise ValueError("There are no examples to evaluate on.")
-    return SampledAccuracy(examples, sampled.samples, clean / examples, adversarial / examples)
+        images = adversarial_batches(sampled, batches, attack, seed)
+        found = measure_robustness(sampled, batches, images, progress)
+    return SampledAccuracy(
+        found.examples, sampled.samples, found.clean_accuracy, found.adversarial_accuracy
+    )
 
 
 @contextlib.contextmanager

@@ -5,164 +5,144 @@ import dataclasses
 import json
 import pathlib
 
-from anp_tf import __version__, data
+from anp_tf import __version__
 from anp_tf.files import atomic_file
-from anp_tf.robustness.attack_names import STEPS, named_attacks
+from anp_tf.intervals import clopper_pearson
+from anp_tf.robustness.attack_names import named_attacks
 from anp_tf.robustness.batch_files import EvaluationError
 from anp_tf.robustness.checks import run_checks
 from anp_tf.robustness.checks.check import FAIL, PASS
-from anp_tf.robustness.checks.network_checks import check_deterministic, check_logits
+from anp_tf.robustness.checks.network_checks import (
+    check_deterministic,
+    check_outputs,
+    check_pixels,
+    without_gradients,
+)
+from anp_tf.robustness.interface import PROBES
+from anp_tf.robustness.judge import LogitsError
 from anp_tf.robustness.sampled import SampledNetwork
 from anp_tf.robustness.worst_case import worst_case
 
-
-@dataclasses.dataclass(frozen=True)
-class Threat:
-    """What the attacker may do, and how the attacks are made.
-
-    Attributes:
-        epsilon: Float, above 0, radius of the ball in pixel units; at most 1 in the L-infinity
-            ball.
-        norm: `"Linf"` or `"L2"`.
-        steps: Integer, at least 1, of PGD.
-        step_size: Float, of that PGD; None: 2.5 epsilon / steps.
-        seed: Integer, at least 0 and below 2^31.
-        batch_size: Integer, at least 1, images at a time; the result does not depend on it.
-        samples: Integer, at least 1, draws of a stochastic network.
-
-    Raises:
-        ValueError: if a value is out of its range.
-    """
-
-    epsilon: float
-    norm: str = "Linf"
-    steps: int = STEPS
-    step_size: float | None = None
-    seed: int = 0
-    batch_size: int = 250
-    samples: int = 10
-
-    def __post_init__(self):
-        linf = self.norm == "Linf"
-        radius = "in (0, 1], in pixel units such as 0.031 for 8/255" if linf else "above 0"
-        for name, flag, valid, expected in (
-            ("epsilon", "epsilon", 0 < self.epsilon <= (1 if linf else float("inf")), radius),
-            ("steps", "eval_attack_steps", self.steps >= 1, "of at least 1"),
-            ("step_size", "eval_attack_step_size", (self.step_size or 1) > 0, "above 0"),
-            ("seed", "seed", 0 <= self.seed < 2**31, "in [0, 2^31)"),
-            ("batch_size", "batch_size", self.batch_size >= 1, "of at least 1"),
-            ("samples", "eval_samples", self.samples >= 1, "of at least 1"),
-        ):
-            if not valid:
-                raise ValueError(
-                    f"--{flag}: expected a value {expected}, received {getattr(self, name)}"
-                )
+FAR_BETTER = 20  # points of clean accuracy, with pixels of another range
 
 
 def attack_candidate(
-    candidate, names, output, threat, *, restarts=1, queries=5000, source=None, counter=None
+    candidate, names, output, threat, *, source=None, part=(1, 1), counter=None, **options
 ):
     """Makes attacks on a candidate; the worst case goes to `output/robustness.json`.
 
     The images go to a folder of `output/attacks`, from which a stopped evaluation goes on. A
-    network whose answers differ from call to call is attacked, and judged, by the mean of draws.
+    network whose answers differ from call to call is attacked, and judged, by the mean of draws. Of
+    one without gradients only the attacks are made that need none, and, with a source, the others
+    on that.
 
     Args:
         candidate: `Candidate`.
         names: Sequence of the attacks' names, as `named_attacks` takes them.
-        output: Folder, made if needed.
+        output: Folder, made if needed; several processes may share it.
         threat: `Threat`.
-        restarts, queries: As for `named_attacks`.
         source: `Candidate` whose network transferred attacks are made on, or None.
+        part: As for `worst_case`.
         counter: Optional function `(title, total) -> context manager of a progress function`.
+        **options: `steps`, `step_size`, `restarts` and `queries`, as for `named_attacks`.
 
     Returns:
-        The pair of the result, as in `worst_case` with what was attacked and how, and the folder of
-        the images.
+        The pair of the result and the folder of the images. The result is that of `worst_case`,
+        with what was attacked and how; `not_made`: names of attacks that need gradients, where
+        there are none, and `not_made_because`: why. It is None if batches of other parts are not
+        there yet.
 
     Raises:
         ValueError, EvaluationError: as `named_attacks` and `worst_case`, and if the network returns
-            probabilities.
+            probabilities, takes pixels of another range, or no attack can be made.
     """
-    batches = data.batches(candidate.examples, threat.batch_size)
-    attacks = named_attacks(
+    batches = candidate.batches(threat.batch_size)
+    x, y = next(iter(batches))
+    network, some = candidate.network, x[:PROBES]
+    _refuse_probabilities(candidate, some)
+    steady = check_deterministic(network, some).status == PASS
+    reason = without_gradients(network, some, y[:PROBES])
+    judged = network if steady else SampledNetwork(network, threat.samples)
+    _refuse_other_pixels(candidate, judged, x, y)
+    attacks, left_out = named_attacks(
         names,
-        epsilon=threat.epsilon,
-        classes=candidate.examples.num_classes,
-        norm=threat.norm,
-        steps=threat.steps,
-        step_size=threat.step_size,
-        restarts=restarts,
-        queries=queries,
+        threat,
+        network(x[:1], training=False).shape[-1],
         source=source and source.network,
+        gradients=reason is None,
+        **options,
     )
-    x, _ = next(iter(batches))
-    if check_logits(candidate.network, x).status == FAIL:
+    if not attacks:
         raise ValueError(
-            f"the network {candidate.path} returns probabilities, whose gradients vanish: give one "
-            "that returns logits"
+            f"attack: none of {', '.join(left_out)} can be made, for {reason}; expected square or "
+            "noise, or another network as source"
         )
-    network, steady = candidate.network, check_deterministic(candidate.network, x).status == PASS
-    if not steady:
-        network = SampledNetwork(network, threat.samples)
     title = ",".join(names)
-    folder = _folder(output, title.replace(",", "+"), threat)
-    identity = _identity(candidate, source=source if "transfer" in title else None)
+    used = any(name.split()[0].startswith("transfer") for name in attacks)
+    identity = _identity(candidate, source=source if used else None)
     if not steady:
         identity["samples"] = threat.samples
-    with (
-        counter(title, len(candidate.examples)) if counter else contextlib.nullcontext() as progress
-    ):
-        result = worst_case(
-            network,
+    folder = _folder(output, title.replace(",", "+"), threat)
+    with counter(title, candidate.count()) if counter else contextlib.nullcontext() as progress:
+        found = worst_case(
+            judged,
             batches,
             attacks,
             folder,
-            epsilon=threat.epsilon,
-            norm=threat.norm,
-            seed=threat.seed,
+            threat,
             identity=identity,
             deterministic=steady,
+            part=part,
             progress=progress,
         )
+    if found is None:
+        return None, folder
     draws = None if steady else threat.samples
-    result = {"attack": title, **_asked(candidate, threat), **identity, "draws": draws, **result}
+    result = {"attack": title, **_asked(candidate, threat), **identity, "draws": draws, **found}
+    result |= {"not_made": left_out, "not_made_because": reason if left_out else None}
     _keep(pathlib.Path(output) / "robustness.json", result)
     return result, folder
 
 
 def check_candidate(
-    candidate, output, threat, *, queries=1000, undefended=None, source=None, counter=None
+    candidate,
+    output,
+    threat,
+    *,
+    queries=1000,
+    step_size=None,
+    undefended=None,
+    source=None,
+    counter=None,
 ):
     """Runs the checks on a candidate; they go to `output/checks.json`.
 
     Args:
         candidate, output, threat, counter: As for `attack_candidate`.
-        queries: Integer, of the Square attack.
+        queries, step_size: As for `run_checks`.
         undefended, source: `Candidate`s, as the networks of `run_checks`, or None.
 
     Returns:
         List of `Check`.
     """
     identity = _identity(candidate, undefended=undefended, source=source)
+    total = candidate.count()
     checks = run_checks(
         candidate.network,
-        data.batches(candidate.examples, threat.batch_size),
-        len(candidate.examples),
+        candidate.batches(threat.batch_size),
+        total,
         _folder(output, "checks", threat),
-        epsilon=threat.epsilon,
-        norm=threat.norm,
-        step_size=threat.step_size and threat.step_size * threat.steps / STEPS,
+        threat,
+        step_size=step_size,
         queries=queries,
-        samples=threat.samples,
         undefended=undefended and undefended.network,
         source=source and source.network,
         masked=candidate.masked,
+        ending=candidate.ending,
         identity=identity,
-        seed=threat.seed,
         counter=counter,
     )
-    record = {**_asked(candidate, threat), **identity, "test_examples": len(candidate.examples)}
+    record = {**_asked(candidate, threat), **identity, "test_examples": total}
     record["checks"] = [dataclasses.asdict(check) for check in checks]
     _write(pathlib.Path(output) / "checks.json", record)
     return checks
@@ -178,6 +158,37 @@ def checks_of(path, network):
     """The content of a `checks.json` if it is of a network, by its digest, else None."""
     record = _read(path)
     return record if record.get("network") == network else None
+
+
+def _refuse_probabilities(candidate, x):
+    """Raises where the network returns no logits, so that the attacks would say nothing."""
+    outputs = check_outputs(candidate.network, x, candidate.ending)
+    if outputs.values["not_finite"]:
+        raise LogitsError(f"the logits of the network {candidate.path} are {outputs.figure}")
+    if outputs.status == FAIL:
+        raise ValueError(
+            f"the network {candidate.path} returns probabilities, whose gradients vanish: give one "
+            "that returns logits"
+        )
+
+
+def _refuse_other_pixels(candidate, network, x, y):
+    """Raises where the network is far better with pixels of another range."""
+    if candidate.interface.pixels is None:
+        pixels = check_pixels(network, [(x, y)])
+        own, *others = pixels.values["clean_accuracy"].values()
+        if max(others) - own > FAR_BETTER and _apart(own, max(others), len(x)):
+            raise ValueError(
+                f"pixels: expected the range that the network {candidate.path} takes, for it is "
+                f"far better with other pixels than those in [0, 1]: {pixels.figure}; give 0,1 to "
+                "judge it all the same"
+            )
+
+
+def _apart(low, high, total):
+    """Whether the intervals of two percentages of some images are apart."""
+    counts = [round(percent * total / 100) for percent in (low, high)]
+    return clopper_pearson(counts[0], total)[1] < clopper_pearson(counts[1], total)[0]
 
 
 def _keep(path, result):
@@ -200,17 +211,13 @@ def _folder(output, title, threat):
 def _identity(candidate, **others):
     """What was attacked, and the other networks that had a part in it, by their digests."""
     digests = {name: other.digest for name, other in others.items() if other}
-    return {"network": candidate.digest, "dataset": candidate.dataset, **digests}
+    interface = candidate.interface.record()
+    shown = {"interface": interface} if interface else {}
+    return {"network": candidate.digest, "dataset": candidate.dataset, **digests, **shown}
 
 
 def _asked(candidate, threat):
-    return {
-        "path": str(candidate.path),
-        "anp_tf": __version__,
-        "norm": threat.norm,
-        "epsilon": threat.epsilon,
-        "seed": threat.seed,
-    }
+    return {"path": str(candidate.path), "anp_tf": __version__, **threat.record()}
 
 
 def _read(path):

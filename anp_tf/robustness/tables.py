@@ -3,6 +3,7 @@
 import rich.box
 import rich.table
 
+from anp_tf.intervals import with_interval
 from anp_tf.tables import as_text
 
 MARKS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not run": "not run"}
@@ -17,19 +18,20 @@ def attack_table(result):
     table = rich.table.Table("", box=rich.box.SIMPLE, title=title)
     for column in ("fooled", "robust accuracy, %", "seconds"):
         table.add_column(column, justify="right")
-    table.add_row("no attack", "", f"{result['clean_accuracy']:.2f}", "")
+    total = result["test_examples"]
+    table.add_row("no attack", "", with_interval(result["clean_accuracy"], total), "")
     for row in result["attacks"]:
-        accuracy, seconds = f"{row['robust_accuracy']:.2f}", f"{row['seconds']:.0f}"
+        accuracy, seconds = with_interval(row["robust_accuracy"], total), f"{row['seconds']:.0f}"
         table.add_row(row["name"], str(row["fooled"]), accuracy, seconds)
     check = result["recheck"]
     lines = [
         as_text(table, width=90),
-        f"robust accuracy {result['robust_accuracy']:.2f} %. Of {check['images']:,} images read "
-        f"back, {check['outside_ball']} are outside the ball (farthest: "
-        f"{check['largest_distance']:.6g}), {check['outside_pixels']} outside [0, 1], "
+        f"robust accuracy {result['robust_accuracy']:.2f} % (in brackets: 95 % intervals). Of "
+        f"{check['images']:,} images read back, {check['outside_ball']} are outside the ball "
+        f"(farthest: {check['largest_distance']:.6g}), {check['outside_pixels']} outside [0, 1], "
         f"{check['classified_correctly']} classified correctly; these do not count.",
     ]
-    lines += _of_draws(result)
+    lines += [*_of_draws(result), *_of_gradients(result)]
     return "\n".join(lines)
 
 
@@ -40,6 +42,16 @@ def _of_draws(result):
     return [
         f"The network is not deterministic: it was attacked, and judged, by the mean of "
         f"{result['draws']} draws, and an image that fooled it once counts."
+    ]
+
+
+def _of_gradients(result):
+    """Says it where attacks could not be made."""
+    if not result.get("not_made"):
+        return []
+    return [
+        f"Not made: {', '.join(result['not_made'])}, for {result['not_made_because']}. The "
+        "accuracy may be too high."
     ]
 
 
@@ -61,17 +73,19 @@ def robustness_lines(results):
             "Worst case over several attacks, each on the images that those before left "
             f"(`--attack={result['attack']}`): {result['test_examples']:,} test images, "
             f"{result['norm']}, ε = {result['epsilon']:g}. All counted images were read back and "
-            "found in the ball, in [0, 1] and misclassified.",
+            "found in the ball, in [0, 1] and misclassified. In brackets: 95 % intervals.",
             "",
             "| attack | fooled | robust accuracy, % |",
             "|---|---:|---:|",
-            f"| none | | {result['clean_accuracy']:.2f} |",
+            f"| none | | {with_interval(result['clean_accuracy'], result['test_examples'])} |",
         ]
         lines += [
-            f"| {row['name']} | {row['fooled']} | {row['robust_accuracy']:.2f} |"
+            f"| {row['name']} | {row['fooled']} | "
+            f"{with_interval(row['robust_accuracy'], result['test_examples'])} |"
             for row in result["attacks"]
         ]
-        lines += ["", *_of_draws(result), ""] if result["draws"] else [""]
+        notes = [*_of_draws(result), *_of_gradients(result)]
+        lines += ["", *notes, ""] if notes else [""]
     return lines
 
 

@@ -16,7 +16,7 @@ from anp_tf.attacks import (
     standard_attack,
 )
 from anp_tf.losses import cross_entropy, dlr, margin
-from anp_tf.robustness import named_attacks
+from anp_tf.robustness import Threat, named_attacks
 
 STANDARD = {"apgd-ce": APGD, "apgd-t": TargetedAPGD, "fab-t": TargetedFAB, "square": Square}
 KINDS = {
@@ -37,7 +37,9 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 def test_kinds(name, norm):
-    (attack,) = named_attacks([name], epsilon=0.2, classes=10, norm=norm, source=1).values()
+    attacks, left_out = named_attacks([name], Threat(0.2, norm), 10, source=1)
+    (attack,) = attacks.values()
+    assert not left_out
     assert type(attack) is KINDS[name]
     inner = attack.attack if name == "transfer" else attack
     assert inner.epsilon == 0.2
@@ -45,10 +47,10 @@ def test_kinds(name, norm):
 
 
 def test_options():
-    attacks = named_attacks(
+    attacks, _ = named_attacks(
         ["pgd7", "pgd20-dlr", "pgd-margin", "apgd", "square"],
-        epsilon=0.2,
-        classes=10,
+        Threat(0.2),
+        10,
         restarts=3,
         queries=17,
     )
@@ -58,13 +60,13 @@ def test_options():
     assert losses == [cross_entropy, dlr, margin, cross_entropy]
     assert [attacks[name].restarts for name in ("pgd7", "apgd")] == [3, 3]
     assert attacks["square"].queries == 17
-    given = named_attacks(["pgd", "pgd5"], epsilon=0.2, classes=10, steps=20, step_size=0.01)
+    given, _ = named_attacks(["pgd", "pgd5"], Threat(0.2), 10, steps=20, step_size=0.01)
     assert (given["pgd"].steps, given["pgd"].step_size) == (20, 0.01)
     assert given["pgd5"].step_size == pytest.approx(0.04)  # which covers the same way
 
 
 def test_standard():
-    attacks = named_attacks(["standard"], epsilon=0.3, classes=10)
+    attacks, _ = named_attacks(["standard"], Threat(0.3), 10)
     assert {name: type(attack) for name, attack in attacks.items()} == STANDARD
     assert list(attacks) == list(STANDARD)
     assert attacks["apgd-ce"].steps == attacks["apgd-t"].steps == attacks["fab-t"].steps == 100
@@ -88,13 +90,50 @@ def test_standard_with_few_classes(classes):
         (["fgsm9"], {}, "--attack: expected one of"),
         (["PGD"], {}, "--attack: expected one of"),
         (["pgd0"], {}, "argument `steps`"),
-        (["transfer"], {}, "transfer needs another network, --source"),
-        (["pgd"], {"norm": "L1"}, "--norm: expected one of Linf, L2, received 'L1'"),
-        (["pgd"], {"epsilon": -1}, "argument `epsilon`"),
+        (["transfer"], {}, "transfer needs another network, source"),
+        (["standard"], {"restarts": 3}, "restarts: expected with an attack that it has an effect"),
+        (["apgd-t", "square"], {"restarts": 3}, "received with apgd-t, square"),
+        (["pgd"], {"queries": 9}, "queries: expected with .* which are square, standard"),
+        (["apgd"], {"steps": 9}, "steps: expected with an attack"),
         (["apgd-t"], {"classes": 3}, "apgd-t needs a network of at least 4 classes, it has 3"),
         (["pgd-dlr"], {"classes": 2}, "pgd-dlr needs a network of at least 3 classes"),
     ],
 )
 def test_errors(names, options, message):
     with pytest.raises(ValueError, match=message):
-        named_attacks(names, **{"epsilon": 0.2, "classes": 10, **options})
+        named_attacks(names, Threat(0.2), **{"classes": 10, **options})
+
+
+def test_without_gradients():
+    """Those that need none are made, Square again and again, and the others on the source."""
+    attacks, left_out = named_attacks(["standard", "noise"], Threat(0.2), 10, gradients=False)
+    assert list(attacks) == ["square", "square 2", "noise"]
+    assert left_out == ["apgd-ce", "apgd-t", "fab-t"]
+    attacks, again = named_attacks(
+        ["standard"], Threat(0.2), 10, gradients=False, source=1, restarts=3
+    )
+    transferred = ["transfer apgd-ce", "transfer apgd-t", "transfer fab-t"]
+    assert list(attacks) == [*transferred, "square", "square 2", "square 3"]
+    assert all(type(attacks[name]) is Transfer for name in transferred)
+    assert again == left_out
+    seeds = []
+    for name in ("square 2", "square 3"):
+        attacks[name].attack = lambda network, x, y, seed: seeds.append(seed.numpy().tolist())
+        attacks[name](None, None, None, seed=[[0, 1], [0, 2]])
+    assert len({tuple(seed) for both in seeds for seed in both}) == 4  # each image its own
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epsilon": -1}, "epsilon: expected a value in"),
+        ({"epsilon": 8}, "epsilon: expected a value in"),
+        ({"epsilon": float("nan")}, "epsilon: expected a value in"),
+        ({"epsilon": 0.1, "norm": "L1"}, "norm: expected one of Linf, L2, received 'L1'"),
+        ({"epsilon": 0.1, "seed": -1}, "seed: expected"),
+        ({"epsilon": 0.1, "batch_size": 0}, "batch_size: expected"),
+    ],
+)
+def test_threats(options, message):
+    with pytest.raises(ValueError, match=message):
+        Threat(**options)

@@ -116,8 +116,8 @@ def damaged(path):
     [
         (lambda path: None, "neither a .keras file nor a SavedModel"),
         (without_signature, "has no signature serving_default"),
-        (two_outputs, "must take one tensor and return logits; it takes x and returns a, b"),
-        (damaged, "cannot load a SavedModel from"),
+        (two_outputs, "output_name: expected one of a, b, which .* returns, received None"),
+        (damaged, "cannot load a network from"),
     ],
     ids=["missing", "no signature", "two outputs", "damaged"],
 )
@@ -127,8 +127,16 @@ def test_errors(tmp_path, small_data_dir, make, message):
         from_model(tmp_path / "model", "mnist", data_dir=small_data_dir)
 
 
-@pytest.mark.parametrize("options", [{"shape": (32, 32, 1)}, {"classes": 7}])
-def test_a_network_for_other_data_is_refused(tmp_path, small_data_dir, options):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": (32, 32, 1)}, r"it takes \[32, 32, 1\], they are \[28, 28, 1\]"),
+        ({"shape": (1, 28, 28)}, "expected channels_first=True"),
+        ({"classes": 7}, "it returns logits of 7 classes, the data set has 10"),
+        ({"classes": 1}, "expected binary if that is the logit of class 1"),
+    ],
+)
+def test_a_network_for_other_data_is_refused(tmp_path, small_data_dir, options, message):
     dense(**options).save(tmp_path / "other.keras")
-    with pytest.raises(ValueError, match="must take the images and know the classes"):
+    with pytest.raises(ValueError, match=message):
         from_model(tmp_path / "other.keras", "mnist", data_dir=small_data_dir)

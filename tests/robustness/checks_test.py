@@ -8,18 +8,21 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.attacks import FGSM, PGD
 from anp_tf.pruning import insert_masks
-from anp_tf.robustness import run_checks
+from anp_tf.robustness import Threat, run_checks
 from anp_tf.robustness.checks import attack_checks
 from anp_tf.robustness.checks.check import graded
 from anp_tf.robustness.checks.measurements import Measured, Measurements
 from anp_tf.robustness.checks.network_checks import (
     check_deterministic,
     check_gradients,
-    check_logits,
+    check_outputs,
     check_pixels,
+    check_resolution,
+    without_gradients,
 )
 
-EPSILON = 0.1
+THREAT = Threat(0.1)
+EPSILON = THREAT.epsilon
 SIZE = 60
 
 
@@ -49,9 +52,8 @@ def fragile(x, training=False):
 
 def checked(network, examples, folder, **options):
     batches = data.batches(examples, 30)
-    checks = run_checks(
-        network, batches, len(examples), folder, epsilon=EPSILON, queries=150, **options
-    )
+    threat = Threat(EPSILON, samples=options.pop("samples", 10))
+    checks = run_checks(network, batches, len(examples), folder, threat, queries=150, **options)
     return {check.name: check for check in checks}
 
 
@@ -64,6 +66,7 @@ def test_a_sound_network_passes(examples, tmp_path):
     assert statuses(checks) == {
         "pixels": "pass",
         "logits": "pass",
+        "resolution": "pass",
         "deterministic": "pass",
         "gradients": "pass",
         "undefended": "pass",
@@ -85,7 +88,7 @@ def test_a_sound_network_passes(examples, tmp_path):
     others = np.where(np.eye(4)[examples.labels] == 1, -1, means).max(-1)
     robust = 100 * np.mean(label - others > 2 * EPSILON)
     assert 0 < robust < 90
-    assert f"pgd-40 {robust:.1f} %" in checks["fgsm"].figure
+    assert f"pgd-40 {robust:.1f} % (" in checks["fgsm"].figure
     # Again: all measurements are on disk, and the attacks are not made.
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
     again = checked(quarters, examples, tmp_path, undefended=fragile)
@@ -95,13 +98,13 @@ def test_a_sound_network_passes(examples, tmp_path):
 
 def test_softmax_outputs_are_caught(examples):
     x = examples.images / np.float32(255)
-    check = check_logits(lambda x, training: tf.nn.softmax(quarters(x)), x)
+    check = check_outputs(lambda x, training: tf.nn.softmax(quarters(x)), x)
     assert check.status == "fail"
     assert "these are probabilities" in check.figure
     for shift in (0, -100):  # logits may be of one sign, log-probabilities too
-        logits = check_logits(lambda x, training, s=shift: quarters(x) + s, x)
+        logits = check_outputs(lambda x, training, s=shift: quarters(x) + s, x)
         assert logits.status == "pass"
-    assert check_logits(lambda x, training: tf.nn.log_softmax(quarters(x)), x).status == "pass"
+    assert check_outputs(lambda x, training: tf.nn.log_softmax(quarters(x)), x).status == "pass"
 
 
 def test_saturated_outputs_are_caught(examples):
@@ -135,11 +138,11 @@ def test_a_network_without_a_gradient_is_caught(examples, tmp_path):
     x, y = tf.constant(examples.images / np.float32(255)), examples.labels
     check = check_gradients(rounded, x, y)
     assert check.status == "fail"
+    assert "no gradient" in without_gradients(rounded, x, y)
+    assert without_gradients(quarters, x, y) is None
     assert "no gradient" in check.figure
-    measure = Measurements(
-        rounded, data.batches(examples, 30), SIZE, tmp_path, identity=None, seed=0, norm="Linf"
-    )
-    measured = measure.of("fgsm", FGSM(epsilon=EPSILON), EPSILON)
+    measure = Measurements(rounded, data.batches(examples, 30), SIZE, tmp_path, THREAT)
+    measured = measure.of("fgsm", FGSM(epsilon=EPSILON))
     assert measured.accuracy is None
     failed = attack_checks.not_weaker("fgsm", "", measured, measured, SIZE)
     assert failed.status == "fail"
@@ -179,10 +182,10 @@ def test_images_that_are_no_pixels_are_caught(examples, tmp_path, bad):
     x = examples.images / np.float32(255)
     x[7, 0, 0, 0] = bad
     batches = tf.data.Dataset.from_tensor_slices((x, examples.labels)).batch(30)
-    checks = run_checks(quarters, batches, SIZE, tmp_path, epsilon=EPSILON)
+    checks = run_checks(quarters, batches, SIZE, tmp_path, THREAT)
     assert [(check.name, check.status) for check in checks] == [
         ("pixels", "fail"),
-        ("logits", "pass"),
+        ("logits", "fail" if np.isnan(bad) else "pass"),
     ]
 
 
@@ -198,20 +201,20 @@ def test_a_network_that_hides_its_gradients_is_weaker_to_transfer(examples, tmp_
         return quarters(blind(x))
 
     batches = data.batches(examples, 30)
-    measure = Measurements(hiding, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
+    measure = Measurements(hiding, batches, SIZE, tmp_path, THREAT)
     attack = PGD(epsilon=EPSILON, step_size=0.02, steps=10)
-    base = measure.of("pgd-40", attack, EPSILON)
-    check = attack_checks.check_transfer(measure, base, attack, EPSILON, quarters)
+    base = measure.of("pgd-40", attack)
+    check = attack_checks.check_transfer(measure, base, attack, quarters)
     assert check.status == "fail"
-    assert attack_checks.check_transfer(measure, base, attack, EPSILON, None).status == "not run"
-    held = attack_checks.check_undefended(measure, attack, EPSILON, hiding)
+    assert attack_checks.check_transfer(measure, base, attack, None).status == "not run"
+    held = attack_checks.check_undefended(measure, attack, hiding)
     assert held.status == "fail"
 
 
 def test_an_attack_that_leaves_the_ball_is_caught(examples, tmp_path):
     batches = data.batches(examples, 30)
-    measure = Measurements(quarters, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
-    measure.of("far", FGSM(epsilon=0.3), EPSILON)
+    measure = Measurements(quarters, batches, SIZE, tmp_path, THREAT)
+    measure.of("far", FGSM(epsilon=0.3))
     check = attack_checks.check_ball(measure)
     assert check.status == "fail"
     assert check.values["outside_ball"] > 0
@@ -222,14 +225,14 @@ def test_masks_are_drawn(examples, tmp_path):
     plain = keras.Sequential([keras.Input((4, 4, 1)), *layers, keras.layers.Dense(4)])
     masked = insert_masks(plain)
     batches = data.batches(examples, 30)
-    measure = Measurements(masked, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
+    measure = Measurements(masked, batches, SIZE, tmp_path, THREAT)
     attack = PGD(epsilon=EPSILON, step_size=0.05, steps=3)
-    base = measure.of("pgd-40", attack, EPSILON)
-    check = attack_checks.check_masks(measure, attack, EPSILON, base, masked)
+    base = measure.of("pgd-40", attack)
+    check = attack_checks.check_masks(measure, attack, base, masked)
     assert set(check.values) == {"deterministic", "sampled"}
     assert check.values["deterministic"] == base.accuracy
     assert check.values["sampled"] != base.accuracy
-    assert attack_checks.check_masks(measure, attack, EPSILON, base, None).status == "not run"
+    assert attack_checks.check_masks(measure, attack, base, None).status == "not run"
 
 
 def measured(name, accuracy, fooled=(), error=None):
@@ -280,10 +283,55 @@ def test_noise_behind_large_logits_is_seen(examples):
 
 def test_an_undefended_network_may_withstand_a_small_ball(examples, tmp_path):
     batches = data.batches(examples, 30)
-    measure = Measurements(quarters, batches, SIZE, tmp_path, identity=None, seed=0, norm="Linf")
+    measure = Measurements(quarters, batches, SIZE, tmp_path, Threat(0.02))
     attack = PGD(epsilon=0.02, step_size=0.005, steps=10)
-    check = attack_checks.check_undefended(measure, attack, 0.02, quarters)
+    check = attack_checks.check_undefended(measure, attack, quarters)
     assert check.status == "fail"  # at four times the radius too
+    measure = Measurements(quarters, batches, SIZE, tmp_path, THREAT)
     attack = PGD(epsilon=0.1, step_size=0.02, steps=10)
-    check = attack_checks.check_undefended(measure, attack, 0.1, fragile)
+    check = attack_checks.check_undefended(measure, attack, fragile)
     assert check.status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda z: z, "pass"),
+        (lambda z: 100 * z - 300, "pass"),
+        (lambda z: 1e-2 * z, "warn"),
+        (lambda z: 1e-6 * z, "fail"),
+        (lambda z: z + 1e5, "fail"),
+        (tf.round, "fail"),
+        (lambda z: tf.nn.relu(z - 5), "fail"),
+        (lambda z: 0 * z, "fail"),
+    ],
+    ids=["sound", "large", "1e-2", "1e-6", "+1e5", "rounded", "ReLU", "all equal"],
+)
+def test_logits_that_float32_cannot_tell_apart_are_caught(examples, change, status):
+    x = examples.images / np.float32(255)
+    check = check_resolution(lambda x, training: change(quarters(x)), x)
+    assert check.status == status, check.figure
+
+
+def test_an_integer_network_is_only_warned_of(examples):
+    """Its logits are steps of their own scale, and it has no gradients that could suffer."""
+    x = examples.images / np.float32(255)
+    network = lambda x, training: tf.round(quarters(x) * 5) / 5  # noqa: E731
+    assert check_resolution(network, x).status == "fail"
+    assert check_resolution(network, x, gradients=False).status == "warn"
+
+
+def test_logits_that_are_no_numbers_end_the_checks(examples, tmp_path):
+    def network(x, training=False):
+        return tf.where(tf.range(tf.shape(x)[0])[:, None] < 3, np.nan, quarters(x))
+
+    checks = checked(network, examples, tmp_path)
+    assert statuses(checks) == {"pixels": checks["pixels"].status, "logits": "fail"}
+    assert f"NaN or infinite for 3 of {SIZE} images" in checks["logits"].figure
+
+
+def test_a_network_that_ends_in_a_sigmoid_is_caught(examples):
+    x = examples.images / np.float32(255)
+    check = check_outputs(lambda x, training: tf.sigmoid(quarters(x)), x, "sigmoid")
+    assert check.status == "fail"
+    assert "ends in sigmoid" in check.figure

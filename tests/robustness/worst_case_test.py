@@ -9,10 +9,9 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import L2, PGD
-from anp_tf.robustness import EvaluationError, saved_images, worst_case
-from anp_tf.robustness.worst_case import distances
+from anp_tf.robustness import EvaluationError, LogitsError, Threat, saved_images, worst_case
 
-EPSILON = 0.1
+THREAT = Threat(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def test_counts(examples, tmp_path, batch_size):
     sizes = (0.005, 0.02, 0.01)
     attacks = {f"shift {size}": Shift(size) for size in sizes}
     batches = data.batches(examples, batch_size)
-    result = worst_case(brightness, batches, attacks, tmp_path, epsilon=EPSILON)
+    result = worst_case(brightness, batches, attacks, tmp_path, THREAT)
     clean, first, second, _ = expected(examples, sizes)
     assert 0 < second < first < clean < 30  # else this test shows little
     assert result["test_examples"] == 30
@@ -73,11 +72,11 @@ def test_counts(examples, tmp_path, batch_size):
 def test_images_are_saved(examples, tmp_path):
     batches = data.batches(examples, 8)
     attacks = {"small": Shift(0.005), "large": Shift(0.02)}
-    worst_case(brightness, batches, attacks, tmp_path, epsilon=EPSILON)
+    worst_case(brightness, batches, attacks, tmp_path, THREAT)
     saved = saved_images(tmp_path)
     originals = (examples.images / np.float32(255))[saved["index"]]
     np.testing.assert_array_equal(saved["label"], examples.labels[saved["index"]])
-    away = distances(saved["image"], originals, "Linf")
+    away = THREAT.distances(saved["image"], originals)
     size = {"clean": 0.0, "small": 0.005, "large": 0.02}
     np.testing.assert_allclose(away, [size[name] for name in saved["attack"]], atol=1e-6)
     assert set(saved["attack"]) == set(size)
@@ -88,7 +87,7 @@ def test_images_are_saved(examples, tmp_path):
 def test_what_leaves_the_threat_model_does_not_count(examples, tmp_path, size, what):
     batches = data.batches(examples, 30)
     clean, _ = expected(examples, (size,))
-    result = worst_case(brightness, batches, {"far": Shift(size)}, tmp_path, epsilon=EPSILON)
+    result = worst_case(brightness, batches, {"far": Shift(size)}, tmp_path, THREAT)
     assert result["robust_accuracy"] == result["clean_accuracy"] == pytest.approx(100 * clean / 30)
     assert result["recheck"][what] == clean
     assert result["recheck"]["largest_distance"] == 0  # of those that count
@@ -97,7 +96,7 @@ def test_what_leaves_the_threat_model_does_not_count(examples, tmp_path, size, w
 
 def test_the_next_attack_is_made_where_one_leaves_the_ball(examples, tmp_path):
     attacks = {"far": Shift(0.2), "near": Shift(0.02)}
-    result = worst_case(brightness, data.batches(examples, 30), attacks, tmp_path, epsilon=EPSILON)
+    result = worst_case(brightness, data.batches(examples, 30), attacks, tmp_path, THREAT)
     clean, robust = expected(examples, (0.02,))
     assert [row["fooled"] for row in result["attacks"]] == [0, clean - robust]
 
@@ -105,11 +104,11 @@ def test_the_next_attack_is_made_where_one_leaves_the_ball(examples, tmp_path):
 def test_a_name_may_be_long(examples, tmp_path):
     name = "an attack of a name with more than twenty letters"
     batches = data.batches(examples, 30)
-    result = worst_case(brightness, batches, {name: Shift(0.02)}, tmp_path, epsilon=EPSILON)
+    result = worst_case(brightness, batches, {name: Shift(0.02)}, tmp_path, THREAT)
     assert result["attacks"][0]["fooled"] > 0
     for reserved in ("", "clean"):
         with pytest.raises(ValueError, match="names other than 'clean'"):
-            worst_case(brightness, batches, {reserved: Shift(0.02)}, tmp_path, epsilon=EPSILON)
+            worst_case(brightness, batches, {reserved: Shift(0.02)}, tmp_path, THREAT)
 
 
 @pytest.mark.parametrize("epsilon", [0.25 / 255, 0.0005])
@@ -123,7 +122,7 @@ def test_small_balls(tmp_path, epsilon):
 
     attacks = {"pgd": PGD(epsilon=epsilon, step_size=epsilon, steps=2)}
     batches = data.batches(examples, 4)
-    result = worst_case(network, batches, attacks, tmp_path, epsilon=epsilon)
+    result = worst_case(network, batches, attacks, tmp_path, Threat(epsilon))
     assert (result["clean_accuracy"], result["robust_accuracy"]) == (100, 0)
 
 
@@ -138,7 +137,7 @@ def test_of_a_stochastic_network_what_fooled_it_once_counts(examples, tmp_path):
 
     whole = data.batches(examples.take(9), 9)
     attacks = {"none": Shift(0.0)}
-    result = worst_case(network, whole, attacks, tmp_path, epsilon=EPSILON, deterministic=False)
+    result = worst_case(network, whole, attacks, tmp_path, THREAT, deterministic=False)
     assert result["attacks"][0]["fooled"] == result["recheck"]["classified_correctly"] > 0
     assert result["robust_accuracy"] == 0
 
@@ -146,20 +145,20 @@ def test_of_a_stochastic_network_what_fooled_it_once_counts(examples, tmp_path):
 def test_images_that_no_longer_fool_the_network_do_not_count(examples, tmp_path):
     batches = data.batches(examples, 30)
     attacks = {"shift": Shift(0.02)}
-    first = worst_case(brightness, batches, attacks, tmp_path, epsilon=EPSILON)
+    first = worst_case(brightness, batches, attacks, tmp_path, THREAT)
     path = next(tmp_path.glob("*.npz"))
     with np.load(path) as file:
         arrays = dict(file)
     originals = examples.images[arrays["fooled_by"] != ""] / np.float32(255)
     np.savez(path, **{**arrays, "image": originals})  # as if the file had been tampered with
-    again = worst_case(brightness, batches, attacks, tmp_path, epsilon=EPSILON)
+    again = worst_case(brightness, batches, attacks, tmp_path, THREAT)
     assert first["robust_accuracy"] < again["robust_accuracy"] == again["clean_accuracy"]
     assert again["recheck"]["classified_correctly"] == first["attacks"][0]["fooled"]
 
 
 def test_goes_on_where_it_was_stopped(examples, tmp_path):
     batches = data.batches(examples, 7)
-    whole = worst_case(brightness, batches, {"a": Shift(0.02)}, tmp_path / "1", epsilon=EPSILON)
+    whole = worst_case(brightness, batches, {"a": Shift(0.02)}, tmp_path / "1", THREAT)
 
     shown = []
 
@@ -170,63 +169,63 @@ def test_goes_on_where_it_was_stopped(examples, tmp_path):
 
     attack = Shift(0.02)
     with pytest.raises(KeyboardInterrupt):
-        worst_case(brightness, batches, {"a": attack}, tmp_path, epsilon=EPSILON, progress=stop)
+        worst_case(brightness, batches, {"a": attack}, tmp_path, THREAT, progress=stop)
     assert len(attack.calls) == 2
     assert shown == [7, 7, 14, 14]  # after the attack, and when the batch is written
-    result = worst_case(brightness, batches, {"a": attack}, tmp_path, epsilon=EPSILON)
+    result = worst_case(brightness, batches, {"a": attack}, tmp_path, THREAT)
     assert len(attack.calls) == 5
     for one in (whole, result):
         del one["attacks"][0]["seconds"]
     assert result == whole
     # More images extend it.
     more = data.Examples(np.tile(examples.images, (2, 1, 1, 1)), np.tile(examples.labels, 2), 2)
-    worst_case(brightness, data.batches(more, 7), {"a": attack}, tmp_path, epsilon=EPSILON)
+    worst_case(brightness, data.batches(more, 7), {"a": attack}, tmp_path, THREAT)
     assert len(attack.calls) == 5 + 5  # the last batch, of 2 images, is made again, of 7
     assert len(np.unique(saved_images(tmp_path)["index"])) == len(saved_images(tmp_path)["index"])
     fewer = saved_images(tmp_path, 30)["index"]
     assert len(fewer) == whole["recheck"]["images"]
     assert fewer.max() < 30
     # Batches of another size take the place of those.
-    worst_case(brightness, data.batches(more, 9), {"a": attack}, tmp_path, epsilon=EPSILON)
+    worst_case(brightness, data.batches(more, 9), {"a": attack}, tmp_path, THREAT)
     assert len(list(tmp_path.glob("*.npz"))) == 7
 
 
 def test_another_evaluation_is_refused(examples, tmp_path):
     batches = data.batches(examples, 30)
     arguments = (brightness, batches, {"a": Shift(0.02)}, tmp_path)
-    worst_case(*arguments, epsilon=EPSILON, identity={"network": "1"})
+    worst_case(*arguments, THREAT, identity={"network": "1"})
     with pytest.raises(EvaluationError, match="evaluation of another network; remove it"):
-        worst_case(*arguments, epsilon=EPSILON, identity={"network": "2"})
+        worst_case(*arguments, THREAT, identity={"network": "2"})
     with pytest.raises(EvaluationError, match="another epsilon, network"):
-        worst_case(*arguments, epsilon=0.2)
+        worst_case(*arguments, Threat(0.2))
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(EvaluationError, match=r"evaluation\.json is damaged"):
-        worst_case(*arguments, epsilon=EPSILON, identity={"network": "1"})
+        worst_case(*arguments, THREAT, identity={"network": "1"})
 
 
 def test_damaged_and_foreign_files_are_named(examples, tmp_path):
     batches = data.batches(examples, 30)
     arguments = ({"a": Shift(0.02)}, tmp_path)
-    worst_case(brightness, batches, *arguments, epsilon=EPSILON)
+    worst_case(brightness, batches, *arguments, THREAT)
     other = data.Examples(examples.images, 1 - examples.labels, 2)
     with pytest.raises(EvaluationError, match="is of other data"):
-        worst_case(brightness, data.batches(other, 30), *arguments, epsilon=EPSILON)
+        worst_case(brightness, data.batches(other, 30), *arguments, THREAT)
     path = next(tmp_path.glob("*.npz"))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(EvaluationError, match="is damaged; remove it"):
-        worst_case(brightness, batches, *arguments, epsilon=EPSILON)
+        worst_case(brightness, batches, *arguments, THREAT)
     with pytest.raises(EvaluationError, match="holds no evaluation"):
         saved_images(tmp_path / "missing")
 
 
 def test_no_examples(tmp_path):
     with pytest.raises(ValueError, match="no examples"):
-        worst_case(brightness, [], {}, tmp_path, epsilon=EPSILON)
+        worst_case(brightness, [], {}, tmp_path, THREAT)
 
 
 def test_result_can_be_written_as_json(examples, tmp_path):
     batches = data.batches(examples, 30)
-    result = worst_case(brightness, batches, {"a": Shift(0.02)}, tmp_path, epsilon=EPSILON)
+    result = worst_case(brightness, batches, {"a": Shift(0.02)}, tmp_path, THREAT)
     assert json.loads(json.dumps(result)) == result
 
 
@@ -251,11 +250,111 @@ def test_the_same_for_all_batch_sizes(tmp_path, norm):
             data.batches(examples, size),
             attacks,
             tmp_path / str(size),
-            epsilon=epsilon,
-            norm=norm,
-            seed=3,
+            Threat(epsilon, norm, seed=3),
         )
         results.append([(row["name"], row["fooled"]) for row in result["attacks"]])
     assert results[0] == results[1] == results[2]
     assert all(fooled > 0 for _, fooled in results[0])
     assert sum(fooled for _, fooled in results[0]) < 40
+
+
+def changed(change):
+    """The logits of `brightness`, changed, of three classes."""
+
+    def network(x, training=False):
+        logits = 20 * brightness(x)
+        return change(tf.concat([logits, tf.reduce_mean(logits, -1, keepdims=True) - 0.5], -1))
+
+    return network
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda z: z,
+        lambda z: 1e-6 * z,
+        lambda z: 1e-30 * z,
+        lambda z: z + 1e5,
+        tf.round,
+        lambda z: 0 * z,
+        lambda z: tf.nn.relu(z - 0.5),
+        lambda z: tf.cast(z, tf.bfloat16),
+    ],
+    ids=["sound", "1e-6", "1e-30", "+1e5", "rounded", "all equal", "ReLU", "bfloat16"],
+)
+def test_no_logits_pass_for_robust(examples, tmp_path, change):
+    """Right is whose logit is strictly ahead, counted in NumPy: a tie is not."""
+    network, sizes = changed(change), (0.005, 0.02)
+    attacks = {str(size): Shift(size) for size in sizes}
+    batches = data.batches(examples, 30)
+    result = worst_case(network, batches, attacks, tmp_path, THREAT)
+    x = examples.images / np.float32(255)
+    sign = (1 - 2 * examples.labels)[:, None, None, None].astype(np.float32)
+    robust = np.ones(30, bool)
+    for size in (0, *sizes):
+        logits = np.asarray(network(x + size * sign), np.float64)
+        own = logits[np.arange(30), examples.labels]
+        logits[np.arange(30), examples.labels] = -np.inf
+        robust &= own > logits.max(-1)
+        if not size:
+            assert result["clean_accuracy"] == pytest.approx(100 * np.mean(robust))
+    assert result["robust_accuracy"] == pytest.approx(100 * np.mean(robust))
+    assert result["recheck"]["classified_correctly"] == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_an_error(examples, tmp_path, value):
+    def network(x, training=False):
+        bad = tf.reduce_mean(x, [1, 2, 3]) > 0.5
+        return tf.where(bad[:, None], np.float32(value), brightness(x))
+
+    count = int(np.sum((examples.images / 255).mean((1, 2, 3)) > 0.5))
+    with pytest.raises(LogitsError, match=f"NaN or infinite for {count} of 30 images"):
+        worst_case(network, data.batches(examples, 30), {"a": Shift(0.0)}, tmp_path, THREAT)
+
+
+def test_what_rounding_may_flip_counts_against_the_network(examples, tmp_path):
+    """A lead of a millionth of the spread is right without an attack, and lost under any."""
+
+    def network(x, training=False):
+        zeros = tf.zeros_like(x[:, 0, 0, 0])
+        return tf.stack([zeros + 1e-6, zeros, zeros - 1], -1)
+
+    dark = data.Examples(examples.images, np.zeros(30, np.int32), 3)
+    result = worst_case(network, data.batches(dark, 30), {"a": Shift(0.0)}, tmp_path, THREAT)
+    assert (result["clean_accuracy"], result["robust_accuracy"]) == (100, 0)
+    assert result["recheck"]["classified_correctly"] == 0
+
+
+def test_parts_in_any_order_give_what_one_process_gives(examples, tmp_path):
+    batches, attacks = data.batches(examples, 7), {"a": Shift(0.005), "b": Shift(0.02)}
+    whole = worst_case(brightness, batches, attacks, tmp_path / "1", THREAT)
+    arguments = (brightness, batches, attacks, tmp_path / "3", THREAT)
+    assert worst_case(*arguments, part=(3, 3)) is None
+    assert worst_case(*arguments, part=(1, 3)) is None
+    assert len(list((tmp_path / "3").glob("*.npz"))) == 3
+    assert worst_case(*arguments, part=(1, 3)) is None  # once more
+    result = worst_case(*arguments, part=(2, 3))
+    again = worst_case(*arguments)
+    for one in (whole, result, again):
+        for attack in one["attacks"]:
+            del attack["seconds"]
+    assert result == again == whole
+    for path in (tmp_path / "1").glob("*.npz"):
+        with np.load(path) as one, np.load(tmp_path / "3" / path.name) as other:
+            for name in ("label", "fooled_by", "image", "left_out"):
+                np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_labels_may_be_a_column_of_any_integers(examples, tmp_path):
+    x = examples.images / np.float32(255)
+    results = []
+    for index, y in enumerate((examples.labels, np.uint8(examples.labels)[:, None])):
+        batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+        folder = tmp_path / str(index)
+        results.append(worst_case(brightness, batches, {"a": Shift(0.02)}, folder, THREAT))
+        del results[-1]["attacks"][0]["seconds"]
+    assert results[0] == results[1]
+    batches = tf.data.Dataset.from_tensor_slices((x, np.eye(2)[examples.labels])).batch(8)
+    with pytest.raises(ValueError, match="not one-hot: they are float64 of shape"):
+        worst_case(brightness, batches, {"a": Shift(0.02)}, tmp_path / "2", THREAT)

@@ -7,7 +7,6 @@ Sense of Security" (https://arxiv.org/abs/1802.00420).
 
 from anp_tf.attacks import APGD, FGSM, PGD, Noise, Square
 from anp_tf.losses import cross_entropy, margin
-from anp_tf.robustness.attack_names import NORMS
 from anp_tf.robustness.checks.attack_checks import (
     STEPS,
     check_ball,
@@ -25,15 +24,16 @@ from anp_tf.robustness.checks.measurements import Measurements
 from anp_tf.robustness.checks.network_checks import (
     check_deterministic,
     check_gradients,
-    check_logits,
+    check_outputs,
     check_pixels,
+    check_resolution,
 )
+from anp_tf.robustness.interface import PROBES
 from anp_tf.robustness.sampled import SampledNetwork
 
 __all__ = ["Check", "run_checks"]
 
 RESTARTS = 5
-PROBES = 100  # images on which the network itself is looked at
 
 
 def run_checks(
@@ -41,17 +41,15 @@ def run_checks(
     batches,
     total,
     folder,
+    threat,
     *,
-    epsilon,
-    norm="Linf",
     step_size=None,
     queries=1000,
-    samples=10,
     undefended=None,
     source=None,
     masked=None,
+    ending=None,
     identity=None,
-    seed=0,
     counter=None,
 ):
     """Runs all checks that can be run.
@@ -62,45 +60,37 @@ def run_checks(
         batches: `tf.data.Dataset` of (pixels [batch, ...], labels [batch]).
         total: Integer, the images in it.
         folder: Where the measurements are kept; started again, those that are there stay.
-        epsilon: Float, above 0, radius of the ball.
-        norm: `"Linf"` or `"L2"`.
+        threat: `Threat`.
         step_size: Float, of PGD-40; None: 2.5 epsilon / 40.
         queries: Integer, of the Square attack.
-        samples: Integer, draws of a network whose calls differ.
         undefended: A network of the same shape without a defence, which must fall.
         source: A network on which the transferred attack is made; None: `undefended`.
         masked: The Keras model with masks, if the network is its slimmed form.
+        ending: `"softmax"` or `"sigmoid"` if the network is known to end so.
         identity: As for `worst_case`.
-        seed: Integer.
         counter: Optional function `(title, total) -> context manager of a progress function`.
 
     Returns:
-        List of `Check`.
+        List of `Check`; of a network whose pixels or logits make no sense, of these alone.
 
     Raises:
         EvaluationError: if the folder holds measurements of another network.
     """
     x, y = next(iter(batches.unbatch().batch(PROBES)))
     pixels = check_pixels(network, batches)
-    logits = check_logits(network, x)
-    if pixels.status == FAIL and pixels.values["outside"]:
-        return [pixels, logits]
+    outputs = check_outputs(network, x, ending)
+    nonsense = pixels.status == FAIL and pixels.values["outside"]
+    if nonsense or outputs.values["not_finite"]:
+        return [pixels, outputs]
     steady = check_deterministic(network, x)
     gradients = check_gradients(network, x, y)
+    resolution = check_resolution(network, x, gradients=bool(gradients.values))
     if steady.status != PASS:
-        network = SampledNetwork(network, samples)
+        network = SampledNetwork(network, threat.samples)
     measure = Measurements(
-        network,
-        batches,
-        total,
-        folder,
-        identity=identity,
-        seed=seed,
-        norm=norm,
-        deterministic=steady.status == PASS,
-        counter=counter,
+        network, batches, total, folder, threat, identity, steady.status == PASS, counter
     )
-    ball = NORMS[norm]()
+    epsilon, ball = threat.epsilon, threat.ball
     size = step_size or 2.5 * epsilon / STEPS
 
     def pgd(steps=STEPS, **options):
@@ -109,15 +99,16 @@ def run_checks(
     def apgd(loss):
         return APGD(epsilon=epsilon, loss=loss, norm=ball)
 
-    base = measure.of("pgd-40", pgd(), epsilon)
-    fgsm = measure.of("fgsm", FGSM(epsilon=epsilon, norm=ball), epsilon)
-    noise = measure.of("noise", Noise(epsilon=epsilon, norm=ball), epsilon)
+    base = measure.of("pgd-40", pgd())
+    fgsm = measure.of("fgsm", FGSM(epsilon=epsilon, norm=ball))
+    noise = measure.of("noise", Noise(epsilon=epsilon, norm=ball))
     checks = [
         pixels,
-        logits,
+        outputs,
+        resolution,
         steady,
         gradients,
-        check_undefended(measure, pgd(), epsilon, undefended),
+        check_undefended(measure, pgd(), undefended),
         not_weaker("fgsm", "PGD is not weaker than FGSM", base, fgsm, total),
         not_weaker(
             "noise",
@@ -126,23 +117,23 @@ def run_checks(
             noise,
             total,
         ),
-        check_transfer(measure, base, pgd(), epsilon, source or undefended),
-        check_epsilons(measure, base, epsilon, ball),
+        check_transfer(measure, base, pgd(), source or undefended),
+        check_epsilons(measure, base),
         check_convergence(
             base,
-            measure.of("pgd-80", pgd(2 * STEPS), epsilon),
-            measure.of(f"pgd-40x{RESTARTS}", pgd(restarts=RESTARTS), epsilon),
+            measure.of("pgd-80", pgd(2 * STEPS)),
+            measure.of(f"pgd-40x{RESTARTS}", pgd(restarts=RESTARTS)),
             total,
         ),
         check_square(
             [
                 base,
-                measure.of("apgd-ce", apgd(cross_entropy), epsilon),
-                measure.of("apgd-margin", apgd(margin), epsilon),
+                measure.of("apgd-ce", apgd(cross_entropy)),
+                measure.of("apgd-margin", apgd(margin)),
             ],
-            measure.of("square", Square(epsilon=epsilon, queries=queries, norm=ball), epsilon),
+            measure.of("square", Square(epsilon=epsilon, queries=queries, norm=ball)),
             total,
         ),
-        check_masks(measure, pgd(), epsilon, base, masked),
+        check_masks(measure, pgd(), base, masked),
     ]
     return [*checks, check_ball(measure)]

@@ -5,76 +5,86 @@ import itertools
 import numpy as np
 
 from anp_tf.attacks import PGD, Transfer
+from anp_tf.intervals import with_interval
 from anp_tf.robustness.checks.check import FAIL, NOT_RUN, PASS, WARN, Check, cannot_run, graded
 from anp_tf.robustness.sampled import SampledNetwork
 
 STEPS = 40
-SHARES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)  # of epsilon
+RADII_OF_EPSILON = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)  # of epsilon
 DRAWS = 10  # of a stochastic network
-LARGER = 4  # times epsilon, where an undefended network did not fall at epsilon
-FALLEN = (2.0, 10.0)  # percent that it may keep: to pass, to be warned of
+LARGER_RADIUS = 4  # times epsilon, where an undefended network did not fall at epsilon
+MAY_KEEP = (2.0, 10.0)  # percent that it may keep: to pass, to be warned of
 NO_WEAKER = (0.0, 1.0)  # points by which an attack may be weaker: to pass, to be warned of
 CONVERGED = (0.5, 2.0)  # points that more steps or restarts may take
-HIDDEN = (0.5, 2.0)  # points that the attack without gradients may find beyond those with
+MISSED_BY_GRADIENTS = (
+    0.5,
+    2.0,
+)  # points that the attack without gradients may find beyond those with
 MASKS = (1.0, 5.0)  # points that drawn masks may be more robust
 
 
-def check_undefended(measure, attack, epsilon, undefended):
+def check_undefended(measure, attack, undefended):
     """The attack brings a network without defence to about 0, in a ball that is large enough."""
-    title = "An undefended network of the same shape falls to about 0"
+    title, epsilon = (
+        "An undefended network of the same shape falls to about 0",
+        measure.threat.epsilon,
+    )
     if undefended is None:
         return Check("undefended", title, NOT_RUN, "no undefended network was given")
-    measured = measure.of("undefended", attack, epsilon, undefended)
+    measured = measure.of("undefended", attack, undefended)
     if failed := cannot_run("undefended", title, measured):
         return failed
-    status = PASS if measured.accuracy <= FALLEN[0] else WARN
-    figure = f"under PGD-{attack.steps} it keeps {measured.accuracy:.1f} % at ε {epsilon:g}"
+    status = PASS if measured.accuracy <= MAY_KEEP[0] else WARN
+    figure = f"under PGD-{attack.steps} it keeps {_percent(measured, measure)} at ε {epsilon:g}"
     values = {f"{epsilon:g}": measured.accuracy}
-    if measured.accuracy > FALLEN[1]:
-        larger = min(LARGER * epsilon, whole_radius(measure))
+    if measured.accuracy > MAY_KEEP[1]:
+        larger = min(LARGER_RADIUS * epsilon, whole_radius(measure))
         attack = PGD(epsilon=larger, step_size=2.5 * larger / STEPS, steps=STEPS, norm=attack.norm)
-        measured = measure.of("undefended", attack, larger, undefended)
+        measured = measure.of("undefended", attack, undefended, epsilon=larger)
         if failed := cannot_run("undefended", title, measured):
             return failed
-        status = WARN if measured.accuracy <= FALLEN[1] else FAIL
-        figure += f", {measured.accuracy:.1f} % at ε {larger:g}"
+        status = WARN if measured.accuracy <= MAY_KEEP[1] else FAIL
+        figure += f", {_percent(measured, measure)} at ε {larger:g}"
         values[f"{larger:g}"] = measured.accuracy
     return Check("undefended", title, status, figure, {"accuracies": values})
 
 
-def check_transfer(measure, base, attack, epsilon, source):
+def check_transfer(measure, base, attack, source):
     """Images made on another network are no stronger than those made on the network itself."""
     title = "The white-box attack is not weaker than a transferred one"
     if source is None:
         return Check("transfer", title, NOT_RUN, "no other network was given")
-    transferred = measure.of("transfer", Transfer(attack, source), epsilon)
+    transferred = measure.of("transfer", Transfer(attack, source))
     return not_weaker("transfer", title, base, transferred, measure.total)
 
 
-def check_epsilons(measure, base, epsilon, ball):
+def check_epsilons(measure, base):
     """Accuracy falls with the radius, and is lost where the ball holds all images."""
     title = "Accuracy falls as the ball grows, to about 0 where it holds all images"
-    whole = whole_radius(measure)
-    radii = sorted({round(min(share * epsilon, whole), 6) for share in SHARES} | {whole})
+    epsilon, ball, whole = measure.threat.epsilon, measure.threat.ball, whole_radius(measure)
+    radii = sorted({round(min(share * epsilon, whole), 6) for share in RADII_OF_EPSILON} | {whole})
     accuracies = {}
     for radius in radii:
         measured = base
         if not np.isclose(radius, epsilon):
             attack = PGD(epsilon=radius, step_size=2.5 * radius / STEPS, steps=STEPS, norm=ball)
-            measured = measure.of("pgd-40", attack, radius)
+            measured = measure.of("pgd-40", attack, epsilon=radius)
         if failed := cannot_run("epsilon", title, measured):
             return failed
         accuracies[radius] = measured.accuracy
     values = list(accuracies.values())
     rise = max(b - a for a, b in itertools.pairwise(values))
     status = graded(rise, NO_WEAKER, measure.total)
-    if values[-1] > FALLEN[0]:
+    if values[-1] > MAY_KEEP[0]:
         status = FAIL
     return Check(
         "epsilon",
         title,
         status,
-        "; ".join(f"ε {radius:g}: {value:.1f} %" for radius, value in accuracies.items()),
+        "; ".join(
+            f"ε {radius:g}: {with_interval(value, measure.total, 1, unit=True)}"
+            for radius, value in accuracies.items()
+        ),
         {"accuracies": {f"{radius:g}": value for radius, value in accuracies.items()}},
     )
 
@@ -82,7 +92,7 @@ def check_epsilons(measure, base, epsilon, ball):
 def whole_radius(measure):
     """The radius of a ball that holds all images, wherever its centre."""
     shape = next(iter(measure.batches))[0].shape[1:]
-    return 1.0 if measure.norm == "Linf" else float(np.sqrt(np.prod(shape)))
+    return 1.0 if measure.threat.norm == "Linf" else float(np.sqrt(np.prod(shape)))
 
 
 def check_convergence(base, more_steps, more_starts, total):
@@ -95,7 +105,7 @@ def check_convergence(base, more_steps, more_starts, total):
         "convergence",
         title,
         graded(change, CONVERGED, total),
-        f"{_shown(base)}, {_shown(more_steps)}, {_shown(more_starts)}",
+        ", ".join(_shown(m, total) for m in (base, more_steps, more_starts)),
         {m.name: m.accuracy for m in (base, more_steps, more_starts)},
     )
 
@@ -107,29 +117,29 @@ def check_square(with_gradients, square, total):
         return failed
     found = set().union(*(measured.fooled.tolist() for measured in with_gradients))
     beyond = 100 * len(set(square.fooled.tolist()) - found) / total
-    figures = [_shown(m) for m in with_gradients if not m.error]
+    figures = [_shown(m, total) for m in with_gradients if not m.error]
     return Check(
         "square",
         title,
-        graded(beyond, HIDDEN, total),
-        f"{', '.join([*figures, _shown(square)])}; {beyond:.1f} % fall to Square alone",
+        graded(beyond, MISSED_BY_GRADIENTS, total),
+        f"{', '.join([*figures, _shown(square, total)])}; "
+        f"{with_interval(beyond, total, 1, unit=True)} fall to Square alone",
         {"beyond_percent": beyond, "square": square.accuracy},
     )
 
 
-def check_masks(measure, attack, epsilon, base, masked):
+def check_masks(measure, attack, base, masked):
     """What the deterministic masks hide: accuracy under attack when the masks are drawn."""
     title = "Deterministic masks are no less robust than sampled ones"
     if masked is None:
         return Check("masks", title, NOT_RUN, "the network has no masks")
-    sampled = measure.of(
-        "sampled-masks", attack, epsilon, SampledNetwork(masked, DRAWS), stochastic=True
-    )
+    sampled = measure.of("sampled-masks", attack, SampledNetwork(masked, DRAWS), stochastic=True)
     return cannot_run("masks", title, sampled, base) or Check(
         "masks",
         title,
         graded(sampled.accuracy - base.accuracy, MASKS, measure.total),
-        f"deterministic {base.accuracy:.1f} %, mean of {DRAWS} draws {sampled.accuracy:.1f} %",
+        f"deterministic {_percent(base, measure)}, mean of {DRAWS} draws "
+        f"{_percent(sampled, measure)}",
         {"deterministic": base.accuracy, "sampled": sampled.accuracy},
     )
 
@@ -159,7 +169,7 @@ def not_weaker(name, title, strong, weak, total):
         name,
         title,
         graded(strong.accuracy - weak.accuracy, NO_WEAKER, total),
-        f"{_shown(strong)}, {_shown(weak)}",
+        f"{_shown(strong, total)}, {_shown(weak, total)}",
         {strong.name: strong.accuracy, weak.name: weak.accuracy},
     )
 
@@ -169,5 +179,9 @@ def weakest(*measured):
     return max(measured, key=lambda m: np.inf if m.error else m.accuracy)
 
 
-def _shown(measured):
-    return f"{measured.name} {measured.accuracy:.1f} %"
+def _shown(measured, total):
+    return f"{measured.name} {with_interval(measured.accuracy, total, 1, unit=True)}"
+
+
+def _percent(measured, measure):
+    return with_interval(measured.accuracy, measure.total, 1, unit=True)

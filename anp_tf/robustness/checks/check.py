@@ -3,7 +3,7 @@
 import dataclasses
 
 PASS, WARN, FAIL, NOT_RUN = "pass", "warn", "fail", "not run"
-FEW = 3  # images that tell more than chance
+ENOUGH = 3  # images that tell more than chance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ def graded(points, limits, total):
         total: Integer, how many images there are; fewer than three of them are no failure.
     """
     to_pass, to_warn = limits
-    few = points * total / 100 < FEW - 0.5
+    few = points * total / 100 < ENOUGH - 0.5
     return PASS if points <= to_pass else WARN if points <= to_warn or few else FAIL
 
 

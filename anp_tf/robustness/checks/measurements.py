@@ -3,12 +3,17 @@
 import contextlib
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.robustness.batch_files import EvaluationError, saved_images
+from anp_tf.errors import sentence
+from anp_tf.robustness.batch_files import EvaluationError, fooled_images
+from anp_tf.robustness.threat import Threat
 from anp_tf.robustness.worst_case import worst_case
+
+CANNOT_RUN = ValueError, LookupError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,48 +35,46 @@ class Measured:
     error: str | None = None
 
 
+@dataclasses.dataclass
 class Measurements:
     """Measures a network under attacks, each in a folder of its own, so that it can go on.
 
-    Args:
+    Attributes:
         network: Keras model, or function `(pixels, training) -> logits`.
         batches: `tf.data.Dataset` of (pixels, labels), always in the same order.
         total: Integer, the images in it.
         folder: `pathlib.Path` of all measurements.
-        identity: As for `worst_case`.
-        seed, norm, deterministic: As for `worst_case`.
+        threat: `Threat`.
+        identity, deterministic: As for `worst_case`.
         counter: Optional function `(title, total) -> context manager of a progress function`.
+        done: List of `Measured` so far.
     """
 
-    def __init__(
-        self,
-        network,
-        batches,
-        total,
-        folder,
-        *,
-        identity,
-        seed,
-        norm,
-        deterministic=True,
-        counter=None,
-    ):
-        self.network = network
-        self.batches = batches
-        self.total = total
-        self.folder = pathlib.Path(folder)
-        self.identity = identity
-        self.seed = seed
-        self.norm = norm
-        self.deterministic = deterministic
-        self.counter = counter
-        self.done = []
+    network: Callable
+    batches: tf.data.Dataset
+    total: int
+    folder: pathlib.Path
+    threat: Threat
+    identity: dict | None = None
+    deterministic: bool = True
+    counter: Callable | None = None
+    done: list = dataclasses.field(default_factory=list)
 
-    def of(self, name, attack, epsilon, network=None, stochastic=False):
-        """A `Measured` of the network, or of another one, which may be stochastic."""
+    def of(self, name, attack, network=None, *, epsilon=None, stochastic=False):
+        """A `Measured` of the network, or of another one, which may be stochastic.
+
+        Args:
+            name: Text.
+            attack: An `anp_tf.attacks` object.
+            network: Another network; None: that of the measurements.
+            epsilon: Float, another radius.
+            stochastic: Boolean, whether the other network's calls differ.
+        """
         network = self.network if network is None else network
-        folder = self.folder / f"{name}-{epsilon:g}"
+        threat = self.threat if epsilon is None else self.threat.at(epsilon)
+        folder = pathlib.Path(self.folder) / f"{name}-{threat.epsilon:g}"
         counting = self.counter(name, self.total) if self.counter else contextlib.nullcontext()
+        steady = self.deterministic and not stochastic
         try:
             with counting as progress:
                 result = worst_case(
@@ -79,22 +82,19 @@ class Measurements:
                     self.batches,
                     {name: attack},
                     folder,
-                    epsilon=epsilon,
-                    norm=self.norm,
-                    seed=self.seed,
+                    threat,
                     identity=self.identity,
-                    deterministic=self.deterministic and not stochastic,
+                    deterministic=steady,
                     progress=progress,
                 )
         except EvaluationError:
             raise
-        except (ValueError, tf.errors.InvalidArgumentError) as error:
-            reason = " ".join(str(getattr(error, "message", error)).split())
-            return Measured(name, None, np.zeros(0, int), {}, reason[:200])
-        fooled = saved_images(folder, self.total)["index"]
+        except CANNOT_RUN as error:
+            return Measured(name, None, np.zeros(0, int), {}, sentence(error))
         recheck = result["recheck"]
-        if stochastic or not self.deterministic:  # whose answers change, whatever the image
+        if not steady:  # its answers change, whatever the image
             recheck = {**recheck, "classified_correctly": 0}
+        fooled = fooled_images(folder, self.total)
         measured = Measured(name, result["robust_accuracy"], fooled, recheck)
         self.done.append(measured)
         return measured

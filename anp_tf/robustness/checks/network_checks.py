@@ -3,58 +3,103 @@
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.attacks.pgd import losses_with_gradient
-from anp_tf.losses import cross_entropy, margin
-from anp_tf.robustness.checks.check import FAIL, PASS, WARN, Check, graded
+from anp_tf.attacks import input_gradient
+from anp_tf.errors import sentence
+from anp_tf.intervals import with_interval
+from anp_tf.losses import classified, cross_entropy, margin
+from anp_tf.robustness.checks.check import ENOUGH, FAIL, PASS, WARN, Check, graded
 
-SCALE = (1.0, 5.0)  # points by which another scale of the pixels may be better
+OTHER_RANGE = (1.0, 5.0)  # points by which pixels of another range may be better
 CALLS = 3
-SAME = 1e-4  # in shares of the spread of the logits: what rounding may change
-OTHER_SCALES = {"in [0, 255]": (255.0, 0.0), "in [-1, 1]": (2.0, -1.0)}
+REPEATED = 1e-4  # in shares of the spread of the logits: what rounding may change between calls
+FEW_IMAGES = 4  # that tell whether there are gradients at all
+NO_GRADIENT = ValueError, LookupError, tf.errors.InvalidArgumentError
+# Of an image's logits: their spread, its share of their size; percent of images with equal ones.
+WARNED = {"share": 1e-2, "spread": 1e-2, "equal": 1.0}
+FAILED = {"share": 1e-3, "spread": 1e-4, "equal": 5.0}
+OTHER_RANGES = {"in [0, 255]": (255.0, 0.0), "in [-1, 1]": (2.0, -1.0)}
 
 
 def check_pixels(network, batches):
     """All images are in [0, 1], and the network is at its best with them so."""
     low, high, count = np.inf, -np.inf, 0
-    right = dict.fromkeys(["in [0, 1]", *OTHER_SCALES], 0)
+    right = dict.fromkeys(["in [0, 1]", *OTHER_RANGES], 0)
     for x, y in batches:
         low, high = np.minimum(low, np.min(x)), np.maximum(high, np.max(x))  # NaN stays NaN
         count += len(y)
         for name in right:
-            factor, shift = OTHER_SCALES.get(name, (1.0, 0.0))
+            factor, shift = OTHER_RANGES.get(name, (1.0, 0.0))
             try:
-                logits = network(x * factor + shift, training=False)
+                logits = network(tf.convert_to_tensor(x) * factor + shift, training=False)
             except tf.errors.InvalidArgumentError:  # it refuses pixels that are not in [0, 1]
                 continue
-            right[name] += int(np.sum(np.argmax(logits, -1) == y))
+            right[name] += int(tf.math.count_nonzero(classified(logits, y)))
     clean = {name: 100 * value / count for name, value in right.items()}
     low, high = float(low), float(high)
     outside = not (low >= 0 and high <= 1)
-    better = max(clean[name] for name in OTHER_SCALES) - clean["in [0, 1]"]
-    accuracies = ", ".join(f"{value:.1f} % {name}" for name, value in clean.items())
+    better = max(clean[name] for name in OTHER_RANGES) - clean["in [0, 1]"]
+    accuracies = ", ".join(
+        f"{with_interval(value, count, 1, unit=True)} {name}" for name, value in clean.items()
+    )
     return Check(
         "pixels",
         "Images are in [0, 1], and the network takes them so",
-        FAIL if outside else graded(better, SCALE, count),
+        FAIL if outside else graded(better, OTHER_RANGE, count),
         f"pixels from {low:.3g} to {high:.3g}; clean accuracy with pixels {accuracies}",
         {"low": low, "high": high, "outside": outside, "clean_accuracy": clean},
     )
 
 
-def check_logits(network, x):
-    """The outputs are logits: probabilities would hide the gradients of a cross-entropy."""
+def check_outputs(network, x, ending=None):
+    """The outputs are finite logits: probabilities would hide the gradients of a cross-entropy."""
     outputs = np.asarray(network(x, training=False), np.float64)
-    sums = outputs.sum(-1)
-    probabilities = bool(outputs.min() >= 0 and np.allclose(sums, 1, atol=1e-3))
-    figure = f"outputs from {outputs.min():.3g} to {outputs.max():.3g}"
+    title = "The network returns logits, not probabilities"
+    bad = int(np.sum(~np.isfinite(outputs).all(-1)))
+    if bad:
+        figure = f"NaN or infinite for {bad} of {len(outputs)} images"
+        return Check("logits", title, FAIL, figure, {"not_finite": bad})
+    low, high = float(outputs.min()), float(outputs.max())
+    shares = low >= 0 and high <= 1
+    probabilities = shares and (ending or np.allclose(outputs.sum(-1), 1, atol=1e-3))
+    figure = f"outputs from {low:.3g} to {high:.3g}"
     if probabilities:
-        figure += ", which sum to 1: these are probabilities"
+        why = f"the network ends in {ending}" if ending else "which sum to 1"
+        figure += f", {why}: these are probabilities"
     return Check(
         "logits",
-        "The network returns logits, not probabilities",
+        title,
         FAIL if probabilities else PASS,
         figure,
-        {"low": float(outputs.min()), "high": float(outputs.max())},
+        {"low": low, "high": high, "not_finite": 0},
+    )
+
+
+def check_resolution(network, x, gradients=True):
+    """The logits are apart by what float32 can tell, and no two of an image are equal."""
+    outputs = np.asarray(network(x, training=False), np.float32).astype(np.float64)
+    spread = float(np.median(outputs.max(-1) - outputs.min(-1)))
+    size = float(np.median(np.abs(outputs).max(-1)))
+    equal = np.diff(np.sort(outputs, -1), axis=-1).min(-1) == 0
+    enough = np.count_nonzero(equal) >= ENOUGH  # else by chance
+    equal = 100 * float(np.mean(equal))
+    share = spread / size if size else 0.0
+    status = PASS
+    for limits, bad in ((WARNED, WARN), (FAILED, FAIL)):
+        if (
+            share < limits["share"]
+            or spread < limits["spread"]
+            or (enough and equal > limits["equal"])
+        ):
+            status = bad
+    if not gradients and share >= FAILED["share"] and spread >= FAILED["spread"]:
+        status = PASS if status == PASS else WARN  # an integer network's logits are steps
+    return Check(
+        "resolution",
+        "The logits are far enough apart for float32, and none are equal",
+        status,
+        f"the logits of an image spread over {spread:.3g}, which is {share:.2g} of their size; "
+        f"{equal:.1f} % of the images have equal ones",
+        {"spread": spread, "share_of_size": share, "equal_percent": equal},
     )
 
 
@@ -63,7 +108,7 @@ def check_deterministic(network, x):
     calls = [np.asarray(network(x, training=False), np.float64) for _ in range(CALLS)]
     calls = [logits - logits.max(-1, keepdims=True) for logits in calls]  # but for a shift
     largest = max(float(np.abs(logits - calls[0]).max()) for logits in calls[1:])
-    same = largest <= SAME * max(1.0, float(np.abs(calls[0]).max()))
+    same = largest <= REPEATED * float(np.abs(calls[0]).max())
     figure = f"logits differ by at most {largest:.2g} between {CALLS} calls"
     if not same:
         figure += "; attacks and accuracies are of the mean of several draws (EOT)"
@@ -76,16 +121,25 @@ def check_deterministic(network, x):
     )
 
 
+def without_gradients(network, x, y):
+    """Why attacks that need gradients cannot be made, one line, or None."""
+    try:
+        for loss in (cross_entropy, margin):
+            input_gradient(network, tf.convert_to_tensor(x[:FEW_IMAGES]), y[:FEW_IMAGES], loss)
+    except NO_GRADIENT as error:
+        return f"the network gives no gradients in the pixels ({sentence(error)})"
+    return None
+
+
 def check_gradients(network, x, y):
     """The gradients of cross-entropy and margin in the pixels are not zero."""
     title = "The gradients in the pixels are not zero"
     shares = {}
     for name, loss in (("cross-entropy", cross_entropy), ("margin", margin)):
         try:
-            _, _, gradient = losses_with_gradient(network, x, y, loss)
-        except (ValueError, tf.errors.InvalidArgumentError) as error:
-            reason = " ".join(str(getattr(error, "message", error)).split())
-            return Check("gradients", title, FAIL, reason[:200], {})
+            gradient = input_gradient(network, tf.convert_to_tensor(x), y, loss)
+        except NO_GRADIENT as error:
+            return Check("gradients", title, FAIL, sentence(error), {})
         axes = list(range(1, gradient.shape.rank))
         zero = tf.reduce_all(gradient == 0, axes)
         shares[name] = 100 * float(np.mean(zero))

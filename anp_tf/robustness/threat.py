@@ -1,0 +1,79 @@
+"""The threat model: how far an attacker may move an image, and how the attacks are made."""
+
+import dataclasses
+
+import numpy as np
+
+from anp_tf.attacks import L2, Linf
+
+NORMS = {"Linf": Linf, "L2": L2}
+# By which the distance of an image may exceed epsilon in float32: in shares of it, and besides.
+ROUNDING = 1e-5, 1e-7
+
+
+@dataclasses.dataclass(frozen=True)
+class Threat:
+    """A ball around each image, and what the result must not depend on.
+
+    Attributes:
+        epsilon: Float, above 0, radius of the ball in pixel units; at most 1 in the L-infinity
+            ball.
+        norm: `"Linf"` or `"L2"`.
+        seed: Integer, at least 0 and below 2^31. Every image has random numbers of its own, from
+            the seed and the image's position.
+        batch_size: Integer, at least 1, images at a time.
+        samples: Integer, at least 1, draws of a stochastic network.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    epsilon: float
+    norm: str = "Linf"
+    seed: int = 0
+    batch_size: int = 250
+    samples: int = 10
+
+    def __post_init__(self):
+        if self.norm not in NORMS:
+            raise ValueError(f"norm: expected one of {', '.join(NORMS)}, received {self.norm!r}")
+        linf = self.norm == "Linf"
+        radius = "in (0, 1], in pixel units such as 0.031 for 8/255" if linf else "above 0"
+        for name, valid, expected in (
+            ("epsilon", 0 < self.epsilon <= (1 if linf else float("inf")), radius),
+            ("seed", 0 <= self.seed < 2**31, "in [0, 2^31)"),
+            ("batch_size", self.batch_size >= 1, "of at least 1"),
+            ("samples", self.samples >= 1, "of at least 1"),
+        ):
+            if not valid:
+                raise ValueError(
+                    f"{name}: expected a value {expected}, received {getattr(self, name)}"
+                )
+
+    @property
+    def ball(self):
+        """The geometry of the ball, `Linf()` or `L2()`."""
+        return NORMS[self.norm]()
+
+    def at(self, epsilon):
+        """The same in a ball of another radius."""
+        return dataclasses.replace(self, epsilon=epsilon)
+
+    def record(self):
+        """What identifies the images of an attack, as a dict."""
+        return {"epsilon": self.epsilon, "norm": self.norm, "seed": self.seed}
+
+    def distances(self, images, originals):
+        """The distance of each image from its original, float64 [n]."""
+        moved = images.astype(np.float64) - originals
+        axes = tuple(range(1, moved.ndim))
+        if self.norm == "Linf":
+            return np.abs(moved).max(axes)
+        return np.sqrt(np.square(moved).sum(axes))
+
+    def outside(self, images, originals):
+        """Which images are out of the ball, which are no pixels, and the distances, each [n]."""
+        away = self.distances(images, originals)
+        relative, absolute = ROUNDING
+        pixels = np.all((images >= 0) & (images <= 1), axis=tuple(range(1, images.ndim)))
+        return ~(away <= self.epsilon * (1 + relative) + absolute), ~pixels, away

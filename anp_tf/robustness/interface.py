@@ -109,7 +109,7 @@ def picked(outputs, output_name, name="the network", names=None):
         key = "logits" if len(outputs) != 1 else next(iter(outputs))
     if key not in outputs:
         raise ValueError(
-            f"output_name: expected one of {', '.join(map(str, outputs))}, which {name} returns, "
+            f"output_name: expected one of {', '.join(sorted(outputs))}, which {name} returns, "
             f"received {output_name}"
         )
     return outputs[key]

@@ -86,7 +86,7 @@ def test_a_sound_network_passes(examples, tmp_path):
     means = quarters(examples.images / np.float32(255)).numpy() / 8
     label = means[np.arange(SIZE), examples.labels]
     others = np.where(np.eye(4)[examples.labels] == 1, -1, means).max(-1)
-    robust = 100 * np.mean(label - others > 2 * EPSILON)
+    robust = 100 * np.mean(label - others > 2 * EPSILON + 1e-6)  # a tie is lost
     assert 0 < robust < 90
     assert f"pgd-40 {robust:.1f} % (" in checks["fgsm"].figure
     # Again: all measurements are on disk, and the attacks are not made.
@@ -298,14 +298,14 @@ def test_an_undefended_network_may_withstand_a_small_ball(examples, tmp_path):
     [
         (lambda z: z, "pass"),
         (lambda z: 100 * z - 300, "pass"),
-        (lambda z: 1e-2 * z, "warn"),
+        (lambda z: 1e-3 * z, "warn"),
         (lambda z: 1e-6 * z, "fail"),
         (lambda z: z + 1e5, "fail"),
         (tf.round, "fail"),
         (lambda z: tf.nn.relu(z - 5), "fail"),
         (lambda z: 0 * z, "fail"),
     ],
-    ids=["sound", "large", "1e-2", "1e-6", "+1e5", "rounded", "ReLU", "all equal"],
+    ids=["sound", "large", "1e-3", "1e-6", "+1e5", "rounded", "ReLU", "all equal"],
 )
 def test_logits_that_float32_cannot_tell_apart_are_caught(examples, change, status):
     x = examples.images / np.float32(255)

@@ -127,7 +127,8 @@ def without_gradients(network, x, y):
         for loss in (cross_entropy, margin):
             input_gradient(network, tf.convert_to_tensor(x[:FEW_IMAGES]), y[:FEW_IMAGES], loss)
     except NO_GRADIENT as error:
-        return f"the network gives no gradients in the pixels ({sentence(error)})"
+        why = sentence(error).rstrip(".")
+        return f"the network gives no gradients in the pixels ({why})"
     return None
 
 

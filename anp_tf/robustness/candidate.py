@@ -10,7 +10,7 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import slim
-from anp_tf.robustness.interface import PROBES, Interface, ending, entered
+from anp_tf.robustness.interface import PROBE_IMAGES, Interface, ending, entered
 from anp_tf.robustness.judge import labels
 from anp_tf.robustness.network_files import network_file
 from anp_tf.serving import latest_version
@@ -83,7 +83,7 @@ def from_network(network, examples, *, digest, dataset="images", interface=None,
         ValueError: as `entered`.
     """
     network, masked = _slimmed(network)
-    probes = next(iter(batches_of(examples, PROBES)), None)
+    probes = next(iter(batches_of(examples, PROBE_IMAGES)), None)
     if probes is None:
         raise ValueError("There are no examples to evaluate on.")
     end, interface = ending(network), interface or Interface()

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-PROBES = 100  # images that a network is looked at with
+PROBE_IMAGES = 100  # images that a network is looked at with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def entered(network, x, interface=None, name="the network"):
     if taken is not None and taken.shape.rank is not None:
         _check_shape(taken.shape, x.shape, interface.channels_first, name)
     adapter = _Adapter(network, taken, interface, name)
-    logits = adapter(x[:PROBES])
+    logits = adapter(x[:PROBE_IMAGES])
     _check_logits(network, logits.shape, interface, name)
     adapter.classes = logits.shape[-1] + interface.binary
     if interface.binary:

@@ -9,7 +9,7 @@ from anp_tf.losses import classified, margin
 
 # What rounding may change in a label's lead, in shares of the spread of its image's logits, between
 # two batches; and, where an image is read back, in steps of float32 at the size of its logits.
-UNSURE, STEPS = 1e-5, 4
+UNSURE_SHARE, FLOAT32_STEPS = 1e-5, 4
 
 
 class LogitsError(ValueError):
@@ -89,8 +89,8 @@ def answers(logits, y):
     spread = tf.reduce_max(logits, -1) - tf.reduce_min(logits, -1)
     size = tf.reduce_max(tf.abs(logits), -1)
     right, lead = classified(logits, y), -margin(logits, y)
-    least = tf.maximum(2 * UNSURE * spread, STEPS * np.finfo(np.float32).eps * size)
-    return finite, right, right & (lead > UNSURE * spread), ~(right & (lead > least))
+    least = tf.maximum(2 * UNSURE_SHARE * spread, FLOAT32_STEPS * np.finfo(np.float32).eps * size)
+    return finite, right, right & (lead > UNSURE_SHARE * spread), ~(right & (lead > least))
 
 
 def check_finite(finite):

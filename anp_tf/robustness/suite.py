@@ -18,7 +18,7 @@ from anp_tf.robustness.checks.network_checks import (
     check_pixels,
     without_gradients,
 )
-from anp_tf.robustness.interface import PROBES
+from anp_tf.robustness.interface import PROBE_IMAGES
 from anp_tf.robustness.judge import LogitsError
 from anp_tf.robustness.sampled import SampledNetwork
 from anp_tf.robustness.worst_case import worst_case
@@ -58,10 +58,10 @@ def attack_candidate(
     """
     batches = candidate.batches(threat.batch_size)
     x, y = next(iter(batches))
-    network, some = candidate.network, x[:PROBES]
+    network, some = candidate.network, x[:PROBE_IMAGES]
     _refuse_probabilities(candidate, some)
     steady = check_deterministic(network, some).status == PASS
-    reason = without_gradients(network, some, y[:PROBES])
+    reason = without_gradients(network, some, y[:PROBE_IMAGES])
     judged = network if steady else SampledNetwork(network, threat.samples)
     _refuse_other_pixels(candidate, judged, x, y)
     attacks, left_out = named_attacks(

@@ -28,7 +28,7 @@ from anp_tf.robustness.checks.network_checks import (
     check_pixels,
     check_resolution,
 )
-from anp_tf.robustness.interface import PROBES
+from anp_tf.robustness.interface import PROBE_IMAGES
 from anp_tf.robustness.sampled import SampledNetwork
 
 __all__ = ["Check", "run_checks"]
@@ -76,7 +76,7 @@ def run_checks(
     Raises:
         EvaluationError: if the folder holds measurements of another network.
     """
-    x, y = next(iter(batches.unbatch().batch(PROBES)))
+    x, y = next(iter(batches.unbatch().batch(PROBE_IMAGES)))
     pixels = check_pixels(network, batches)
     outputs = check_outputs(network, x, ending)
     nonsense = pixels.status == FAIL and pixels.values["outside"]

@@ -11,16 +11,16 @@ from anp_tf.robustness.sampled import SampledNetwork
 
 STEPS = 40
 RADII_OF_EPSILON = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)  # of epsilon
-DRAWS = 10  # of a stochastic network
+MASK_DRAWS = 10  # of a stochastic network
 LARGER_RADIUS = 4  # times epsilon, where an undefended network did not fall at epsilon
 MAY_KEEP = (2.0, 10.0)  # percent that it may keep: to pass, to be warned of
-NO_WEAKER = (0.0, 1.0)  # points by which an attack may be weaker: to pass, to be warned of
-CONVERGED = (0.5, 2.0)  # points that more steps or restarts may take
+MAY_BE_WEAKER = (0.0, 1.0)  # points by which an attack may be weaker: to pass, to be warned of
+MORE_STEPS_TAKE = (0.5, 2.0)  # points that more steps or restarts may take
 MISSED_BY_GRADIENTS = (
     0.5,
     2.0,
 )  # points that the attack without gradients may find beyond those with
-MASKS = (1.0, 5.0)  # points that drawn masks may be more robust
+DRAWN_MASKS_KEEP = (1.0, 5.0)  # points that drawn masks may be more robust
 
 
 def check_undefended(measure, attack, undefended):
@@ -74,7 +74,7 @@ def check_epsilons(measure, base):
         accuracies[radius] = measured.accuracy
     values = list(accuracies.values())
     rise = max(b - a for a, b in itertools.pairwise(values))
-    status = graded(rise, NO_WEAKER, measure.total)
+    status = graded(rise, MAY_BE_WEAKER, measure.total)
     if values[-1] > MAY_KEEP[0]:
         status = FAIL
     return Check(
@@ -104,7 +104,7 @@ def check_convergence(base, more_steps, more_starts, total):
     return Check(
         "convergence",
         title,
-        graded(change, CONVERGED, total),
+        graded(change, MORE_STEPS_TAKE, total),
         ", ".join(_shown(m, total) for m in (base, more_steps, more_starts)),
         {m.name: m.accuracy for m in (base, more_steps, more_starts)},
     )
@@ -133,12 +133,14 @@ def check_masks(measure, attack, base, masked):
     title = "Deterministic masks are no less robust than sampled ones"
     if masked is None:
         return Check("masks", title, NOT_RUN, "the network has no masks")
-    sampled = measure.of("sampled-masks", attack, SampledNetwork(masked, DRAWS), stochastic=True)
+    sampled = measure.of(
+        "sampled-masks", attack, SampledNetwork(masked, MASK_DRAWS), stochastic=True
+    )
     return cannot_run("masks", title, sampled, base) or Check(
         "masks",
         title,
-        graded(sampled.accuracy - base.accuracy, MASKS, measure.total),
-        f"deterministic {_percent(base, measure)}, mean of {DRAWS} draws "
+        graded(sampled.accuracy - base.accuracy, DRAWN_MASKS_KEEP, measure.total),
+        f"deterministic {_percent(base, measure)}, mean of {MASK_DRAWS} draws "
         f"{_percent(sampled, measure)}",
         {"deterministic": base.accuracy, "sampled": sampled.accuracy},
     )
@@ -168,7 +170,7 @@ def not_weaker(name, title, strong, weak, total):
     return cannot_run(name, title, strong, weak) or Check(
         name,
         title,
-        graded(strong.accuracy - weak.accuracy, NO_WEAKER, total),
+        graded(strong.accuracy - weak.accuracy, MAY_BE_WEAKER, total),
         f"{_shown(strong, total)}, {_shown(weak, total)}",
         {strong.name: strong.accuracy, weak.name: weak.accuracy},
     )

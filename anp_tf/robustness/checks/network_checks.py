@@ -10,8 +10,10 @@ from anp_tf.losses import classified, cross_entropy, margin
 from anp_tf.robustness.checks.check import ENOUGH, FAIL, PASS, WARN, Check, graded
 
 OTHER_RANGE = (1.0, 5.0)  # points by which pixels of another range may be better
-CALLS = 3
-REPEATED = 1e-4  # in shares of the spread of the logits: what rounding may change between calls
+REPEATED_CALLS = 3
+CALLS_MAY_DIFFER = (
+    1e-4  # in shares of the spread of the logits: what rounding may change between calls
+)
 FEW_IMAGES = 4  # that tell whether there are gradients at all
 NO_GRADIENT = ValueError, LookupError, tf.errors.InvalidArgumentError
 # Of an image's logits: their spread, its share of their size; percent of images with equal ones.
@@ -105,11 +107,11 @@ def check_resolution(network, x, gradients=True):
 
 def check_deterministic(network, x):
     """Several calls give the same logits; else the attacks need the mean over draws."""
-    calls = [np.asarray(network(x, training=False), np.float64) for _ in range(CALLS)]
+    calls = [np.asarray(network(x, training=False), np.float64) for _ in range(REPEATED_CALLS)]
     calls = [logits - logits.max(-1, keepdims=True) for logits in calls]  # but for a shift
     largest = max(float(np.abs(logits - calls[0]).max()) for logits in calls[1:])
-    same = largest <= REPEATED * float(np.abs(calls[0]).max())
-    figure = f"logits differ by at most {largest:.2g} between {CALLS} calls"
+    same = largest <= CALLS_MAY_DIFFER * float(np.abs(calls[0]).max())
+    figure = f"logits differ by at most {largest:.2g} between {REPEATED_CALLS} calls"
     if not same:
         figure += "; attacks and accuracies are of the mean of several draws (EOT)"
     return Check(

@@ -44,6 +44,7 @@ class SampledNetwork:
                 f"1. Received: samples={samples}"
             )
         self.network = network
+        self.outputs = getattr(network, "outputs", None)  # which tell its classes without a draw
         self.samples = int(samples)
         self._masks = mask_layers(network) if isinstance(network, keras.Model) else []
 

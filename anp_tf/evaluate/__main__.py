@@ -37,7 +37,17 @@ CHANGEABLE = (
     "eval_samples",
 )
 OF_MODELS = ("dataset", "pixels", "output_name", "binary", "channels_first")
-OF_ATTACKS = ("model", *OF_MODELS, "norm", "restarts", "queries", "batch_size", "images", "seed")
+OF_ATTACKS = (
+    "model",
+    *OF_MODELS,
+    "straight_through",
+    "norm",
+    "restarts",
+    "queries",
+    "batch_size",
+    "images",
+    "seed",
+)
 
 
 def define_flags():
@@ -52,6 +62,12 @@ def define_flags():
     cli.define("output_name", None, "of --model: name of the logits among several outputs")
     cli.define("binary", False, "of --model: its one output is the logit of class 1", bool)
     cli.define("channels_first", False, "of --model: it takes images [channels, rows, cols]", bool)
+    cli.define(
+        "straight_through",
+        False,
+        "the gradient of what comes before the first layer with weights is taken as the identity",
+        bool,
+    )
     cli.define("source", None, "workdir or file of a network the black-box attack is made on")
     cli.define(
         "attack",
@@ -154,7 +170,7 @@ def _candidate():
     if (given.workdir is None) == (given.model is None):
         raise ValueError("model: expected either --workdir or --model")
     if given.workdir:
-        return from_workdir(given.workdir, given.limit_test_examples, given.data_dir)
+        return from_workdir(given.workdir, given.limit_test_examples, given.data_dir, _interface())
     if not given.dataset:
         raise ValueError("dataset: expected the data set of --model, received none")
     return from_model(
@@ -171,7 +187,9 @@ def _interface():
             pixels = ()
     if pixels == ():
         raise ValueError(f"pixels: expected two numbers, received {','.join(given.pixels)}")
-    return Interface(pixels, given.output_name, given.binary, given.channels_first)
+    return Interface(
+        pixels, given.output_name, given.binary, given.channels_first, given.straight_through
+    )
 
 
 def _default_output(candidate):

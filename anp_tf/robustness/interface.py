@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.attacks import straight_through
+
 PROBE_IMAGES = 100  # images that a network is looked at with
 
 
@@ -21,6 +23,8 @@ class Interface:
         binary: Boolean, whether the one number it returns is the logit of class 1, and that of
             class 0 is 0.
         channels_first: Boolean, whether it takes images [batch, channels, height, width].
+        straight_through: Boolean, whether gradients pass what comes before its first weights, and
+            the rounding of integer pixels, unchanged (`anp_tf.attacks.straight_through`).
 
     Raises:
         ValueError: if the pixels are not two numbers, the first below the second.
@@ -30,6 +34,7 @@ class Interface:
     output_name: str | int | None = None
     binary: bool = False
     channels_first: bool = False
+    straight_through: bool = False
 
     def __post_init__(self):
         if self.pixels is not None and not (
@@ -70,6 +75,8 @@ def entered(network, x, interface=None, name="the network"):
     taken = _taken(network, name)
     if taken is not None and taken.shape.rank is not None:
         _check_shape(taken.shape, x.shape, interface.channels_first, name)
+    if interface.straight_through:
+        network = straight_through(network)
     adapter = _Adapter(network, taken, interface, name)
     logits = adapter(x[:PROBE_IMAGES])
     _check_logits(network, logits.shape, interface, name)
@@ -147,8 +154,11 @@ class _Adapter:
         if (low, high) != (0, 1):
             x = low + (high - low) * x
         if self._dtype.is_integer:
-            x = tf.clip_by_value(tf.round(x), self._dtype.min, self._dtype.max)
-        logits = self._in_batches(tf.cast(x, self._dtype))
+            rounded = tf.clip_by_value(tf.round(x), self._dtype.min, self._dtype.max)
+            x = x + tf.stop_gradient(rounded - x)
+        if not self.interface.straight_through:  # else the network casts them, and has a gradient
+            x = tf.cast(x, self._dtype)
+        logits = self._in_batches(x)
         logits = tf.cast(logits, tf.float32)
         if self.classes is None:
             return logits

@@ -185,3 +185,26 @@ def test_endings():
     assert ending(keras.Model(pixels, keras.ops.sigmoid(pixels))) == "sigmoid"
     assert ending(functional()) is None
     assert ending(plain) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_straight_through(dtype):
+    """The answers are those of the rounded pixels; the gradient is that of the weights."""
+    front = [keras.layers.Rescaling(1 / 255)] if dtype == "uint8" else [Rounding()]
+    model = functional(front, dtype=dtype)
+    network = entered(model, X, Interface(straight_through=True))
+    plain = entered(model, X)
+    np.testing.assert_allclose(network(X), plain(X), atol=1e-5)
+    with tf.GradientTape() as tape:
+        pixels = tf.constant(X)
+        tape.watch(pixels)
+        logit = tf.reduce_sum(network(pixels)[:, 0])
+    expected = np.tile(WEIGHTS[:, 0].reshape(SHAPE), [len(X), 1, 1, 1])
+    gradient = tape.gradient(logit, pixels)
+    scaled, expected = (g / np.abs(g).max() for g in (gradient.numpy(), expected))
+    np.testing.assert_allclose(scaled, expected, rtol=1e-5)
+
+
+class Rounding(keras.layers.Layer):
+    def call(self, x):
+        return tf.round(x * 255) / 255

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from anp_tf.attacks.inference_form import inference_form
+from anp_tf.models.inference_form import inference_form
 
 NEEDED = "The network must return logits [batch, classes] of a known number of classes, 2 at least"
 

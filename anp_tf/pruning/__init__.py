@@ -1,7 +1,7 @@
 """Pruned networks made small, and what a network costs."""
 
+from anp_tf.models.fold import fold_batch_normalization
 from anp_tf.pruning.cost import Cost, LayerCost, cost, unit_sparsity
-from anp_tf.pruning.fold import fold_batch_normalization
 from anp_tf.pruning.handlers import Handler, PerChannel, register_handler
 from anp_tf.pruning.insert import insert_masks
 from anp_tf.pruning.slim import slim

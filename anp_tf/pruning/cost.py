@@ -11,9 +11,8 @@ import rich.table
 
 from anp_tf.layers import BayesianMask, BayesLayer, mask_layers
 from anp_tf.models.graph import graph_of
+from anp_tf.models.kinds import CONVS, DENSE
 from anp_tf.pruning.layer_costs import (
-    CONVS,
-    DENSE,
     is_known,
     kernels,
     multiply_adds,

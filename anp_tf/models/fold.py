@@ -7,7 +7,7 @@ import numpy as np
 
 from anp_tf.layers import NORMALIZATIONS
 from anp_tf.models.graph import as_functional, graph_of
-from anp_tf.pruning.layer_costs import APPLIED, DEPTHWISE, TRANSPOSED
+from anp_tf.models.kinds import APPLIED, DEPTHWISE, TRANSPOSED
 
 
 def fold_batch_normalization(model):

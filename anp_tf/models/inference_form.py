@@ -7,9 +7,9 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from anp_tf.attacks.pooled_convolution import pooled_convolution
 from anp_tf.layers import NORMALIZATIONS
 from anp_tf.models.graph import graph_of
+from anp_tf.models.pooled_convolution import pooled_convolution
 
 FEW = 3  # channels of what `pooled_convolution` is faster for
 RELU, LINEAR = keras.activations.relu, keras.activations.linear

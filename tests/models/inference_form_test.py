@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anp_tf.attacks import PGD, input_gradient
-from anp_tf.attacks import inference_form as module
-from anp_tf.attacks.inference_form import inference_form
-from anp_tf.attacks.pooled_convolution import pooled_convolution
 from anp_tf.layers import UnitMask
+from anp_tf.models import inference_form as module
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
+from anp_tf.models.inference_form import inference_form
+from anp_tf.models.pooled_convolution import pooled_convolution
 
 
 @pytest.fixture(autouse=True)

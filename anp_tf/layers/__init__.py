@@ -8,7 +8,6 @@ from anp_tf.layers.beta_bernoulli_dropout import BetaBernoulliDropout
 from anp_tf.layers.fused_batch_normalization import (
     NORMALIZATIONS,
     FusedBatchNormalization,
-    with_fused,
 )
 from anp_tf.layers.hard_concrete import HardConcrete
 from anp_tf.layers.information_bottleneck import InformationBottleneck
@@ -44,5 +43,4 @@ __all__ = [
     "mask_layers",
     "mask_summary",
     "sampled_weights",
-    "with_fused",
 ]

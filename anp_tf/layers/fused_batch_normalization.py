@@ -58,14 +58,3 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 NORMALIZATIONS = (keras.layers.BatchNormalization, FusedBatchNormalization)
-
-
-def with_fused(network):
-    """A copy of a functional network, with other weights, whose plain layers are fused ones."""
-
-    def copy(layer):
-        plain = type(layer) is keras.layers.BatchNormalization
-        kind = FusedBatchNormalization if plain else type(layer)
-        return kind.from_config(layer.get_config())
-
-    return keras.models.clone_model(network, clone_function=copy)

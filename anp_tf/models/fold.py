@@ -1,13 +1,15 @@
-"""Batch normalization as part of the layer before it, for networks that are only run."""
+"""Networks rewritten for batch normalization: folded away, or by the fused kernel."""
 
 import collections
 
 import keras
 import numpy as np
 
-from anp_tf.layers import NORMALIZATIONS
-from anp_tf.models.graph import as_functional, graph_of
+from anp_tf.layers import FusedBatchNormalization
+from anp_tf.models.copies import copy_layer, copy_state
+from anp_tf.models.graph import Names, graph_of
 from anp_tf.models.kinds import APPLIED, DEPTHWISE, TRANSPOSED
+from anp_tf.models.normalization import is_normalization, scale_and_shift
 
 
 def fold_batch_normalization(model):
@@ -18,8 +20,8 @@ def fold_batch_normalization(model):
     is for export: to train further, take the one it was made of.
 
     Args:
-        model: Built functional or Sequential `keras.Model`; it is not changed. Nested models are
-            left as they are.
+        model: Built functional or Sequential `keras.Model`; it is not changed. The calls in nested
+            models take the place of the nested models' own.
 
     Returns:
         A functional `keras.Model` with the same inputs, and the same outputs in inference.
@@ -27,27 +29,66 @@ def fold_batch_normalization(model):
     Raises:
         ValueError: if the model is neither functional nor Sequential, or has no shapes yet.
     """
-    functional = as_functional(model)
-    folded = _folded(graph_of(functional))
-    layers = {normalization: layer for layer, normalization in folded.items()}
+    graph = graph_of(model)
+    folded = _folded(graph)
+    gone = set(folded.values())
 
-    def clone(layer):
-        config = layer.get_config()
+    def changes(layer):
+        return {"use_bias": True} if layer in folded else {}
+
+    def fill(layer, copy):
         if layer in folded:
-            config["use_bias"] = True
-        return type(layer).from_config(config)
+            copy.set_weights(_weights(layer, folded[layer]))
+        else:
+            copy_state(layer, copy)
 
-    def call(layer, *args, **kwargs):
-        return args[0] if layer.name in names else layer(*args, **kwargs)
+    call = _Copying(graph, changes, fill)
+    return graph.rebuild(
+        lambda node, tensors: tensors[0] if node.layer in gone else call(node, tensors),
+        name=model.name,
+    )
 
-    names = {normalization.name for normalization in layers}
-    result = keras.models.clone_model(functional, clone_function=clone, call_function=call)
-    for layer in functional.layers:
-        if layer in folded:
-            result.get_layer(layer.name).set_weights(_weights(layer, folded[layer]))
-        elif layer not in layers and layer.weights:
-            result.get_layer(layer.name).set_weights(layer.get_weights())
-    return result
+
+def with_fused(model):
+    """A copy of a network whose plain batch normalizations take the fused kernel.
+
+    Args:
+        model: As for `fold_batch_normalization`.
+    """
+    graph = graph_of(model)
+
+    def changes(layer):
+        plain = type(layer) is keras.layers.BatchNormalization
+        return {"kind": FusedBatchNormalization} if plain else {}
+
+    return graph.rebuild(_Copying(graph, changes, copy_state), name=model.name)
+
+
+class _Copying:
+    """Calls copies of a graph's layers, a copy for each.
+
+    Args:
+        graph: `Graph`.
+        changes: Function from a layer to keyword arguments of `copy_layer`.
+        fill: Function of a layer and its built copy that gives it its weights.
+    """
+
+    def __init__(self, graph, changes, fill):
+        self._names, self._changes, self._fill = Names(graph), changes, fill
+        self._copies = {}
+
+    def __call__(self, node, tensors):
+        layer = node.layer
+        copy = self._copies.get(layer) if isinstance(layer, keras.Layer) else None
+        fresh = copy is None
+        if fresh:
+            copy = copy_layer(layer, self._names(node), **self._changes(layer))
+            self._copies[layer] = copy
+        args, kwargs = node.arguments(tensors)
+        outputs = copy(*args, **kwargs)
+        if fresh:
+            self._fill(layer, copy)
+        return outputs
 
 
 def _folded(graph):
@@ -58,37 +99,32 @@ def _folded(graph):
     makers = {id(tensor): node for node in graph.nodes for tensor in node.outputs}
     folded = {}
     for node in graph.nodes:
-        if type(node.layer) not in NORMALIZATIONS or node.path or calls[node.layer] > 1:
+        if not is_normalization(node) or calls[node.layer] > 1:
             continue
         maker = makers.get(id(node.inputs[0]))
-        if maker is None or maker.path or reads[id(node.inputs[0])] > 1:
+        if maker is None or reads[id(node.inputs[0])] > 1:
             continue
-        if calls[maker.layer] == 1 and _can_take(maker.layer, node):
+        if calls[maker.layer] == 1 and _can_take(maker.layer):
             folded[maker.layer] = node.layer
     return folded
 
 
-def _can_take(layer, node):
+def _can_take(layer):
     return (
         type(layer) in APPLIED + TRANSPOSED
         and layer.activation is keras.activations.linear
         and getattr(layer, "data_format", "channels_last") == "channels_last"
-        and node.layer.axis in (-1, len(node.inputs[0].shape) - 1)
     )
 
 
 def _weights(layer, normalization):
     """The weights of a layer and its batch normalization as one."""
-    ours = normalization
-    scale = 1 / np.sqrt(np.asarray(ours.moving_variance, np.float64) + ours.epsilon)
-    scale = scale * np.asarray(ours.gamma) if ours.scale else scale
-    shift = -np.asarray(ours.moving_mean) * scale
-    shift = shift + np.asarray(ours.beta) if ours.center else shift
+    scale, shift = scale_and_shift(normalization)
     weights = layer.get_weights()
     bias = weights.pop() if layer.use_bias else 0.0
     *others, kernel = weights
     if type(layer) in DEPTHWISE:
         by_channel = scale.reshape(kernel.shape[-2:])
     else:
-        by_channel = scale[:, None] if type(layer) in TRANSPOSED else scale
+        by_channel = scale[:, np.newaxis] if type(layer) in TRANSPOSED else scale
     return [*others, kernel * by_channel, bias * scale + shift]

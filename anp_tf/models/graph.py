@@ -26,6 +26,13 @@ class Node:
     outputs: list
     path: tuple = ()
 
+    def arguments(self, tensors):
+        """The pair of positional and keyword arguments with other tensors in place of `inputs`."""
+        by_id = {id(old): new for old, new in zip(self.inputs, tensors, strict=True)}
+        return keras.tree.map_structure(
+            lambda leaf: by_id.get(id(leaf), leaf), (self.args, self.kwargs)
+        )
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Graph:
@@ -41,6 +48,45 @@ class Graph:
     input: object
     output: object
 
+    def compute(self, inputs, call):
+        """Computes the outputs, whatever stands for the tensors.
+
+        Args:
+            inputs: List of what stands for the input tensors.
+            call: Function `(node, values) -> outputs`, from what stands for the inputs of a node to
+                what stands for its outputs, a structure of as many leaves.
+
+        Returns:
+            What stands for the output tensors, in the structure of `output`.
+        """
+        values = {
+            id(tensor): value
+            for tensor, value in zip(keras.tree.flatten(self.input), inputs, strict=True)
+        }
+        for node in self.nodes:
+            outputs = call(node, [values[id(tensor)] for tensor in node.inputs])
+            for tensor, value in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
+                values[id(tensor)] = value
+        return keras.tree.map_structure(lambda leaf: values[id(leaf)], self.output)
+
+    def rebuild(self, call, name=None, begin=None, end=None):
+        """A functional model of what `call` makes of the nodes; its inputs are like the graph's.
+
+        Args:
+            call: As for `compute`.
+            name: The model's name.
+            begin: Function from a symbolic input to what stands for it; None: itself.
+            end: Function from what stands for an output to a symbolic tensor; None: itself.
+        """
+        tensors = keras.tree.map_structure(
+            lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), self.input
+        )
+        inputs = [begin(x) if begin else x for x in keras.tree.flatten(tensors)]
+        outputs = self.compute(inputs, call)
+        if end is not None:
+            outputs = keras.tree.map_structure(end, outputs)
+        return keras.Model(tensors, outputs, name=name)
+
     def readers(self):
         """Dict from a tensor's id to the nodes that read it; None stands for the graph's output."""
         readers = collections.defaultdict(list)
@@ -50,6 +96,29 @@ class Graph:
         for tensor in keras.tree.flatten(self.output):
             readers[id(tensor)].append(None)
         return readers
+
+
+class Names:
+    """Names for a graph's layers in one flat model: their own, or the path's where these clash.
+
+    Args:
+        graph: `Graph`.
+    """
+
+    def __init__(self, graph):
+        layers = {node.layer for node in graph.nodes}
+        self._counts = collections.Counter(layer.name for layer in layers)
+        self._taken = {tensor.name for tensor in keras.tree.flatten(graph.input)}
+
+    def __call__(self, node):
+        """A name for the layer of a node that was given to none before."""
+        name = node.layer.name
+        if self._counts[name] > 1:
+            name = "_".join([*node.path, name])
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
 
 
 def graph_of(model):
@@ -71,7 +140,7 @@ def graph_of(model):
     nodes = []
 
     def record(layer, *args, **kwargs):
-        outputs = _Recorded(layer)(*args, **kwargs)
+        outputs = StandIn(layer)(*args, **kwargs)
         nodes.append(_node(layer, args, kwargs, keras.tree.flatten(outputs)))
         return outputs
 
@@ -141,15 +210,23 @@ def _computes_its_own(model):
     return not type(model).call.__module__.startswith("keras.")
 
 
-class _Recorded(keras.Operation):
-    """Stands in for a layer: calling the layer itself would add a call to the user's model."""
+class StandIn(keras.Operation):
+    """Stands in for a layer: calling the layer itself would add a call to the user's model.
 
-    def __init__(self, layer):
-        super().__init__()
-        self._compute_output_spec = layer.compute_output_spec
+    Args:
+        layer: `keras.Layer` or `keras.Operation`.
+        name: Optional name.
+    """
+
+    def __init__(self, layer, name=None):
+        super().__init__(name=name)
+        self._layer = [layer]  # in a list, which nothing tracks
 
     def compute_output_spec(self, *args, **kwargs):
-        return self._compute_output_spec(*args, **kwargs)
+        return self._layer[0].compute_output_spec(*args, **kwargs)
+
+    def call(self, *args, **kwargs):
+        return self._layer[0](*args, **kwargs)
 
 
 def _is_symbolic(leaf):

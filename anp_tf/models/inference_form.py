@@ -7,8 +7,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from anp_tf.layers import NORMALIZATIONS
 from anp_tf.models.graph import graph_of
+from anp_tf.models.normalization import is_normalization, scale_and_shift
 from anp_tf.models.pooled_convolution import pooled_convolution
 
 FEW = 3  # channels of what `pooled_convolution` is faster for
@@ -65,27 +65,22 @@ class _InferenceForm:
         pixels = tf.convert_to_tensor(pixels)
         if others or pixels.shape.rank != len(start.shape):
             return self._network(pixels, training=False)
-        values = {id(start): tf.cast(pixels, start.dtype)}
-        for node in self._graph.nodes:
-            args, kwargs = keras.tree.map_structure(
-                lambda leaf: values.get(id(leaf), leaf), (node.args, node.kwargs)
-            )
-            if node in self._functions:
-                outputs = self._functions[node](*args)
-            else:
-                outputs = node.layer(*args, **{**kwargs, **_in_inference(node.layer)})
-            for tensor, value in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
-                values[id(tensor)] = value
-        outputs = keras.tree.map_structure(lambda leaf: values[id(leaf)], self._graph.output)
+        outputs = self._graph.compute([tf.cast(pixels, start.dtype)], self._call)
         # Keras, too, returns the one output of a list.
         return outputs[0] if isinstance(outputs, list) and len(outputs) == 1 else outputs
+
+    def _call(self, node, values):
+        args, kwargs = node.arguments(values)
+        if node in self._functions:
+            return self._functions[node](*args)
+        return node.layer(*args, **{**kwargs, **_in_inference(node.layer)})
 
     def _arrange(self, node, readers):
         """Has a convolution or dense layer do what comes after it, as far as it can."""
         layer, last = node.layer, node
         kernel, bias = layer.kernel, layer.bias if layer.use_bias else None
         after = _only(readers, node)
-        if layer.activation is LINEAR and after is not None and _can_fold(after.layer, layer):
+        if layer.activation is LINEAR and after is not None and _can_fold(after, layer):
             kernel, bias = _folded(kernel, bias, after.layer)
             self._functions[after] = _identity
             last = after
@@ -184,11 +179,10 @@ def _is_linear_map(node):
     )
 
 
-def _can_fold(normalization, layer):
+def _can_fold(node, layer):
+    normalization = node.layer
     return (
-        type(normalization) in NORMALIZATIONS
-        and len(normalization.moving_mean.shape) == 1
-        and normalization.axis in (-1, normalization.input_spec.ndim - 1)
+        is_normalization(node)
         and normalization.compute_dtype == layer.compute_dtype
         and normalization.variable_dtype == layer.variable_dtype
     )
@@ -206,16 +200,9 @@ def _is_pooling(layer):
 
 def _folded(kernel, bias, normalization):
     """The kernel and the bias of a layer and the batch normalization after it."""
-    variance = tf.convert_to_tensor(normalization.moving_variance)
-    scale = tf.math.rsqrt(variance + normalization.epsilon)
-    if normalization.scale:
-        scale *= tf.convert_to_tensor(normalization.gamma)
-    shift = -tf.convert_to_tensor(normalization.moving_mean)
+    scale, shift = scale_and_shift(normalization, tf.convert_to_tensor)
     if bias is not None:
-        shift += tf.convert_to_tensor(bias)
-    shift *= scale
-    if normalization.center:
-        shift += tf.convert_to_tensor(normalization.beta)
+        shift += tf.convert_to_tensor(bias) * scale
     return tf.convert_to_tensor(kernel) * scale, shift
 
 

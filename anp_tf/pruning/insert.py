@@ -3,12 +3,15 @@
 import collections
 
 import keras
+import tensorflow as tf
 
-from anp_tf.layers import BayesianMask, BetaBernoulliDropout
-from anp_tf.models.graph import graph_of
+from anp_tf.layers import BayesianMask, BetaBernoulliDropout, given_masks
+from anp_tf.models.comparison import alike, example_inputs
+from anp_tf.models.copies import copy_layer, copy_state
+from anp_tf.models.graph import Names, graph_of
 from anp_tf.pruning.handlers import channels, handler_of
-from anp_tf.pruning.handlers.base import Handler, PerChannel, substituted, weights_of
-from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable
+from anp_tf.pruning.handlers.base import Handler, PerChannel
+from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable, is_linear
 from anp_tf.pruning.handlers.merging import Concatenation, Merge
 from anp_tf.pruning.handlers.normalization import BatchNormalization, GroupNormalization
 from anp_tf.pruning.handlers.shapes import Reshape
@@ -49,62 +52,63 @@ def insert_masks(model, mask=beta_bernoulli, layers=None):
         raise ValueError("Argument `model` has masks already.")
     groups = _Groups(graph)
     chosen = _chosen(groups, layers)
-    names = collections.Counter(layer.name for layer in {node.layer for node in graph.nodes})
-    results, copies, activations, masks = {}, {}, {}, {}
+    names, copies, activations, masks = Names(graph), {}, {}, {}
 
-    def masked(x, group):
+    def copy_of(node, splits):
+        layer = node.layer
+        if layer not in copies or not isinstance(layer, keras.Layer):
+            changes = {"activation": "linear"} if splits else {}
+            copies[layer] = copy_layer(layer, names(node), **changes)
+            return copies[layer], True
+        return copies[layer], False
+
+    def masked(x, group, policy):
         if group not in masks:
             first = copies[groups.layers[group][0]]
             masks[group] = mask(name=f"{first.name}_mask")
+            masks[group].dtype_policy = policy
         return masks[group](x)
 
     def split(layer):
         """The activation of a layer whose mask is to come before it."""
         if layer not in activations:
-            name = f"{copies[layer].name}_activation"
-            activations[layer] = keras.layers.Activation(layer.activation, name=name)
+            name, activation = f"{copies[layer].name}_activation", layer.activation
+            if isinstance(activation, keras.Layer):
+                activations[layer] = copy_layer(activation, name)
+            else:
+                policy = layer.dtype_policy
+                activations[layer] = keras.layers.Activation(activation, name=name, dtype=policy)
         return activations[layer]
 
-    for tensor in keras.tree.flatten(graph.input):
-        results[id(tensor)] = keras.Input(
-            batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name
-        )
-    for node in graph.nodes:
+    def call(node, tensors):
         layer, group = node.layer, groups.of(node.outputs[0])
         gets_mask = id(node) in groups.sites and group in chosen
-        splits = gets_mask and not _is_linear(layer)
-        if layer not in copies:
-            name = layer.name if names[layer.name] == 1 else "_".join([*node.path, layer.name])
-            copies[layer] = _copy(layer, name, splits)
-        args, kwargs = substituted(node, [results[id(tensor)] for tensor in node.inputs])
-        outputs = copies[layer](*args, **kwargs)
-        if weights_of(layer):
-            copies[layer].set_weights(layer.get_weights())
+        splits = gets_mask and not is_linear(layer)
+        copy, fresh = copy_of(node, splits)
+        args, kwargs = node.arguments(tensors)
+        outputs = copy(*args, **kwargs)
+        if fresh:
+            copy_state(layer, copy)
         if gets_mask:
-            outputs = masked(outputs, group)
-        if splits:
-            outputs = split(layer)(outputs)
-        for tensor, output in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
-            results[id(tensor)] = output
+            outputs = masked(outputs, group, layer.dtype_policy)
+        return split(layer)(outputs) if splits else outputs
 
-    def tensors(structure):
-        return keras.tree.map_structure(lambda leaf: results[id(leaf)], structure)
-
-    return keras.Model(tensors(graph.input), tensors(graph.output), name=model.name)
+    network = graph.rebuild(call, name=model.name)
+    _check_outputs(model, network, masks.values(), example_inputs(graph.input))
+    return network
 
 
-def _is_linear(layer):
-    return getattr(layer, "activation", None) in (None, keras.activations.linear)
-
-
-def _copy(layer, name, linear):
-    """The layer with another name and, if it is to be `linear`, without its activation."""
-    config = layer.get_config()
-    if "name" in config:
-        config["name"] = name
-    if linear:
-        config["activation"] = "linear"
-    return type(layer).from_config(config)
+def _check_outputs(model, network, masks, pixels):
+    """Raises a ValueError unless a network computes what the model does, with masks of 1."""
+    expected = model(pixels, training=False)
+    with given_masks({mask: tf.ones([mask.units]) for mask in masks}):
+        actual = network(pixels, training=False)
+    for value, other in zip(*map(keras.tree.flatten, (actual, expected)), strict=True):
+        if not alike(value, other):
+            raise ValueError(
+                f"The copy of `{model.name}` does not compute the same with masks of 1: the "
+                "outputs for random inputs differ. A layer has a state that Keras does not save."
+            )
 
 
 def _chosen(groups, layers):
@@ -195,6 +199,6 @@ def _site(node, readers):
     """Where the mask of a layer's outputs is: after a batch normalization that follows."""
     below = readers[id(node.outputs[0])]
     followed = len(below) == 1 and below[0] is not None
-    if followed and _is_linear(node.layer) and isinstance(handler_of(below[0]), BatchNormalization):
+    if followed and is_linear(node.layer) and isinstance(handler_of(below[0]), BatchNormalization):
         return below[0]
     return node

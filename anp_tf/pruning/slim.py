@@ -14,9 +14,10 @@ import keras
 import numpy as np
 
 from anp_tf.layers import BayesianMask, FusedBatchNormalization, mask_layers
-from anp_tf.models.graph import graph_of
+from anp_tf.models.copies import copy_layer, copy_state
+from anp_tf.models.graph import Names, graph_of
 from anp_tf.pruning.handlers import channels, handler_of
-from anp_tf.pruning.handlers.base import substituted, weights_of
+from anp_tf.pruning.handlers.base import weights_of
 from anp_tf.pruning.slimmed import slimmed
 
 
@@ -158,14 +159,11 @@ def _kept_channels(graph, calls, shared):
 def _build(model, graph, calls, shared, kept):
     reads = collections.Counter(id(t) for call in calls for t in call.node.inputs)
     reads.update(id(tensor) for tensor in keras.tree.flatten(graph.output))
-    results = {}
-    for tensor in keras.tree.flatten(graph.input):
-        x = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
-        results[id(tensor)] = slimmed(x, np.arange(channels(tensor)))
-    make = _Maker(shared)
-    for call in calls:
-        node = call.node
-        sources = [results[id(tensor)] for tensor in node.inputs]
+    make = _Maker(graph, shared)
+    by_node = {call.node: call for call in calls}
+
+    def rebuild(node, sources):
+        call = by_node[node]
         if call.handler is None:
             outputs = _build_unknown(node, make, sources)
         elif not kept[id(node.outputs[0])].any():
@@ -177,24 +175,27 @@ def _build(model, graph, calls, shared, kept):
                 ]
             units = np.flatnonzero(kept[id(node.outputs[0])])
             outputs = [call.handler.build(node, make, units, call.constants, *sources)]
-        for tensor, output in zip(node.outputs, outputs, strict=True):
-            if reads[id(tensor)] > 1:  # a factor must not change what the other readers get
-                output = dataclasses.replace(output, fold=None)
-            results[id(tensor)] = output
+        # A factor must not change what the other readers get.
+        return [
+            dataclasses.replace(output, fold=None) if reads[id(tensor)] > 1 else output
+            for tensor, output in zip(node.outputs, outputs, strict=True)
+        ]
 
-    def tensors(structure):
-        return keras.tree.map_structure(lambda leaf: results[id(leaf)].plain().tensor, structure)
-
-    return keras.Model(tensors(graph.input), tensors(graph.output), name=model.name)
+    return graph.rebuild(
+        rebuild,
+        name=model.name,
+        begin=lambda x: slimmed(x, np.arange(channels(x))),
+        end=lambda output: output.plain().tensor,
+    )
 
 
 class _Maker:
     """Calls copies of layers, a copy for each layer."""
 
-    def __init__(self, shared):
+    def __init__(self, graph, shared):
         self._shared = shared
         self._copies = {}
-        self._names = set()
+        self._names = Names(graph)
 
     def __call__(self, node, tensors, weights=None, **changes):
         """See `Handler.build`; the copy of a shared layer is not given away, but None."""
@@ -202,35 +203,22 @@ class _Maker:
         copy = self._copies.get(layer) if layer in self._shared else None
         fresh = copy is None
         if fresh:
-            copy = self._copies[layer] = self._copy(node, changes)
+            fused = type(layer) is FusedBatchNormalization
+            kind = keras.layers.BatchNormalization if fused else None
+            copy = self._copies[layer] = copy_layer(layer, self._names(node), kind, **changes)
         there = [t for t in tensors if t is not None]
-        if len(there) == len(node.inputs):
-            args, kwargs = substituted(node, tensors)
-        else:
-            args, kwargs = ((there,), {})
+        whole = len(there) == len(node.inputs)
+        args, kwargs = node.arguments(tensors) if whole else ((there,), {})
         tensor = copy(*args, **kwargs)
         if fresh and weights is not None:
             copy.set_weights(weights)
+        elif fresh and not changes:
+            copy_state(layer, copy)
         return tensor, None if layer in self._shared else copy
-
-    def _copy(self, node, changes):
-        layer = node.layer
-        name = layer.name
-        if name in self._names:
-            name = "_".join([*node.path, layer.name])
-        while name in self._names:
-            name += "_"
-        self._names.add(name)
-        config = {**layer.get_config(), **changes}
-        if "name" in config:
-            config["name"] = name
-        fused = type(layer) is FusedBatchNormalization
-        kind = keras.layers.BatchNormalization if fused else type(layer)
-        return kind.from_config(config)
 
 
 def _build_unknown(node, make, sources):
     """A layer that no pruned unit reaches, copied."""
     tensors = [source.plain().tensor for source in sources]
-    outputs, _ = make(node, tensors, weights_of(node.layer))
+    outputs, _ = make(node, tensors)
     return [slimmed(output, np.arange(channels(output))) for output in keras.tree.flatten(outputs)]

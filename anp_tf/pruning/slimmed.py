@@ -34,7 +34,8 @@ class Slimmed:
         if not (np.any(self.factor != 1) or np.any(self.offset != 0)):
             return self
         numbers = (array.astype(np.float32).tolist() for array in (self.factor, self.offset))
-        return slimmed(keras.layers.Rescaling(*numbers)(self.tensor), self.kept)
+        scaling = keras.layers.Rescaling(*numbers, dtype=self.tensor.dtype)
+        return slimmed(scaling(self.tensor), self.kept)
 
     def passed(self, tensor, **changes):
         """The same channels of another tensor, whose weights fold nothing."""

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.layers import given_masks, mask_layers, with_fused
+from anp_tf.layers import given_masks, mask_layers
+from anp_tf.models.fold import with_fused
 from anp_tf.pruning.probe import (
     Probe,
     named_weights,

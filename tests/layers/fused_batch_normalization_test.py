@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anp_tf.layers import FusedBatchNormalization, with_fused
+from anp_tf.layers import FusedBatchNormalization
 from anp_tf.pruning import slim
 
 
@@ -126,12 +126,3 @@ def test_slim_makes_plain_layers():
     assert type(slimmed.get_layer("bn")) is keras.layers.BatchNormalization
     x = images((2, 6, 6, 1))
     np.testing.assert_allclose(slimmed(x), network(x), atol=1e-6)
-
-
-def test_with_fused():
-    network = small_network(keras.layers.BatchNormalization)
-    fused = with_fused(network)
-    assert type(fused.get_layer("bn")) is FusedBatchNormalization
-    fused.set_weights(network.get_weights())
-    x = images((2, 6, 6, 1))
-    np.testing.assert_allclose(fused(x), network(x), atol=1e-6)

@@ -7,6 +7,7 @@ from keras import layers
 
 from anp_tf.layers import FusedBatchNormalization, UnitMask, mask_layers
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
+from anp_tf.models.fold import with_fused
 from anp_tf.pruning import fold_batch_normalization, slim
 
 
@@ -118,11 +119,6 @@ def other_axis(x):
     return layers.BatchNormalization(axis=1)(conv()(x))
 
 
-def nested(x):
-    inner = keras.Sequential([keras.Input((8, 8, 3)), conv(), layers.BatchNormalization()])
-    return inner(x)
-
-
 @pytest.mark.parametrize(
     "build",
     [
@@ -134,7 +130,6 @@ def nested(x):
         after_a_pooling,
         first,
         other_axis,
-        nested,
     ],
 )
 def test_what_cannot_be_folded_stays(build):
@@ -159,3 +154,20 @@ def test_several_inputs_and_outputs_and_sequential_models():
     folded = fold_batch_normalization(model)
     assert normalizations(folded) == []
     assert_same(model, folded)
+
+
+def test_nested_models_are_folded_too():
+    stack = [keras.Input((8, 8, 3)), conv(), layers.BatchNormalization()]
+    inputs = keras.Input((8, 8, 3))
+    model = randomised(keras.Model(inputs, layers.ReLU()(keras.Sequential(stack)(inputs))))
+    folded = fold_batch_normalization(model)
+    assert normalizations(folded) == []
+    assert_same(model, folded)
+
+
+def test_plain_layers_become_fused_ones():
+    inputs = keras.Input((8, 8, 3))
+    model = randomised(keras.Model(inputs, layers.BatchNormalization(name="bn")(conv()(inputs))))
+    fused = with_fused(model)
+    assert type(fused.get_layer("bn")) is FusedBatchNormalization
+    assert_same(model, fused)

@@ -493,7 +493,8 @@ def test_a_layer_that_is_called_twice():
 
 
 def test_masks_in_nested_models():
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(6, name="dense"), mask("inside")])
+    stack = [keras.Input((4,)), layers.Dense(6, name="dense"), mask("inside")]
+    inner = keras.Sequential(stack, name="inner")
     inputs = keras.Input((4,))
     outputs = layers.Dense(3, name="dense")(layers.ReLU()(inner(inputs)))
     model = keras.Model(inputs, outputs)
@@ -503,7 +504,7 @@ def test_masks_in_nested_models():
     slimmed = slim(model)
     assert_same_outputs(model, slimmed)
     shapes = {w.path: w.shape for w in slimmed.weights if "kernel" in w.path}
-    assert shapes == {"dense/kernel": (4, 4), "dense_/kernel": (4, 3)}
+    assert shapes == {"inner_dense/kernel": (4, 4), "dense/kernel": (4, 3)}
 
 
 def test_what_is_no_functional_model():

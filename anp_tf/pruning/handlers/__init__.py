@@ -8,6 +8,7 @@ from anp_tf.pruning.handlers.activations import (
     PReLU,
     Scaling,
     of_activation,
+    of_lambda,
     of_operation,
     of_relu,
 )
@@ -62,6 +63,7 @@ _HANDLERS = {
     keras.layers.ELU: PerChannel(is_zero_or_one),
     keras.layers.Flatten: Reshape(),
     keras.layers.GroupNormalization: GroupNormalization(),
+    keras.layers.Lambda: of_lambda,
     keras.layers.LayerNormalization: WHOLE,
     keras.layers.LeakyReLU: PerChannel(is_not_negative),
     keras.layers.Normalization: Scaling(),

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from anp_tf.models.elementwise import elementwise
 from anp_tf.pruning.handlers.base import (
     WHOLE,
     PerChannel,
@@ -12,39 +13,46 @@ from anp_tf.pruning.handlers.base import (
     is_zero_or_one,
 )
 
-_BENT_AT_0 = ("leaky_relu", "relu")  # f(a x) = a f(x) for a >= 0
-_ZERO_AT_0 = (  # f(0) = 0
-    *("celu", "elu", "gelu", "hard_shrink", "hard_silu", "hard_tanh", "mish", "relu6", "selu"),
-    *("silu", "soft_shrink", "softsign", "tanh", "tanh_shrink"),
-)
-_OTHERS = (
-    *("exponential", "hard_sigmoid", "log_sigmoid", "sigmoid", "softplus", "sparse_plus"),
-    *("sparse_sigmoid", "squareplus"),
-)
-# The functions of `keras.activations` that work on each number by itself, and the factors that
-# pass them; the names of the operations of `keras.ops` on one tensor, and likewise.
-FUNCTIONS = {keras.activations.linear: is_any}
-OPERATIONS = {"Absolute": is_not_negative, "Negative": is_any}
-for _names, _passes in (
-    (_BENT_AT_0, is_not_negative),
-    (_ZERO_AT_0, is_zero_or_one),
-    (_OTHERS, is_one),
-):
-    for _name in _names:
-        FUNCTIONS[getattr(keras.activations, _name)] = _passes
-        OPERATIONS[_name.title().replace("_", "")] = _passes
-_WITH_A_NUMBER = ("Add", "Divide", "Maximum", "Minimum", "Multiply", "Power", "Subtract")
-_MORE = ("Clip", "Cos", "Exp", "Expm1", "Log1p", "Sin", "Sqrt", "Square", "TrueDivide")
-OPERATIONS |= dict.fromkeys((*_WITH_A_NUMBER, *_MORE), is_one)
-MIXING = tuple(getattr(keras.activations, name) for name in ("log_softmax", "softmax", "sparsemax"))
+# The names of the operations of `keras.ops` on one tensor, and the factors that pass them.
+_PASSED = {
+    is_any: ("Negative",),
+    is_not_negative: ("Absolute", "LeakyRelu", "Relu"),
+    is_zero_or_one: (
+        *("Celu", "Elu", "Gelu", "HardShrink", "HardSilu", "HardTanh", "Mish", "Relu6", "Selu"),
+        *("Silu", "SoftShrink", "Softsign", "Tanh", "TanhShrink"),
+    ),
+    is_one: (
+        *("Add", "Clip", "Cos", "Divide", "Exp", "Expm1", "HardSigmoid", "Log1p", "LogSigmoid"),
+        *("Maximum", "Minimum", "Multiply", "Power", "ReLU", "Sigmoid", "Sin", "Softplus"),
+        *("SparsePlus", "SparseSigmoid", "Sqrt", "Square", "Squareplus", "Subtract", "Threshold"),
+        "TrueDivide",
+    ),
+}
+OPERATIONS = {name: passes for passes, names in _PASSED.items() for name in names}
+
+
+def factors_that_pass(function):
+    """The predicate of the factors that an elementwise function passes; None: it is no such one."""
+    found = elementwise(function)
+    if found is None:
+        return None
+    if found.is_linear:
+        return is_any
+    if found.bent_at_zero:
+        return is_not_negative
+    return is_zero_or_one if found.zero_at_zero else is_one
 
 
 def of_activation(node):
-    """The handler of a `keras.layers.Activation`, or None."""
-    function = node.layer.activation
-    if function in MIXING:
-        return WHOLE
-    return PerChannel(FUNCTIONS[function]) if function in FUNCTIONS else None
+    """The handler of a `keras.layers.Activation`: what is not elementwise needs all channels."""
+    passes = factors_that_pass(node.layer.activation)
+    return WHOLE if passes is None else PerChannel(passes)
+
+
+def of_lambda(node):
+    """The handler of a `keras.layers.Lambda` of an elementwise function, or None."""
+    passes = factors_that_pass(node.layer)
+    return None if passes is None else PerChannel(passes)
 
 
 def of_relu(node):

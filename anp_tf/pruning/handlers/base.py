@@ -57,7 +57,7 @@ class Handler:
             *sources: The inputs, as `Slimmed`.
         """
         tensors = [source.plain().tensor for source in sources]
-        tensor, _ = make(node, tensors, weights_of(node.layer))
+        tensor, _ = make(node, tensors)
         return slimmed(tensor, kept)
 
 
@@ -102,19 +102,11 @@ def probe(node, constants):
         return constants
     shape = [1, *(size or 16 for size in node.inputs[0].shape[1:-1]), len(constants)]
     pixels = np.broadcast_to(np.nan_to_num(constants), shape).astype(np.float32)
-    args, kwargs = substituted(node, [keras.ops.convert_to_tensor(pixels)])
+    args, kwargs = node.arguments([keras.ops.convert_to_tensor(pixels)])
     result = np.asarray(keras.ops.cast(node.layer(*args, **kwargs), "float32"), np.float64)
     result = result.reshape(-1, result.shape[-1])
     spread = np.ptp(result, axis=0) > CONSTANT * np.abs(result).max(axis=0)
     return np.where(spread | np.isnan(constants), np.nan, result[0])
-
-
-def substituted(node, tensors):
-    """The arguments of a call with other tensors in the place of its inputs."""
-    by_id = {id(old): new for old, new in zip(node.inputs, tensors, strict=True)}
-    return keras.tree.map_structure(
-        lambda leaf: by_id.get(id(leaf), leaf), (node.args, node.kwargs)
-    )
 
 
 def weights_of(layer):

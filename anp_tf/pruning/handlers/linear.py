@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from anp_tf.pruning.handlers.activations import FUNCTIONS
+from anp_tf.models.elementwise import elementwise
 from anp_tf.pruning.handlers.base import Handler, channels
 from anp_tf.pruning.slimmed import slimmed
 
@@ -36,8 +36,7 @@ class _Weighted(Handler):
         return constants == 0
 
     def constants(self, node, *inputs):
-        function = FUNCTIONS.get(node.layer.activation)
-        if function is None or not self.foldable(node, inputs[0]).all():
+        if elementwise(node.layer.activation) is None or not self.foldable(node, inputs[0]).all():
             return super().constants(node, *inputs)
         return self.activated(node.layer, self.response(node, inputs[0]) + self.bias(node))
 
@@ -69,7 +68,7 @@ class _Weighted(Handler):
         weights = [*kernels, *([bias] if use_bias else [])]
         tensor, copy = make(node, [source.tensor], weights, use_bias=use_bias, **changes)
         fold = None
-        if copy is not None and layer.activation is keras.activations.linear:
+        if copy is not None and is_linear(layer):
 
             def fold(factor):
                 *scaled, last = kernels
@@ -114,7 +113,7 @@ class Linear(_Weighted):
 
     def keeps(self, node, constants, *kept):
         source, output = (array.copy() for array in kept)
-        if output.any() and node.layer.activation not in FUNCTIONS:
+        if output.any() and elementwise(node.layer.activation) is None:
             output[:] = True
         needed = ~self.foldable(node, constants[0])
         groups = _groups(node.layer)
@@ -166,7 +165,7 @@ class Depthwise(_Weighted):
         return (sums * inputs[:, np.newaxis]).ravel()
 
     def constants(self, node, *inputs):
-        if node.layer.activation not in FUNCTIONS:
+        if elementwise(node.layer.activation) is None:
             return Handler.constants(self, node, *inputs)
         multiplier = node.layer.depth_multiplier
         known = np.repeat(self.foldable(node, inputs[0]), multiplier)
@@ -175,7 +174,7 @@ class Depthwise(_Weighted):
 
     def keeps(self, node, constants, *kept):
         source, output = kept
-        if output.any() and node.layer.activation not in FUNCTIONS:
+        if output.any() and elementwise(node.layer.activation) is None:
             output = np.ones_like(output)
         multiplier = node.layer.depth_multiplier
         source = source | output.reshape(-1, multiplier).any(axis=1)
@@ -214,7 +213,7 @@ class Separable(_Weighted):
         if output.any():
             source |= ~self.foldable(node, constants[0])
             source[0] |= not source.any()
-            if node.layer.activation not in FUNCTIONS:
+            if elementwise(node.layer.activation) is None:
                 output[:] = True
         elif source.any():
             output[0] = True
@@ -228,6 +227,12 @@ class Separable(_Weighted):
         pointwise = pointwise[..., rows.ravel(), :][..., kept]
         kernels = [depthwise, pointwise]
         return self.made(node, make, kept, source, kernels, bias, filters=len(kept))
+
+
+def is_linear(layer):
+    """Whether a layer has no activation, or one that changes nothing."""
+    found = elementwise(getattr(layer, "activation", None))
+    return found is not None and found.is_linear
 
 
 def _groups(layer):

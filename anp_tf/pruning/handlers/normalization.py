@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from anp_tf.models.normalization import scale_and_shift
 from anp_tf.pruning.handlers.base import Handler, PerChannel, channels, is_one, weights_of
 from anp_tf.pruning.slimmed import slimmed
 
@@ -16,8 +17,8 @@ class BatchNormalization(PerChannel):
         return node.layer.axis in (-1, len(node.inputs[0].shape) - 1)
 
     def constants(self, node, *inputs):
-        gamma, beta, mean, variance = self._numbers(node.layer)
-        return gamma * (inputs[0] - mean) / np.sqrt(variance + node.layer.epsilon) + beta
+        scale, shift = scale_and_shift(node.layer)
+        return inputs[0] * scale + shift
 
     def _numbers(self, layer):
         size = len(np.asarray(layer.moving_mean))

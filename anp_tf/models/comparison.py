@@ -1,0 +1,51 @@
+"""Whether two networks compute the same."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+SIDE, FEW = 32, 2  # of an axis whose length is not known; of integers and of batches
+TOLERANCES = {"float32": 1e-5, "float64": 1e-5}  # of the largest output
+TOLERANCE_IN_HALF = 2e-2
+
+
+def example_inputs(inputs, seed=0):
+    """Two random examples of what a model takes.
+
+    Floats are in [0, 1], integers are 0 or 1, strings are letters.
+
+    Args:
+        inputs: Symbolic tensor, or a structure of them.
+        seed: Integer.
+
+    Returns:
+        Tensor, or a structure like `inputs`.
+    """
+    random = np.random.default_rng(seed)
+
+    def example(tensor):
+        shape = [FEW, *(size or SIDE for size in tensor.shape[1:])]
+        dtype = tf.as_dtype(tensor.dtype)
+        if dtype == tf.string:
+            return tf.constant(random.choice(["a", "b"], shape))
+        if dtype.is_floating:
+            return tf.constant(random.random(shape), dtype)
+        return tf.cast(tf.constant(random.integers(0, FEW, shape)), dtype)
+
+    return keras.tree.map_structure(example, inputs)
+
+
+def alike(value, other, tolerance=None):
+    """Whether two outputs are the same but for rounding.
+
+    Args:
+        value, other: Tensors of one shape.
+        tolerance: Float, the share of the largest number that they may differ by; None: that of the
+            precision of `other`.
+    """
+    if tolerance is None:
+        tolerance = TOLERANCES.get(keras.backend.standardize_dtype(other.dtype), TOLERANCE_IN_HALF)
+    value, other = (np.asarray(tf.cast(x, tf.float32)) for x in (value, other))
+    if not np.isfinite(other).all():
+        return bool(np.array_equal(np.isfinite(value), np.isfinite(other)))
+    return bool(np.allclose(value, other, rtol=0, atol=tolerance * max(1e-6, np.abs(other).max())))

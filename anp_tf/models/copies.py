@@ -1,0 +1,97 @@
+"""Copies of layers that compute exactly what the layers do."""
+
+import copy as shallow
+import functools
+import tempfile
+import types
+
+import keras
+import numpy as np
+
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, functools.partial)
+
+
+def copy_layer(layer, name=None, kind=None, **changes):
+    """A new layer of the same configuration, dtype policy and assets, without its weights.
+
+    Functions, such as that of a `Lambda` or an activation, are the layer's own. Once the copy is
+    built, `copy_state` gives it the weights.
+
+    Args:
+        layer: `keras.Layer` or, of `keras.ops`, `keras.Operation`.
+        name: Name of the copy; None: the layer's.
+        kind: Class of the copy, of the same arguments; None: the layer's.
+        **changes: Changes of the configuration.
+
+    Raises:
+        ValueError: if the layer does not give its configuration, or cannot be made of it.
+    """
+    name = name or layer.name
+    if not isinstance(layer, keras.Layer):
+        fresh = shallow.copy(layer)
+        fresh.name, fresh._inbound_nodes, fresh._outbound_nodes = name, [], []
+        return fresh
+    try:
+        if isinstance(layer, keras.layers.Lambda):
+            fresh = _copy_lambda(layer)
+        else:
+            config = {**layer.get_config(), **_functions_of(layer), **changes}
+            fresh = (kind or type(layer)).from_config(config)
+        fresh.name = name
+        if fresh.dtype_policy != layer.dtype_policy:
+            fresh.dtype_policy = layer.dtype_policy
+        _copy_assets(layer, fresh)
+    except Exception as error:
+        (reason, *_) = f"{error}".strip().splitlines() or [""]
+        raise ValueError(
+            f"Layer `{layer.name}` ({type(layer).__name__}) cannot be copied: its `get_config` and "
+            f"`from_config` do not make another one. {type(error).__name__}: {reason}"
+        ) from error
+    return fresh
+
+
+def copy_state(layer, copy):
+    """Gives a built copy of a layer the layer's weights and what else Keras saves of it."""
+    if not isinstance(layer, keras.Layer):
+        return
+    # A copy without the activation has no part for it, which is the last one.
+    for part, other in zip(_parts(layer), _parts(copy), strict=False):
+        store = {}
+        part.save_own_variables(store)
+        if store:
+            other.load_own_variables({key: np.asarray(value) for key, value in store.items()})
+
+
+def _copy_lambda(layer):
+    return type(layer)(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        trainable=layer.trainable,
+        dtype=layer.dtype_policy,
+    )
+
+
+def _functions_of(layer):
+    """What of a layer's configuration are functions, or layers that are used as such."""
+    functions = {}
+    for key in layer.get_config():
+        value = getattr(layer, key, None)
+        if isinstance(value, _FUNCTIONS):
+            functions[key] = value
+        elif isinstance(value, keras.Layer) and key.endswith("activation"):
+            functions[key] = copy_layer(value)
+    return functions
+
+
+def _copy_assets(layer, copy):
+    for part, other in zip(_parts(layer), _parts(copy), strict=False):
+        if hasattr(part, "save_assets"):
+            with tempfile.TemporaryDirectory() as directory:
+                part.save_assets(directory)
+                other.load_assets(directory)
+
+
+def _parts(layer):
+    return list(layer._flatten_layers())

@@ -138,8 +138,10 @@ def vulnerability(clean, adversarial, sizes=None):
         sizes: List of integers, as `size` of `layer_vulnerability`, or None.
 
     Returns:
-        Scalar, at least 0.
+        Scalar, at least 0; 0 without hidden layers.
     """
+    if not clean:
+        return tf.constant(0.0)
     sizes = [None] * len(clean) if sizes is None else sizes
     return tf.add_n(
         [layer_vulnerability(*layer) for layer in zip(clean, adversarial, sizes, strict=True)]

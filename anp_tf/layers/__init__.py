@@ -14,6 +14,7 @@ from anp_tf.layers.information_bottleneck import InformationBottleneck
 from anp_tf.layers.log_normal_dropout import LogNormalDropout
 from anp_tf.layers.mask import BayesianMask, given_masks, mask_layers
 from anp_tf.layers.mask_summary import mask_summary
+from anp_tf.layers.seeds import seed_states
 from anp_tf.layers.unit_mask import UnitMask
 
 # The masks that are learned, by the names of the command lines.
@@ -43,4 +44,5 @@ __all__ = [
     "mask_layers",
     "mask_summary",
     "sampled_weights",
+    "seed_states",
 ]

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.layers import bayes_layers, mask_layers
+from anp_tf.models.classifier import check_classifier
 
 NOT_FINITE = "The loss or its gradient is not finite"
 # The arguments of `keras.Model.compile` that a method's own losses take the place of.
@@ -21,6 +22,7 @@ def check_network(method, network, attack):
     Raises:
         ValueError: as described at `TrainingModel`.
     """
+    check_classifier(network)
     masks, random_weights = mask_layers(network), bayes_layers(network)
     for kind, layers, used in (
         ("masks", masks, method.uses_masks),

@@ -18,6 +18,9 @@ class Forward:
 
     Args:
         network: Functional `keras.Model` from pixels to logits.
+        latents: As for `with_latents`.
+        suppresses: Boolean, whether the vulnerability is more than shown: the network must have
+            latent features then, and their number must be known.
 
     Attributes:
         paired: `PairedForward` of the network.
@@ -25,9 +28,15 @@ class Forward:
         means: Dict from the name to a `keras.metrics.Mean` of what the passes showed.
     """
 
-    def __init__(self, network):
+    def __init__(self, network, latents=None, suppresses=True):
         self.network = network
-        self.paired = PairedForward(network)
+        self._latents = latents
+        self.paired = PairedForward(network, latents, required=suppresses)
+        if suppresses and any(None in shape for _, shape in _latents(self.paired)):
+            raise ValueError(
+                f"The vulnerability of `{network.name}` needs images of a known size. "
+                f"Received: inputs of shape {network.inputs[0].shape}"
+            )
         self.view = None
         self.means = {name: keras.metrics.Mean(name=name) for name in (*CLEAN, *ATTACKED)}
 
@@ -37,7 +46,7 @@ class Forward:
         Raises:
             ValueError: if all features of a layer are cut, so that it is not there any more.
         """
-        paired = PairedForward(view.network)
+        paired = PairedForward(view.network, self._latents, required=False)
         names, others = ([name for name, _ in _latents(each)] for each in (paired, self.paired))
         if sorted(names) != sorted(set(others)):
             raise ValueError(f"All latent features of a layer of `{self.network.name}` are pruned.")
@@ -79,10 +88,7 @@ class Forward:
         """How many features each layer has, those that slimming has cut, which are 0, included."""
         latents = _latents(self.paired)
         if any(None in shape for _, shape in latents):
-            raise ValueError(
-                f"The vulnerability of `{self.network.name}` needs images of a known size. "
-                f"Received: inputs of shape {self.network.inputs[0].shape}"
-            )
+            return None
         sizes = [math.prod(shape) for _, shape in latents]
         if paired is self.paired:
             return sizes

@@ -3,42 +3,34 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.layers import bayes_layers, given_masks
+from anp_tf.layers import bayes_layers, given_masks, seed_states
 from anp_tf.models import with_latents
-
-DROPOUTS = (
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-)
 
 
 class PairedForward:
     """Runs both copies of a batch, so that what differs is due to the adversary alone.
 
-    Masks, random weights and dropout are drawn once for both. The copies go through the network as
-    one batch, or one after the other where that would not do: batch statistics of a mixed batch
-    would be neither the clean nor the adversarial ones, and dropout would drop other features in
-    each half.
+    Masks, random weights and whatever else has a seed generator are drawn once for both. The copies
+    go through the network as one batch, or one after the other where that would not do: batch
+    statistics of a mixed batch would be neither the clean nor the adversarial ones, and dropout
+    would drop other features in each half.
 
     Args:
         network: Functional `keras.Model` from pixels to logits.
+        latents, required: As for `with_latents`.
 
     Attributes:
         one_pass: Boolean, whether the copies go through as one batch.
     """
 
-    def __init__(self, network):
-        layers = list(network._flatten_layers(include_self=False))
-        dropouts = [layer for layer in layers if isinstance(layer, DROPOUTS)]
-        self.latent_network = with_latents(network)
-        self.random_layers = dropouts + bayes_layers(network)
-        self.one_pass = not dropouts and not any(
-            isinstance(layer, keras.layers.BatchNormalization) for layer in layers
+    def __init__(self, network, latents=None, required=True):
+        self.latent_network = with_latents(network, latents, required)
+        self.seeds = seed_states(network)
+        # A draw of weights is for a whole batch, others are for each example.
+        of_weights = {id(seed) for layer in bayes_layers(network) for seed in seed_states(layer)}
+        self.one_pass = of_weights.issuperset(map(id, self.seeds)) and not any(
+            isinstance(layer, keras.layers.BatchNormalization)
+            for layer in network._flatten_layers(include_self=False)
         )
 
     def __call__(self, x, adversarial, masks, training):
@@ -70,10 +62,9 @@ class PairedForward:
         ]
 
     def _one_after_the_other(self, x, adversarial, masks, training):
-        seeds = [layer.seed_generator.state for layer in self.random_layers]
-        start = [tf.identity(seed) for seed in seeds]
+        start = [tf.identity(seed) for seed in self.seeds]
         with given_masks(masks):
             clean = self.latent_network(x, training=training)
-            for seed, value in zip(seeds, start, strict=True):
+            for seed, value in zip(self.seeds, start, strict=True):
                 seed.assign(value)
             return clean, self.latent_network(adversarial, training=training)

@@ -58,12 +58,15 @@ class TrainingModel(keras.Model):
             0 is to keep them so: the weights are tuned to the network that will be used. `fit`
             then trains them through the slimmed network, which computes the same at less cost.
             None: never. The attack runs on the slimmed network all the time.
+        latents: Sequence of the names of the layers whose outputs are the latent features; None:
+            those that end in an activation (`anp_tf.models.with_latents`).
         seed: Integer.
 
     Raises:
-        ValueError: if the method needs an attack, masks or random weights and has none, if it has
-            masks or random weights and needs none, or if a layer adds its divergence to the loss by
-            itself.
+        ValueError: if the network is not one from images to logits, if the vulnerability counts and
+            there are no latent features, if the method needs an attack, masks or random weights and
+            has none, if it has masks or random weights and needs none, or if a layer adds its
+            divergence to the loss by itself.
     """
 
     uses_attack = False
@@ -90,6 +93,7 @@ class TrainingModel(keras.Model):
         attack_growth=None,
         kl_warmup_steps=0,
         mask_freeze_step=None,
+        latents=None,
         seed=0,
         **kwargs,
     ):
@@ -98,7 +102,7 @@ class TrainingModel(keras.Model):
         self.masks = mask_layers(network)
         random_weights = bayes_layers(network)
         self.network = network
-        self.forward = Forward(network)
+        self.forward = Forward(network, latents, self.suppresses and vulnerability_weight > 0)
         self.attacked = AttackedNetwork(network)
         self.num_examples = num_examples
         self.attack = attack if self.uses_attack else None

@@ -4,6 +4,7 @@ import copy as shallow
 import functools
 import tempfile
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, functools.partial)
 
 
-def copy_layer(layer, name=None, kind=None, **changes):
+def copy_layer(layer, /, name=None, kind=None, **changes):
     """A new layer of the same configuration, dtype policy and assets, without its weights.
 
     Functions, such as that of a `Lambda` or an activation, are the layer's own. Once the copy is
@@ -21,21 +22,29 @@ def copy_layer(layer, name=None, kind=None, **changes):
         layer: `keras.Layer` or, of `keras.ops`, `keras.Operation`.
         name: Name of the copy; None: the layer's.
         kind: Class of the copy, of the same arguments; None: the layer's.
-        **changes: Changes of the configuration.
+        **changes: Changes of the configuration; of a wrapper, `layer`, the layer that it wraps.
 
     Raises:
         ValueError: if the layer does not give its configuration, or cannot be made of it.
     """
     name = name or layer.name
     if not isinstance(layer, keras.Layer):
-        fresh = shallow.copy(layer)
+        if changes:
+            fresh = type(layer).from_config({**layer.get_config(), **changes})
+        else:
+            fresh = shallow.copy(layer)
         fresh.name, fresh._inbound_nodes, fresh._outbound_nodes = name, [], []
         return fresh
     try:
         if isinstance(layer, keras.layers.Lambda):
             fresh = _copy_lambda(layer)
+        elif "layer" in changes:  # of a wrapper
+            fresh = type(layer)(dtype=layer.dtype_policy, trainable=layer.trainable, **changes)
         else:
-            config = {**layer.get_config(), **_functions_of(layer), **changes}
+            with warnings.catch_warnings():  # of a lambda, which is not serialized here
+                warnings.simplefilter("ignore")
+                config = layer.get_config()
+            config |= {**_functions_of(layer, config), **changes}
             fresh = (kind or type(layer)).from_config(config)
         fresh.name = name
         if fresh.dtype_policy != layer.dtype_policy:
@@ -73,10 +82,10 @@ def _copy_lambda(layer):
     )
 
 
-def _functions_of(layer):
+def _functions_of(layer, config):
     """What of a layer's configuration are functions, or layers that are used as such."""
     functions = {}
-    for key in layer.get_config():
+    for key in config:
         value = getattr(layer, key, None)
         if isinstance(value, _FUNCTIONS):
             functions[key] = value

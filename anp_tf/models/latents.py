@@ -24,7 +24,7 @@ _HANDING_ON = (
 )
 
 
-def with_latents(network, latents=None):
+def with_latents(network, latents=None, required=True):
     """A model that returns a network's latent features beside its logits.
 
     The features are those whose vulnerability is measured and suppressed: see `latent_nodes`.
@@ -33,6 +33,7 @@ def with_latents(network, latents=None):
         network: Functional or Sequential `keras.Model` from pixels to logits.
         latents: Sequence of names of layers whose outputs are the latent features; None: those of
             `latent_nodes`.
+        required: Boolean, whether it is an error that there are none.
 
     Returns:
         `keras.Model` with the same layers and weights; its output is the pair of a list of latent
@@ -44,7 +45,7 @@ def with_latents(network, latents=None):
     """
     functional, graph = as_functional(network), graph_of(network)
     nodes = latent_nodes(graph, latents)
-    if not nodes:
+    if required and not nodes:
         raise ValueError(
             f"Network `{network.name}` has no activation but for its output's, so its latent "
             "features are undefined. Choose layers by `latents`, or a method without vulnerability."

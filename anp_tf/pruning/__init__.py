@@ -2,6 +2,7 @@
 
 from anp_tf.models.fold import fold_batch_normalization
 from anp_tf.pruning.cost import Cost, LayerCost, cost, unit_sparsity
+from anp_tf.pruning.groups import LeftOut, left_out
 from anp_tf.pruning.handlers import Handler, PerChannel, register_handler
 from anp_tf.pruning.insert import insert_masks
 from anp_tf.pruning.slim import slim
@@ -11,11 +12,13 @@ __all__ = [
     "Cost",
     "Handler",
     "LayerCost",
+    "LeftOut",
     "PerChannel",
     "cost",
     "flops_weights",
     "fold_batch_normalization",
     "insert_masks",
+    "left_out",
     "register_handler",
     "slim",
     "unit_flops",

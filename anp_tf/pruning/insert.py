@@ -1,6 +1,6 @@
 """Masks for a network that has none."""
 
-import collections
+import logging
 
 import keras
 import tensorflow as tf
@@ -9,12 +9,10 @@ from anp_tf.layers import BayesianMask, BetaBernoulliDropout, given_masks
 from anp_tf.models.comparison import alike, example_inputs
 from anp_tf.models.copies import copy_layer, copy_state
 from anp_tf.models.graph import Names, graph_of
-from anp_tf.pruning.handlers import channels, handler_of
-from anp_tf.pruning.handlers.base import Handler, PerChannel
-from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable, is_linear
-from anp_tf.pruning.handlers.merging import Concatenation, Merge
-from anp_tf.pruning.handlers.normalization import BatchNormalization, GroupNormalization
-from anp_tf.pruning.handlers.shapes import Reshape
+from anp_tf.pruning.groups import Groups
+from anp_tf.pruning.handlers.linear import is_linear
+
+log = logging.getLogger(__name__)
 
 
 def beta_bernoulli(name):
@@ -22,7 +20,7 @@ def beta_bernoulli(name):
     return BetaBernoulliDropout(initial_a=2.0, name=name)
 
 
-def insert_masks(model, mask=beta_bernoulli, layers=None):
+def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
     """A copy of a network with masks after its convolutions and dense layers.
 
     A mask comes after a batch normalization that follows, and before the activation, so that a
@@ -38,19 +36,22 @@ def insert_masks(model, mask=beta_bernoulli, layers=None):
         layers: Which convolutions and dense layers to mask: sequence of names, or function
             `layer -> Boolean`. None: all. Where channels share a mask, all the layers they come
             from must be among them.
+        report: Boolean; return a pair of the network and the list of `LeftOut`: which layers could
+            not be masked, and why. They are logged as warnings anyway.
 
     Returns:
         A functional `keras.Model` with the same weights and names of layers. With masks of 1 it
-        computes what `model` does.
+        computes what `model` does: that is checked on random inputs.
 
     Raises:
-        ValueError: if `model` is not functional or has masks, or if a name in `layers` is not that
-            of a convolution or dense layer that can have a mask.
+        ValueError: if `model` is not functional or has masks, if a name in `layers` is not that of
+            a layer that can have a mask, or if a layer cannot be copied or the copy does not
+            compute the same.
     """
     graph = graph_of(model)
     if any(isinstance(node.layer, BayesianMask) for node in graph.nodes):
         raise ValueError("Argument `model` has masks already.")
-    groups = _Groups(graph)
+    groups = Groups(graph)
     chosen = _chosen(groups, layers)
     names, copies, activations, masks = Names(graph), {}, {}, {}
 
@@ -82,7 +83,7 @@ def insert_masks(model, mask=beta_bernoulli, layers=None):
 
     def call(node, tensors):
         layer, group = node.layer, groups.of(node.outputs[0])
-        gets_mask = id(node) in groups.sites and group in chosen
+        gets_mask = node in groups.sites and group in chosen
         splits = gets_mask and not is_linear(layer)
         copy, fresh = copy_of(node, splits)
         args, kwargs = node.arguments(tensors)
@@ -95,7 +96,10 @@ def insert_masks(model, mask=beta_bernoulli, layers=None):
 
     network = graph.rebuild(call, name=model.name)
     _check_outputs(model, network, masks.values(), example_inputs(graph.input))
-    return network
+    missing = groups.left_out()
+    for left_out in missing:
+        log.warning("no mask for %s", left_out)
+    return (network, missing) if report else network
 
 
 def _check_outputs(model, network, masks, pixels):
@@ -131,74 +135,3 @@ def _chosen(groups, layers):
             return layer.name in names
 
     return {group for group, sources in possible.items() if all(map(layers, sources))}
-
-
-class _Groups:
-    """Which tensors have the same channels, and the calls that a mask comes after.
-
-    Attributes:
-        layers: Dict from a group to the convolutions and dense layers that its channels come from.
-        fixed: Set of the groups that cannot have a mask.
-        sites: Set of the ids of the nodes that a mask comes after.
-    """
-
-    def __init__(self, graph):
-        self._parents = {}
-        self.sites = set()
-        fixed = [*keras.tree.flatten(graph.input), *keras.tree.flatten(graph.output)]
-        sources = []
-        outputs = {}  # of a layer that is called several times, the first one
-        readers = graph.readers()
-        for node in graph.nodes:
-            handler, (output, *_) = handler_of(node), node.outputs
-            same = _same_channels(node, handler)
-            for tensor in same:
-                self._join(tensor, output)
-            if isinstance(handler, Linear | Separable):
-                sources.append((output, node.layer))
-                self._join(output, outputs.setdefault(node.layer, output))
-            elif handler is None or (not same and not isinstance(handler, Depthwise)):
-                fixed += node.outputs
-            if handler is None or type(handler) is Handler:
-                fixed += node.inputs
-            if isinstance(handler, Merge):
-                fixed += [x for x in node.inputs if channels(x) != channels(output)]
-            if isinstance(handler, Linear | Separable | Depthwise):
-                self.sites.add(id(_site(node, readers)))
-        self.fixed = {self.of(tensor) for tensor in fixed}
-        self.layers = collections.defaultdict(list)
-        for output, layer in sources:
-            if layer not in self.layers[self.of(output)]:
-                self.layers[self.of(output)].append(layer)
-
-    def of(self, tensor):
-        """The group of a tensor."""
-        key = id(tensor)
-        while key in self._parents:
-            key = self._parents[key]
-        return key
-
-    def _join(self, tensor, other):
-        a, b = self.of(tensor), self.of(other)
-        if a != b:
-            self._parents[a] = b
-
-
-def _same_channels(node, handler):
-    """The inputs of a call that have the channels of its output."""
-    if isinstance(handler, Concatenation):
-        return [] if handler.is_of_channels(node) else node.inputs
-    alike = [tensor for tensor in node.inputs if channels(tensor) == channels(node.outputs[0])]
-    if isinstance(handler, Depthwise):
-        return alike if node.layer.depth_multiplier == 1 else []
-    per_channel = isinstance(handler, PerChannel | Merge | GroupNormalization | Reshape)
-    return alike if per_channel else []
-
-
-def _site(node, readers):
-    """Where the mask of a layer's outputs is: after a batch normalization that follows."""
-    below = readers[id(node.outputs[0])]
-    followed = len(below) == 1 and below[0] is not None
-    if followed and is_linear(node.layer) and isinstance(handler_of(below[0]), BatchNormalization):
-        return below[0]
-    return node

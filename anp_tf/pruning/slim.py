@@ -92,6 +92,8 @@ def _find_constants(graph, calls, shared):
             above = [masks[id(tensor)] for tensor in node.inputs if masks.get(id(tensor))]
             if isinstance(node.layer, BayesianMask):
                 above = [node.layer.name]
+            elif call.handler is not None and call.handler.is_source:
+                above = []
             masks.update((id(tensor), above[0] if above else None) for tensor in node.outputs)
             if call.handler is None:
                 _check_unknown(call, above)
@@ -103,14 +105,16 @@ def _find_constants(graph, calls, shared):
                     np.where(a == b, a, np.nan) for a, b in zip(before, call.constants, strict=True)
                 ]
                 call.constants = common.get(node.layer, call.constants)
-            constants[id(node.outputs[0])] = call.handler.constants(node, *call.constants)
+            values = call.handler.constants(node, *call.constants)
+            values = values if isinstance(values, list) else [values]
+            constants.update(zip(map(id, node.outputs), values, strict=True))
         if all(_equal(found[layer], common.get(layer)) for layer in found):
             return
         common = found
 
 
 def _check_unknown(call, masks):
-    if any(not np.isnan(array).all() for array in call.constants):
+    if masks and any(not np.isnan(array).all() for array in call.constants):
         raise ValueError(
             f"Units that mask `{masks[0]}` prunes reach a layer that `slim` does not know, or not "
             f"with these settings. {_describe(call.node.layer)} needs a handler: see "
@@ -166,15 +170,17 @@ def _build(model, graph, calls, shared, kept):
         call = by_node[node]
         if call.handler is None:
             outputs = _build_unknown(node, make, sources)
-        elif not kept[id(node.outputs[0])].any():
-            outputs = [slimmed(None, [])]
+        elif not any(kept[id(tensor)].any() for tensor in node.outputs):
+            outputs = [slimmed(None, [])] * len(node.outputs)
         else:
             if node.layer in shared:  # whose weights can take the factors of none of the calls
                 sources = [
                     source if source.tensor is None else source.plain() for source in sources
                 ]
-            units = np.flatnonzero(kept[id(node.outputs[0])])
-            outputs = [call.handler.build(node, make, units, call.constants, *sources)]
+            units = [np.flatnonzero(kept[id(tensor)]) for tensor in node.outputs]
+            units = units[0] if call.handler.single_output else units
+            outputs = call.handler.build(node, make, units, call.constants, *sources)
+            outputs = [outputs] if call.handler.single_output else outputs
         # A factor must not change what the other readers get.
         return [
             dataclasses.replace(output, fold=None) if reads[id(tensor)] > 1 else output

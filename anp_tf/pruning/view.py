@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.layers import given_masks, mask_layers
+from anp_tf.layers import given_masks, mask_layers, seed_states
 from anp_tf.models.fold import with_fused
 from anp_tf.pruning.probe import (
     Probe,
@@ -225,11 +225,11 @@ def _compact(array):
 
 def _seeds(view, network):
     """Pairs of the states of random layers, of the view and of the network."""
-    layers = {layer.name: layer for layer in network.layers}
+    states = {layer.name: seed_states(layer) for layer in network.layers}
     return [
-        (layer.seed_generator.state, layers[layer.name].seed_generator.state)
+        pair
         for layer in view.layers
-        if hasattr(layer, "seed_generator") and hasattr(layers.get(layer.name), "seed_generator")
+        for pair in zip(seed_states(layer), states.get(layer.name, ()), strict=False)
     ]
 
 

@@ -2,22 +2,15 @@
 
 import tensorflow as tf
 
+from anp_tf.models.classifier import check_classifier
+
 PREDICT, CLASSIFY, BYTES = "serving_default", "classify", "bytes"
 NOT_PIXELS = "`pixels` must be finite numbers in [0, 1]"
 
 
 def check_network(network):
-    """Raises a ValueError unless a network has one input and one output, [batch, classes]."""
-    if len(network.inputs) != 1 or len(network.outputs) != 1:
-        raise ValueError(
-            "Argument `network` must have one input, the pixels, and one output, the logits. "
-            f"Received: {len(network.inputs)} inputs and {len(network.outputs)} outputs"
-        )
-    if len(network.outputs[0].shape) != 2:
-        raise ValueError(
-            "Argument `network` must return logits [batch, classes]. Received: an output of shape "
-            f"{network.outputs[0].shape}"
-        )
+    """Raises a ValueError unless a network takes images of a known size and returns logits."""
+    check_classifier(network, known_size=True)
 
 
 def predict(network, check=True):

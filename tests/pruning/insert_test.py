@@ -3,11 +3,16 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from anp_tf.layers import HardConcrete, UnitMask, mask_layers
 from anp_tf.models import resnet18
-from anp_tf.pruning import insert_masks, slim
+from anp_tf.pruning import insert_masks, left_out, slim
+
+
+def half(x):
+    return x / 2
 
 
 def unit_mask(name):
@@ -85,10 +90,15 @@ def test_units_that_a_layer_needs_all_of_have_no_mask():
     x = layers.LayerNormalization()(layers.Dense(6, name="needed")(x))
     x = layers.Dense(7, activation="gelu", name="free")(x)
     x = layers.Dense(6, name="attended")(x)
-    x = layers.MultiHeadAttention(2, 3)(x, x)
+    x = layers.Attention()([x, x])
     model = keras.Model(inputs, layers.Dense(3, name="logits")(layers.Flatten()(x)))
-    masked = insert_masks(model, unit_mask)
+    masked, missing = insert_masks(model, unit_mask, report=True)
     assert names(masked) == ["free_mask"]
+    assert [str(row) for row in missing] == [
+        "`needed` (6 units): `layer_normalization` (LayerNormalization) needs all channels",
+        "`attended` (6 units): `attention` (Attention) is not known",
+    ]
+    assert left_out(masked) == missing
     np.testing.assert_array_equal(outputs(masked), outputs(model))
 
 
@@ -117,3 +127,103 @@ def test_nested_models_and_layers_of_the_same_name():
     masked = insert_masks(model, unit_mask)
     assert names(masked) == ["inner_dense_mask", "dense_mask"]
     np.testing.assert_array_equal(outputs(masked), outputs(model))
+
+
+class Unknown(layers.Layer):
+    def call(self, x):
+        return keras.ops.cumsum(x, axis=-1)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: layers.Concatenate()([x, x]),
+        layers.Flatten(),
+        layers.DepthwiseConv2D(3, depth_multiplier=2),
+        lambda x: keras.ops.split(x, 2, axis=-1)[0],
+        layers.MaxPooling2D(2),
+    ],
+)
+def test_what_reaches_an_unknown_layer_by_any_way_has_no_mask(between, caplog):
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, activation="relu", name="early")(x)
+    x = layers.Conv2D(4, 3, activation="relu", name="before")(x)
+    x = layers.Flatten()(Unknown(name="odd")(between(x)))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Dense(5, "relu", name="after")(x)))
+    masked = insert_masks(model)
+    assert names(masked) == ["early_mask", "after_mask"]
+    assert "no mask for `before` (4 units): `odd` (Unknown) is not known" in caplog.text
+    for mask in mask_layers(masked):
+        mask.prune(np.arange(mask.units - 1))
+    np.testing.assert_allclose(outputs(slim(masked)), outputs(masked), rtol=1e-4, atol=1e-6)
+    for mask in mask_layers(masked):
+        mask.prune(np.arange(mask.units))  # a constant image then reaches the unknown layer
+    np.testing.assert_allclose(outputs(slim(masked)), outputs(masked), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        tf.nn.relu,
+        keras.ops.gelu,
+        layers.LeakyReLU(negative_slope=0.2),
+        layers.PReLU(),
+        lambda x: keras.ops.relu(x) ** 2,
+        lambda x: keras.ops.relu(x) + 1.0,
+        lambda x: keras.ops.softmax(x),
+        "softmax",
+    ],
+)
+def test_what_is_masked_can_be_slimmed(activation):
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, activation=activation, name="conv")(x)
+    x = layers.Conv2D(7, 3, padding="same", activation="relu")(x)
+    model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    masked = insert_masks(model)
+    for mask in mask_layers(masked):
+        mask.prune([1, 2])
+    np.testing.assert_allclose(outputs(slim(masked)), outputs(masked), rtol=1e-4, atol=1e-6)
+
+
+def test_masks_and_activations_have_the_policy_of_their_neighbour():
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation="gelu", name="conv", dtype="mixed_bfloat16")(x)
+    x = layers.GlobalAveragePooling2D(dtype="mixed_bfloat16")(x)
+    model = keras.Model(inputs, layers.Dense(3, dtype="float32")(x))
+    masked = insert_masks(model)
+    policies = {layer.name: layer.dtype_policy.name for layer in masked.layers[1:]}
+    assert policies["conv_mask"] == policies["conv_activation"] == "mixed_bfloat16"
+    assert all(weight.dtype == "float32" for weight in masked.weights)
+
+
+class Counting(layers.Layer):
+    """A layer with a state that is in no configuration and no variable."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = 1.0
+
+    def call(self, x):
+        return x * self.factor
+
+
+def test_a_copy_that_computes_something_else_is_an_error():
+    x = inputs = keras.Input((4,))
+    counting = Counting()
+    model = keras.Model(inputs, layers.Dense(3)(layers.Dense(5, "relu")(counting(x))), name="mine")
+    insert_masks(model)
+    counting.factor = 2.0
+    with pytest.raises(ValueError, match="copy of `mine` does not compute the same"):
+        insert_masks(model)
+
+
+def test_a_network_with_adapted_layers_survives_saving(tmp_path):
+    norm = layers.Normalization()
+    norm.adapt(np.random.default_rng(0).normal(5, 3, (64, 8)).astype(np.float32))
+    inputs = keras.Input((8,))
+    x = layers.Dense(5, activation="relu")(layers.Lambda(half)(norm(inputs)))
+    masked = insert_masks(keras.Model(inputs, layers.Dense(2)(x)))
+    for network in (masked, slim(masked)):
+        network.save(tmp_path / "network.keras")
+        loaded = keras.models.load_model(tmp_path / "network.keras", {"half": half})
+        np.testing.assert_array_equal(outputs(loaded), outputs(network))

@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from anp_tf.layers import BetaBernoulliDropout
+from anp_tf.methods import Standard
 from anp_tf.models import lenet5_caffe
-from anp_tf.serving import export_saved_model, saved_model_bytes
+from anp_tf.serving import export_litert, export_onnx, export_saved_model, saved_model_bytes
 
 # Both ways to load a SavedModel; the second is the one of TensorFlow Serving.
 LOAD = """
@@ -287,12 +288,64 @@ def test_a_failed_export_leaves_nothing(tmp_path, tiny, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_network_has_one_input_and_one_output(tmp_path):
-    inputs = [keras.Input((4,)), keras.Input((4,))]
-    with pytest.raises(ValueError, match="Received: 2 inputs and 1 outputs"):
-        export_saved_model(keras.Model(inputs, keras.layers.Add()(inputs)), tmp_path)
-    with pytest.raises(ValueError, match=r"logits \[batch, classes\]. Received: .*5, 4"):
-        export_saved_model(keras.Sequential([keras.Input((5, 4)), keras.layers.ReLU()]), tmp_path)
+def dense(inputs, activation=None, units=3, name=None):
+    return keras.layers.Dense(units, activation, name=name)(keras.layers.Flatten()(inputs))
+
+
+def unfit(kind):
+    """A network that is none from images to logits."""
+    x = keras.Input((5, 4), name="first")
+    inputs, outputs = {
+        "two inputs": lambda: ([x, other := keras.Input((5, 4), name="second")], dense(x + other)),
+        "two outputs": lambda: (x, [dense(x), keras.layers.Dense(2)(dense(x + 1))]),
+        "rank": lambda: (x, keras.layers.ReLU()(x)),
+        "integers": lambda: (i := keras.Input((4,), dtype="int32", name="first"), dense(i)),
+        "one class": lambda: (x, dense(x, units=1)),
+        "softmax": lambda: (x, dense(x, "softmax", name="last")),
+        "softmax layer": lambda: (x, keras.layers.Softmax(name="last")(dense(x))),
+        "operation": lambda: (x, keras.ops.softmax(dense(x))),
+        "tf.nn.softmax": lambda: (x, dense(x, tf.nn.softmax, name="last")),
+        "sigmoids": lambda: (
+            x,
+            keras.layers.Activation("linear")(dense(x, "sigmoid", name="last")),
+        ),
+        "unknown size": lambda: (
+            i := keras.Input((None, 4), name="first"),
+            keras.layers.Dense(3)(keras.layers.GlobalMaxPooling1D()(i)),
+        ),
+    }[kind]()
+    return keras.Model(inputs, outputs)
+
+
+UNFIT = {
+    "two inputs": r"inputs `first` float32 \[\?, 5, 4\], `second` float32 \[\?, 5, 4\]; outputs",
+    "two outputs": r"outputs `\w+` float32 \[\?, 3\], `\w+` float32 \[\?, 2\]",
+    "rank": r"\[batch, classes\], the logits. Received: .* \[\?, 5, 4\]",
+    "integers": r"one float input .* Received: inputs `first` int32 \[\?, 4\]",
+    "one class": r"at least 2 classes. Received: .* float32 \[\?, 1\]",
+    "softmax": "its last layer `last` ends in softmax: take it away",
+    "softmax layer": "its last layer `last` ends in softmax",
+    "operation": "ends in softmax",
+    "tf.nn.softmax": "its last layer `last` ends in softmax",
+    "sigmoids": "its last layer `last` ends in sigmoid",
+    "unknown size": r"the size of its images.*fixed shape. Received: .*\[\?, \?, 4\]",
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_what_is_no_network_from_images_to_logits(kind, tmp_path):
+    network = unfit(kind)
+    exports = [
+        lambda: export_saved_model(network, tmp_path),
+        lambda: export_litert(network, tmp_path / "a.tflite"),
+        lambda: export_onnx(network, tmp_path / "a.onnx"),
+    ]
+    if kind != "unknown size":
+        exports.append(lambda: Standard(network, num_examples=3))
+    for export in exports:
+        with pytest.raises(ValueError, match=UNFIT[kind]):
+            export()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bytes_of_something_else(tmp_path):

@@ -9,7 +9,6 @@ from anp_tf.pruning.handlers.activations import (
     Scaling,
     of_activation,
     of_lambda,
-    of_operation,
     of_relu,
 )
 from anp_tf.pruning.handlers.base import (
@@ -19,11 +18,18 @@ from anp_tf.pruning.handlers.base import (
     channels,
     is_any,
     is_not_negative,
+    is_one,
     is_zero_or_one,
 )
+from anp_tf.pruning.handlers.composite import Attention, PerStep, Recurrent, inner_node, is_plain
 from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable
-from anp_tf.pruning.handlers.merging import MERGING, Concatenation, Merge, Product, Sum
-from anp_tf.pruning.handlers.normalization import BatchNormalization, GroupNormalization
+from anp_tf.pruning.handlers.merging import MERGING
+from anp_tf.pruning.handlers.normalization import (
+    BatchNormalization,
+    GroupNormalization,
+    RMSNormalization,
+)
+from anp_tf.pruning.handlers.operations import of_operation
 from anp_tf.pruning.handlers.shapes import Reshape, of_permute
 
 __all__ = ["Handler", "PerChannel", "channels", "handler_of", "register_handler"]
@@ -55,6 +61,22 @@ class _Mask(PerChannel):
 _IDENTITY = PerChannel(is_any, shifts=True, linear=True)
 _AVERAGE = PerChannel(is_any, shifts=True)
 _MAXIMUM = PerChannel(is_not_negative, shifts=True)
+
+
+def _of_resizing(node):
+    layer = node.layer
+    if layer.data_format != "channels_last":
+        return None
+    if layer.pad_to_aspect_ratio:
+        return PerChannel(is_any if layer.fill_value == 0 else is_one)
+    return _AVERAGE
+
+
+def _of_time_distributed(node):
+    inner = handler_of(inner_node(node)) if is_plain(node) else None
+    return PerStep(inner) if inner is not None else None
+
+
 _HANDLERS = {
     keras.layers.Activation: of_activation,
     keras.layers.BatchNormalization: BatchNormalization(),
@@ -62,18 +84,25 @@ _HANDLERS = {
     keras.layers.Dense: Linear("units"),
     keras.layers.ELU: PerChannel(is_zero_or_one),
     keras.layers.Flatten: Reshape(),
+    keras.layers.GRU: Recurrent(),
     keras.layers.GroupNormalization: GroupNormalization(),
+    keras.layers.LSTM: Recurrent(),
     keras.layers.Lambda: of_lambda,
     keras.layers.LayerNormalization: WHOLE,
     keras.layers.LeakyReLU: PerChannel(is_not_negative),
+    keras.layers.MultiHeadAttention: Attention(),
     keras.layers.Normalization: Scaling(),
     keras.layers.PReLU: PReLU(),
     keras.layers.Permute: of_permute,
+    keras.layers.RMSNormalization: RMSNormalization(),
     keras.layers.ReLU: of_relu,
     keras.layers.RepeatVector: _AVERAGE,
     keras.layers.Rescaling: Scaling(),
     keras.layers.Reshape: Reshape(),
+    keras.layers.Resizing: _of_resizing,
+    keras.layers.SimpleRNN: Recurrent(),
     keras.layers.Softmax: WHOLE,
+    keras.layers.TimeDistributed: _of_time_distributed,
     keras.layers.UnitNormalization: WHOLE,
     **MERGING,
 }
@@ -92,6 +121,8 @@ _HANDLERS |= dict.fromkeys(
     _IDENTITY,
 )
 for _name, _handler in {
+    "AdaptiveAveragePooling{}": _AVERAGE,
+    "AdaptiveMaxPooling{}": _MAXIMUM,
     "AveragePooling{}": _AVERAGE,
     "Conv{}": Linear("filters"),
     "Conv{}Transpose": Linear("filters", transposed=True),
@@ -108,13 +139,6 @@ for _name, _handler in {
         _class = getattr(keras.layers, _name.format(_rank), None)
         if _class is not None:
             _HANDLERS[_class] = _handler
-_OF_TWO = {  # operations of `keras.ops` on two tensors
-    "Add": Sum(),
-    "Maximum": Merge(np.maximum),
-    "Minimum": Merge(np.minimum),
-    "Multiply": Product(),
-    "Subtract": Merge(np.subtract),
-}
 _MASK = _Mask()
 
 
@@ -143,13 +167,11 @@ def handler_of(node):
     layer = node.layer
     if isinstance(layer, BayesianMask):
         return _MASK
-    handler = _HANDLERS.get(type(layer))
-    if type(layer).__module__.startswith("keras.src.ops"):
-        of_two = len(node.inputs) == 2
-        handler = _OF_TWO.get(type(layer).__name__) if of_two else of_operation
+    handler = _HANDLERS.get(type(layer)) if isinstance(layer, keras.Layer) else of_operation
     if handler is not None and not isinstance(handler, Handler):
         handler = handler(node)
-    if handler is None or len(node.outputs) > 1 or not handler.knows(node):
+    if handler is None or (handler.single_output and len(node.outputs) > 1):
         return None
-    of_several = isinstance(handler, Merge | Concatenation) or handler is WHOLE
-    return handler if of_several or len(node.inputs) == 1 else None
+    if handler.single_input and len(node.inputs) != 1:
+        return None
+    return handler if handler.knows(node) else None

@@ -23,7 +23,18 @@ _PASSED = {
     ),
     is_one: (
         *("Add", "Clip", "Cos", "Divide", "Exp", "Expm1", "HardSigmoid", "Log1p", "LogSigmoid"),
-        *("Maximum", "Minimum", "Multiply", "Power", "ReLU", "Sigmoid", "Sin", "Softplus"),
+        *("Ceil", "Equal", "Erf", "Floor", "Greater", "GreaterEqual", "Less", "LessEqual", "Log"),
+        *(
+            "LogicalNot",
+            "Maximum",
+            "Minimum",
+            "Multiply",
+            "NotEqual",
+            "Power",
+            "ReLU",
+            "Reciprocal",
+        ),
+        *("Round", "Rsqrt", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus"),
         *("SparsePlus", "SparseSigmoid", "Sqrt", "Square", "Squareplus", "Subtract", "Threshold"),
         "TrueDivide",
     ),
@@ -59,15 +70,6 @@ def of_relu(node):
     """The handler of a `keras.layers.ReLU`, which may have a bound, a threshold and a slope."""
     bent_at_0 = node.layer.max_value is None and node.layer.threshold == 0
     return PerChannel(is_not_negative if bent_at_0 else is_one)
-
-
-def of_operation(node):
-    """The handler of an operation of `keras.ops` on a tensor, and perhaps a number, or None."""
-    name = type(node.layer).__name__
-    numbers = [x for x in keras.tree.flatten((node.args, node.kwargs)) if x is not node.inputs[0]]
-    if name in OPERATIONS and all(np.ndim(number) == 0 for number in numbers):
-        return PerChannel(OPERATIONS[name])
-    return None
 
 
 class PReLU(PerChannel):

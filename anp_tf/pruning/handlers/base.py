@@ -17,14 +17,33 @@ class Handler:
 
     The default is a layer that needs all channels of its inputs and whose outputs are no constants:
     pruned units before it stay, with weights of 0.
+
+    Attributes:
+        is_source: Boolean, whether the channels of the output come from weights of the layer, so
+            that they can be masked.
+        is_site: Boolean, whether a mask of the output's channels comes after the layer.
+        single_input, single_output: Booleans, whether the handler knows no other calls.
     """
+
+    is_source = False
+    is_site = False
+    single_input = False
+    single_output = True
 
     def knows(self, node):
         """Whether the handler can treat this call of a layer; else the layer is unknown."""
         return True
 
+    def tied(self, node):
+        """The inputs whose channels are those of the outputs, one by one."""
+        return []
+
+    def whole(self, node):
+        """The inputs that the layer needs all channels of."""
+        return node.inputs
+
     def constants(self, node, *inputs):
-        """The constants of the output, given those of the inputs."""
+        """The constants of the output, given those of the inputs; of several outputs, a list."""
         return np.full(channels(node.outputs[0]), np.nan)
 
     def keeps(self, node, constants, *kept):
@@ -33,7 +52,7 @@ class Handler:
         Args:
             node: The call.
             constants: List of the constants of each input.
-            *kept: The kept channels of each input, and last those of the output.
+            *kept: The kept channels of each input, and last those of each output.
 
         Returns:
             List of the same length, with at least these channels.
@@ -44,14 +63,15 @@ class Handler:
         return [*(np.ones_like(source) for source in inputs), np.ones_like(output)]
 
     def build(self, node, make, kept, constants, *sources):
-        """The output, as `Slimmed`.
+        """The output, as `Slimmed`; of several outputs, a list.
 
         Args:
             node: The call.
             make: Function `(node, tensors, weights=None, **changes) -> (tensor, layer)`, which
                 calls a copy of the node's layer, with some of its configuration changed, and sets
                 the copy's weights.
-            kept: Integer array, the channels of the output that are kept; not empty.
+            kept: Integer array, the channels of the output that are kept; not empty. Of several
+                outputs, a list of such arrays, one of which is not empty.
             constants: List of the constants of each input; those of channels that are not kept
                 must be accounted for here.
             *sources: The inputs, as `Slimmed`.
@@ -73,6 +93,8 @@ class PerChannel(Handler):
         linear: Boolean, whether f(x) = x in inference.
     """
 
+    single_input = True
+
     def __init__(self, passes, shifts=False, linear=False):
         self._passes = passes
         self._shifts = shifts
@@ -81,8 +103,14 @@ class PerChannel(Handler):
     def knows(self, node):
         return getattr(node.layer, "data_format", "channels_last") == "channels_last"
 
+    def tied(self, node):
+        return alike(node)
+
+    def whole(self, node):
+        return []
+
     def constants(self, node, *inputs):
-        return probe(node, inputs[0])
+        return probe(node, *inputs)
 
     def keeps(self, node, constants, *kept):
         both = np.logical_or.reduce(kept)
@@ -96,17 +124,28 @@ class PerChannel(Handler):
         return source.passed(tensor, fold=source.fold if self._linear else None)
 
 
-def probe(node, constants):
+def probe(node, *constants):
     """What a layer that works on each channel by itself makes of constants, by calling it."""
-    if np.isnan(constants).all():
-        return constants
-    shape = [1, *(size or 16 for size in node.inputs[0].shape[1:-1]), len(constants)]
-    pixels = np.broadcast_to(np.nan_to_num(constants), shape).astype(np.float32)
-    args, kwargs = node.arguments([keras.ops.convert_to_tensor(pixels)])
+    known = ~np.logical_or.reduce(np.broadcast_arrays(*(np.isnan(array) for array in constants)))
+    if not known.any():
+        return np.full(channels(node.outputs[0]), np.nan)
+    tensors = []
+    for tensor, array in zip(node.inputs, constants, strict=True):
+        shape = [1, *(size or 16 for size in tensor.shape[1:-1]), len(array)]
+        values = np.broadcast_to(np.nan_to_num(array), shape).astype(np.float32)
+        tensors.append(keras.ops.cast(keras.ops.convert_to_tensor(values), tensor.dtype))
+    args, kwargs = node.arguments(tensors)
     result = np.asarray(keras.ops.cast(node.layer(*args, **kwargs), "float32"), np.float64)
     result = result.reshape(-1, result.shape[-1])
-    spread = np.ptp(result, axis=0) > CONSTANT * np.abs(result).max(axis=0)
-    return np.where(spread | np.isnan(constants), np.nan, result[0])
+    with np.errstate(invalid="ignore"):  # of an infinite spread
+        spread = np.ptp(result, axis=0) > CONSTANT * np.abs(result).max(axis=0)
+    known = np.broadcast_to(known & ~spread & np.isfinite(result[0]), result.shape[-1])
+    return np.where(known, result[0], np.nan)
+
+
+def alike(node):
+    """The inputs of a call that have as many channels as its output."""
+    return [x for x in node.inputs if channels(x) == channels(node.outputs[0])]
 
 
 def weights_of(layer):

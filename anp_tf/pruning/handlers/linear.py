@@ -11,6 +11,11 @@ from anp_tf.pruning.slimmed import slimmed
 class _Weighted(Handler):
     """What all of them have in common: constants go into the bias, factors into the kernel."""
 
+    is_source = is_site = single_input = True
+
+    def whole(self, node):
+        return []
+
     def knows(self, node):
         layer = node.layer
         plain = len(layer.weights) == len(self.kernels(layer)) + layer.use_bias
@@ -155,6 +160,11 @@ class Linear(_Weighted):
 
 class Depthwise(_Weighted):
     """A depthwise convolution: channel c becomes the channels c * multiplier + j."""
+
+    is_source = False
+
+    def tied(self, node):
+        return node.inputs if node.layer.depth_multiplier == 1 else []
 
     def kernels(self, layer):
         return [np.asarray(layer.kernel, np.float64)]  # [..., inputs, multiplier]

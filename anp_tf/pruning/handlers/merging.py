@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from anp_tf.pruning.handlers.base import Handler, channels
+from anp_tf.pruning.handlers.base import Handler, alike, channels
 from anp_tf.pruning.slimmed import Slimmed, slimmed
 
 
@@ -22,6 +22,12 @@ class Merge(Handler):
         widths = {channels(tensor) for tensor in (*node.inputs, *node.outputs)}
         ranks = {len(tensor.shape) for tensor in node.inputs}
         return len(node.inputs) > 1 and len(ranks) == 1 and widths <= {max(widths), 1}
+
+    def tied(self, node):
+        return alike(node)
+
+    def whole(self, node):
+        return [x for x in node.inputs if channels(x) != channels(node.outputs[0])]
 
     def combined(self, arrays):
         if self._of_list:
@@ -127,6 +133,12 @@ class Concatenation(Handler):
     def is_of_channels(self, node):
         """Whether it is the channels that are concatenated."""
         return node.layer.axis in (-1, len(node.outputs[0].shape) - 1)
+
+    def tied(self, node):
+        return [] if self.is_of_channels(node) else node.inputs
+
+    def whole(self, node):
+        return []
 
     def constants(self, node, *inputs):
         if self.is_of_channels(node):

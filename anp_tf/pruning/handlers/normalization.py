@@ -52,6 +52,14 @@ class GroupNormalization(Handler):
     def knows(self, node):
         return node.layer.axis in (-1, len(node.inputs[0].shape) - 1)
 
+    single_input = True
+
+    def tied(self, node):
+        return node.inputs
+
+    def whole(self, node):
+        return []
+
     def _groups(self, node):
         total = channels(node.inputs[0])
         return total if node.layer.groups == -1 else node.layer.groups
@@ -77,3 +85,41 @@ class GroupNormalization(Handler):
         groups = len(kept) // per_group
         tensor, _ = make(node, [source.tensor], weights, groups=groups)
         return slimmed(tensor, kept)
+
+
+class RMSNormalization(Handler):
+    """Channels of 0 change nothing but the number of channels, which the mean is over."""
+
+    single_input = True
+
+    def knows(self, node):
+        axes = node.layer.axis if isinstance(node.layer.axis, list | tuple) else [node.layer.axis]
+        return list(axes) in ([-1], [len(node.inputs[0].shape) - 1])
+
+    def tied(self, node):
+        return node.inputs
+
+    def whole(self, node):
+        return []
+
+    def constants(self, node, *inputs):
+        return np.where(inputs[0] == 0, 0.0, np.nan)
+
+    def keeps(self, node, constants, *kept):
+        both = np.logical_or.reduce(kept)
+        both = both | (both.any() & (constants[0] != 0))
+        return [both, both]
+
+    def build(self, node, make, kept, constants, *sources):
+        source, layer = sources[0].plain(), node.layer
+        more = len(constants[0]) / len(kept)
+        scale = np.asarray(layer.scale, np.float64)[kept] * np.sqrt(more)
+        changes = {"epsilon": layer.epsilon * more, "axis": -1}
+        tensor, copy = make(node, [source.tensor], [scale], **changes)
+        fold = None
+        if copy is not None:
+
+            def fold(factor):
+                copy.set_weights([scale * factor])
+
+        return slimmed(tensor, kept, fold)

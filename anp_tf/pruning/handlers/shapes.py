@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from anp_tf.pruning.handlers.base import WHOLE, Handler, PerChannel, channels, is_any
+from anp_tf.pruning.handlers.base import WHOLE, Handler, PerChannel, alike, channels, is_any
 from anp_tf.pruning.slimmed import Slimmed
 
 
@@ -14,9 +14,22 @@ class Reshape(Handler):
     Or the other way round. Otherwise all channels are kept.
     """
 
+    single_input = True
+
+    def tied(self, node):
+        return alike(node)
+
+    def whole(self, node):
+        return [] if self._merged(node) or self._split(node) else node.inputs
+
     def knows(self, node):
         first = getattr(node.layer, "data_format", "channels_last") == "channels_last"
-        return first and None not in (node.inputs[0].shape[-1], node.outputs[0].shape[-1])
+        same_batch = node.inputs[0].shape[0] == node.outputs[0].shape[0]
+        return (
+            first
+            and same_batch
+            and None not in (node.inputs[0].shape[-1], node.outputs[0].shape[-1])
+        )
 
     def _merged(self, node):
         """How many positions become channels; 0 if that is not what happens."""
@@ -68,6 +81,9 @@ class Reshape(Handler):
         changes = {}
         if isinstance(node.layer, keras.layers.Reshape):
             changes["target_shape"] = _target(node, len(there))
+        elif not isinstance(node.layer, keras.layers.Flatten):  # `keras.ops.reshape`
+            *sizes, last = node.layer.newshape
+            changes["newshape"] = (*sizes, -1 if last == -1 else len(there))
         tensor, _ = make(node, [source.tensor], **changes)
         chosen = np.flatnonzero(np.isin(there, kept))
         if len(chosen) < len(there):

@@ -1,0 +1,143 @@
+"""Layers that have layers or gates inside: attention, recurrent layers, layers per time step."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from anp_tf.models.copies import copy_layer
+from anp_tf.pruning.handlers.base import Handler, weights_of
+from anp_tf.pruning.slimmed import slimmed
+
+
+class Recurrent(Handler):
+    """LSTM, GRU and SimpleRNN: inputs that are 0 are cut, outputs are all kept."""
+
+    single_input = True
+
+    def knows(self, node):
+        return is_plain(node)
+
+    def whole(self, node):
+        return []
+
+    def keeps(self, node, constants, *kept):
+        source, output = (array.copy() for array in kept)
+        if output.any():
+            source |= constants[0] != 0
+            source[0] |= not source.any()
+            output[:] = True
+        return [source, output]
+
+    def build(self, node, make, kept, constants, *sources):
+        source = sources[0].plain() if np.any(sources[0].offset) else sources[0]
+        kernel, *others = weights_of(node.layer)
+        kernel = kernel[source.kept] * source.factor[:, np.newaxis]
+        tensor, _ = make(node, [source.tensor], [kernel, *others])
+        return slimmed(tensor, kept)
+
+
+class Attention(Handler):
+    """`MultiHeadAttention`: its heads stay whole, its input and output channels are cut."""
+
+    is_source = is_site = True
+
+    def knows(self, node):
+        given = {name: value for name, value in node.kwargs.items() if not _is_default(value)}
+        tensors = keras.tree.flatten((node.args, given))
+        known = {"query", "value", "key"} >= given.keys()
+        # A gate would have weights of its own.
+        plain = len(node.layer.weights) == 4 * self._step(node.layer)
+        return known and plain and len(tensors) == len(node.inputs)
+
+    def _step(self, layer):
+        """The number of weights of a projection."""
+        return 2 if layer.get_config()["use_bias"] else 1
+
+    def whole(self, node):
+        return []
+
+    def keeps(self, node, constants, *kept):
+        *sources, output = (array.copy() for array in kept)
+        if output.any():
+            for source, values in zip(sources, constants, strict=True):
+                source |= values != 0
+                source[0] |= not source.any()
+        return [*sources, output]
+
+    def build(self, node, make, kept, constants, *sources):
+        sources = [s.plain() if np.any(s.offset) else s for s in sources]
+        weights = weights_of(node.layer)
+        step = self._step(node.layer)
+        query, value, *key = sources
+        # In the order that the layer builds them in: query, key, value, output.
+        for index, source in enumerate((query, key[0] if key else value, value)):
+            kernel = weights[step * index]
+            weights[step * index] = kernel[source.kept] * source.factor[:, None, None]
+        weights[step * 3 :] = [array[..., kept] for array in weights[step * 3 :]]
+        tensors = [source.tensor for source in sources]
+        tensor, copy = make(node, tensors, weights, output_shape=(len(kept),))
+        fold = None
+        if copy is not None:
+            first = weights[: step * 3]
+
+            def fold(factor):
+                copy.set_weights([*first, *(array * factor for array in weights[step * 3 :])])
+
+        return slimmed(tensor, kept, fold)
+
+
+class PerStep(Handler):
+    """`TimeDistributed`: what the handler of the layer inside says of a call on one step.
+
+    Args:
+        inner: `Handler` of that layer.
+    """
+
+    single_input = True
+
+    def __init__(self, inner):
+        self._inner = inner
+        self.is_source, self.is_site = inner.is_source, inner.is_site
+
+    def tied(self, node):
+        return node.inputs if self._inner.tied(inner_node(node)) else []
+
+    def whole(self, node):
+        return node.inputs if self._inner.whole(inner_node(node)) else []
+
+    def constants(self, node, *inputs):
+        return self._inner.constants(inner_node(node), *inputs)
+
+    def keeps(self, node, constants, *kept):
+        return self._inner.keeps(inner_node(node), constants, *kept)
+
+    def build(self, node, make, kept, constants, *sources):
+        def make_inner(inner, tensors, weights=None, **changes):
+            layer = copy_layer(inner.layer, **changes)
+            if weights is None and inner.layer.weights:
+                weights = weights_of(inner.layer)
+            return make(node, tensors, weights, layer=layer)
+
+        return self._inner.build(inner_node(node), make_inner, kept, constants, *sources)
+
+
+def is_plain(node):
+    """Whether a call has one tensor and no other arguments that say anything."""
+    others = [*node.args[1:], *node.kwargs.values()]
+    return len(node.inputs) == 1 and all(map(_is_default, others))
+
+
+def inner_node(node):
+    """The call of the layer inside a `TimeDistributed` on one step."""
+    inputs, outputs = (
+        [keras.KerasTensor((x.shape[0], *x.shape[2:]), x.dtype) for x in tensors]
+        for tensors in (node.inputs, node.outputs)
+    )
+    return dataclasses.replace(
+        node, layer=node.layer.layer, args=(inputs[0],), kwargs={}, inputs=inputs, outputs=outputs
+    )
+
+
+def _is_default(value):
+    return value is None or value is False

@@ -13,7 +13,6 @@ from anp_tf.layers.hard_concrete import HardConcrete
 from anp_tf.layers.information_bottleneck import InformationBottleneck
 from anp_tf.layers.log_normal_dropout import LogNormalDropout
 from anp_tf.layers.mask import BayesianMask, given_masks, mask_layers
-from anp_tf.layers.mask_summary import mask_summary
 from anp_tf.layers.seeds import seed_states
 from anp_tf.layers.unit_mask import UnitMask
 
@@ -42,7 +41,6 @@ __all__ = [
     "bayes_layers",
     "given_masks",
     "mask_layers",
-    "mask_summary",
     "sampled_weights",
     "seed_states",
 ]

@@ -19,6 +19,7 @@ from anp_tf.methods.follow_pruning import FollowPruning
 from anp_tf.methods.forward import ATTACKED, CLEAN, Forward
 from anp_tf.methods.replicas import average, for_fit, per_replica
 from anp_tf.methods.terms import Terms
+from anp_tf.pruning.groups import left_out
 from anp_tf.pruning.view import SlimView
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ class TrainingModel(keras.Model):
         super().__init__(**kwargs)
         check_network(type(self), network, attack)
         self.masks = mask_layers(network)
+        for row in left_out(network) if self.masks else ():
+            log.warning("no mask for %s", row)
         random_weights = bayes_layers(network)
         self.network = network
         self.forward = Forward(network, latents, self.suppresses and vulnerability_weight > 0)

@@ -7,6 +7,7 @@ import tensorflow as tf
 SIDE, FEW = 32, 2  # of an axis whose length is not known; of integers and of batches
 TOLERANCES = {"float32": 1e-5, "float64": 1e-5}  # of the largest output
 TOLERANCE_IN_HALF = 2e-2
+HALF = ("bfloat16", "float16")
 
 
 def example_inputs(inputs, seed=0):
@@ -33,6 +34,11 @@ def example_inputs(inputs, seed=0):
         return tf.cast(tf.constant(random.integers(0, FEW, shape)), dtype)
 
     return keras.tree.map_structure(example, inputs)
+
+
+def computes_in_half(model):
+    """Whether a layer of a model computes in float16 or bfloat16."""
+    return any(layer.compute_dtype in HALF for layer in model._flatten_layers())
 
 
 def alike(value, other, tolerance=None):

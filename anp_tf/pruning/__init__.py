@@ -5,6 +5,7 @@ from anp_tf.pruning.cost import Cost, LayerCost, cost, unit_sparsity
 from anp_tf.pruning.groups import LeftOut, left_out
 from anp_tf.pruning.handlers import Handler, PerChannel, register_handler
 from anp_tf.pruning.insert import insert_masks
+from anp_tf.pruning.mask_summary import mask_summary
 from anp_tf.pruning.slim import slim
 from anp_tf.pruning.unit_flops import flops_weights, unit_flops
 
@@ -19,6 +20,7 @@ __all__ = [
     "fold_batch_normalization",
     "insert_masks",
     "left_out",
+    "mask_summary",
     "register_handler",
     "slim",
     "unit_flops",

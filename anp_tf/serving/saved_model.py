@@ -42,8 +42,8 @@ def export_saved_model(network, directory, version=None, class_names=None, warmu
 
     Raises:
         FileExistsError: if the version exists.
-        ValueError: if `version` is not an integer of at least 1, if the network has not exactly
-            one input and one output [batch, classes], or if `class_names` are not as many.
+        ValueError: if `version` is not an integer of at least 1, if the network is not one from
+            images of a known size to logits, or if `class_names` are not as many.
     """
     signatures.check_network(network)
     check_plain("directory", directory)

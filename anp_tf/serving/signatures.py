@@ -1,8 +1,10 @@
 """What an exported network can be asked."""
 
+import numpy as np
 import tensorflow as tf
 
 from anp_tf.models.classifier import check_classifier
+from anp_tf.models.comparison import TOLERANCE_IN_HALF, alike, computes_in_half
 
 PREDICT, CLASSIFY, BYTES = "serving_default", "classify", "bytes"
 NOT_PIXELS = "`pixels` must be finite numbers in [0, 1]"
@@ -11,6 +13,28 @@ NOT_PIXELS = "`pixels` must be finite numbers in [0, 1]"
 def check_network(network):
     """Raises a ValueError unless a network takes images of a known size and returns logits."""
     check_classifier(network, known_size=True)
+
+
+def check_logits(kind, logits, network, pixels, tolerance):
+    """Raises a ValueError unless a file's logits are the network's.
+
+    Args:
+        kind: What kind of file it is, for the error.
+        logits: Array, what the file returns for the pixels.
+        network: `keras.Model`.
+        pixels: Array [batch, ...].
+        tolerance: Float, the share of the largest logit that they may differ by; of a network that
+            computes in half precision it is 2 % at least.
+    """
+    if computes_in_half(network):
+        tolerance = max(tolerance, TOLERANCE_IN_HALF)
+    expected = network(pixels, training=False)
+    if not alike(tf.constant(logits), expected, tolerance):
+        difference = np.abs(logits - np.asarray(tf.cast(expected, tf.float32))).max()
+        raise ValueError(
+            f"The {kind} file does not compute what the network does: its logits for random images "
+            f"differ by up to {difference:.3g}, so it is not written."
+        )
 
 
 def predict(network, check=True):

@@ -19,8 +19,8 @@ from anp_tf.layers import (
     UnitMask,
     given_masks,
     mask_layers,
-    mask_summary,
 )
+from anp_tf.pruning import mask_summary
 
 
 @keras.saving.register_keras_serializable(package="anp_tf_tests")

@@ -1,5 +1,6 @@
 """LiteRT files against the networks they were made of."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -62,4 +63,14 @@ def test_files_are_not_overwritten(slimmed, tmp_path):
 def test_invalid_arguments(slimmed, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         export_litert(slimmed, tmp_path / "network.tflite", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_operations_that_litert_lacks_are_named(tmp_path):
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Flatten()(keras.ops.erfinv(inputs / 2))
+    network = keras.Model(inputs, keras.layers.Dense(3)(x))
+    with pytest.raises(ValueError, match=r"LiteRT does not have. Received: .*Erfinv") as error:
+        export_litert(network, tmp_path / "network.tflite")
+    assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from anp_tf.layers import BetaBernoulliDropout, mask_layers, mask_summary
+from anp_tf.layers import BetaBernoulliDropout, mask_layers
+from anp_tf.pruning import insert_masks, mask_summary
 
 
 @pytest.fixture
@@ -58,3 +59,17 @@ def test_without_masks():
     model = keras.Sequential([keras.layers.ReLU()], name="plain")
     with pytest.raises(ValueError, match=r"`plain`.*no mask"):
         mask_summary(model)
+
+
+def test_latent_features_and_layers_without_masks_are_named():
+    x = inputs = keras.Input((4,))
+    x = keras.layers.Dense(3, activation="gelu", name="first")(x)
+    x = keras.layers.LayerNormalization(name="norm")(keras.layers.Dense(5, name="second")(x))
+    x = keras.layers.Dense(6, activation=keras.ops.relu, name="third")(x)
+    network = insert_masks(keras.Model(inputs, keras.layers.Dense(2)(x)))
+    table, _ = rows(network)
+    assert "latent features: first_activation, third_activation\n" in table
+    assert "no mask: `second` (5 units): `norm` (LayerNormalization) needs all channels" in table
+    text = []
+    mask_summary(network, text.append, latents=["norm"])
+    assert "latent features: norm\n" in text[0]

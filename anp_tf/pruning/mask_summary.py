@@ -1,20 +1,27 @@
-"""A table of what the masks of a model keep."""
+"""A table of what the masks of a model keep, and which of its layers count as what."""
 
 import numpy as np
 import rich.box
 import rich.table
 from rich.markup import escape
 
-from anp_tf.layers.mask import mask_layers
+from anp_tf.layers import mask_layers
+from anp_tf.models.graph import graph_of
+from anp_tf.models.latents import latent_nodes
+from anp_tf.pruning.groups import Groups
 from anp_tf.tables import as_text
 
 
-def mask_summary(model, print_fn=print):
+def mask_summary(model, print_fn=print, latents=None):
     """Prints a row per mask: units, kept units, and the spread of the inference mask.
+
+    Of a functional model two lines follow: the layers whose outputs are its latent features, and
+    those without a mask and why they have none.
 
     Args:
         model: A built Keras model.
         print_fn: Called once with the table as a string.
+        latents: As for `anp_tf.models.with_latents`.
 
     Raises:
         ValueError: if the model has no masks, or is not built.
@@ -39,4 +46,15 @@ def mask_summary(model, print_fn=print):
             f"{100 * (1 - kept / value.size):.1f}",
             *(f"{share:.3f}" for share in shares),
         )
-    print_fn(as_text(table))
+    print_fn("\n".join([as_text(table), *_lines(model, latents)]))
+
+
+def _lines(model, latents):
+    try:
+        graph = graph_of(model)
+    except ValueError:  # neither functional nor Sequential: its layers' calls are not seen
+        return
+    names = [node.layer.name for node in latent_nodes(graph, latents)]
+    yield f"latent features: {', '.join(names) or 'none'}"
+    for left_out in Groups(graph).left_out():
+        yield f"no mask: {left_out}"

@@ -10,6 +10,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "anp_tf" / "__init__.py").r
 
 LITERT = ["ai-edge-litert>=2.1,<3"]
 ONNX = ["onnx>=1.19", "onnxruntime>=1.20", "tf2onnx>=1.17,<2"]
+MICRO = [*LITERT, "tflite-micro"]
 ROBUSTNESS = [
     "adversarial-robustness-toolbox>=1.20,<2",
     "foolbox>=3.3.4,<4",
@@ -50,10 +51,11 @@ setuptools.setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "litert": LITERT,
+        "micro": MICRO,
         "onnx": ONNX,
         "robustness": ROBUSTNESS,
         "test": [
-            *LITERT,
+            *MICRO,
             *ONNX,
             *ROBUSTNESS,
             "hypothesis>=6.100",

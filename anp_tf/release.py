@@ -27,8 +27,10 @@ from anp_tf.robustness import (
 )
 from anp_tf.serving import (
     PRECISIONS,
+    Micro,
     checked_version,
     export_litert,
+    export_micro,
     export_onnx,
     export_saved_model,
     saved_model_bytes,
@@ -36,9 +38,14 @@ from anp_tf.serving import (
 )
 from anp_tf.settings import one_of
 
-FORMATS = ("saved_model", "litert", "onnx")
-PACKAGES = {"litert": "ai_edge_litert", "onnx": "tf2onnx"}  # of the extras of these names
+FORMATS = ("saved_model", "litert", "onnx", "micro")
+PACKAGES = {
+    "litert": "ai_edge_litert",
+    "onnx": "tf2onnx",
+    "micro": "tflite_micro",
+}  # of the extras of these names
 REPRESENTATIVE = 200  # training images that give int8 its ranges
+MICRO_EXAMPLES = 100  # test images that outputs on a microcontroller are compared on
 BATCH_SIZE = 250
 
 LINES = {
@@ -62,7 +69,7 @@ class Form:
     """The form in which a network is released.
 
     Args:
-        format: Some of `"saved_model"`, `"litert"`, `"onnx"`.
+        format: Some of `"saved_model"`, `"litert"`, `"onnx"`, `"micro"`.
         precision: Of LiteRT files: some of `"float32"`, `"float16"`, `"int8"`.
         name: The model's name on a server; None: `<data set>_<method>`.
         warmup_images: Integer, at least 0: test images of the SavedModel's warm-up requests. With
@@ -105,6 +112,7 @@ class File:
     path: pathlib.Path
     size: int
     accuracy: Robustness | None = None
+    micro: Micro | None = None
 
     def row(self):
         """Its line in the table of the model card."""
@@ -127,7 +135,8 @@ def release(workdir, directory, version=None, form=None):
 
     Returns:
         List of `pathlib.Path`s of what was written: the SavedModel `directory/<version>`, LiteRT
-        files `<version>.<precision>.tflite`, the ONNX file `<version>.onnx`.
+        files `<version>.<precision>.tflite`, the ONNX file `<version>.onnx`, the folder
+        `<version>.micro` for microcontrollers.
 
     Raises:
         WorkdirError, FileExistsError, ValueError, OSError: as `load_network`,
@@ -151,6 +160,8 @@ def release(workdir, directory, version=None, form=None):
         path = directory / f"{version}.onnx"
         export_onnx(network, path)
         files.append(File(path, path.stat().st_size))
+    if "micro" in form.format:
+        files.append(_micro(settings, network, directory / f"{version}.micro"))
     results = workdir.load_results() if workdir.results.exists() else None
     if results:
         workdir.save_results(results, directory / "results.json")
@@ -176,11 +187,19 @@ def _saved_model(settings, network, directory, version, form):
     return File(path, saved_model_bytes(path))
 
 
+def _representative(settings):
+    training = data.load(settings.dataset, "train", settings.data_dir).take(REPRESENTATIVE)
+    return training.images / np.float32(255)
+
+
+def _micro(settings, network, path):
+    images = test_examples(settings).take(MICRO_EXAMPLES).images / np.float32(255)
+    micro = export_micro(network, path, _representative(settings), images)
+    return File(path, micro.size, micro=micro)
+
+
 def _litert(settings, network, path, precision, form):
-    representative = None
-    if precision == "int8":
-        training = data.load(settings.dataset, "train", settings.data_dir).take(REPRESENTATIVE)
-        representative = training.images / np.float32(255)
+    representative = _representative(settings) if precision == "int8" else None
     export_litert(network, path, precision, representative)
     examples = test_examples(settings).take(form.litert_examples)
     batches = data.batches(examples, BATCH_SIZE)
@@ -216,6 +235,15 @@ def model_card(settings, results, files, stronger=()):
         lines += [
             f"These figures are of {measured[0]:,} test images; the attack, the one below, is made "
             "on the network before its weights were rounded. In brackets: 95 % intervals.",
+            "",
+        ]
+    for micro in (file.micro for file in files if file.micro):
+        lines += [
+            f"`{micro.path.name}` is for microcontrollers, int8 in and out. In TensorFlow Lite "
+            f"Micro it ran in an arena of {micro.arena:,} bytes; on {micro.examples} test images "
+            f"its outputs differ from LiteRT's by at most {micro.difference} of 255 steps, and "
+            f"{100 * micro.agreement:g} % have the same class. Operators: "
+            f"{', '.join(micro.operators)}.",
             "",
         ]
     if results:

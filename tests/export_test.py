@@ -56,7 +56,7 @@ def test_other_formats(commands, workdir, tmp_path):
     outcome = commands.run("export", f"--workdir={workdir}", "--format=tflite")
     assert outcome.code == 2
     assert outcome.err == (
-        "export.py: --format: expected one of saved_model, litert, onnx, received 'tflite'; "
+        "export.py: --format: expected one of saved_model, litert, onnx, micro, received 'tflite'; "
         "did you mean litert?\n"
     )
 

@@ -1,6 +1,7 @@
 """Model cards and what is released with them."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -13,7 +14,7 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.intervals import with_interval
-from anp_tf.release import Form, model_card, release
+from anp_tf.release import PACKAGES, Form, model_card, release
 from anp_tf.robustness import digest, evaluate_robustness
 from anp_tf.serving import litert_network
 from anp_tf.settings import Settings
@@ -76,7 +77,7 @@ def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
 def test_all_formats(finished, small_data_dir, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
     form = Form(
-        format=("saved_model", "litert", "onnx"),
+        format=("saved_model", "litert", "onnx", "micro"),
         precision=("float32", "int8"),
         name="digits",
         litert_examples=40,
@@ -85,7 +86,7 @@ def test_all_formats(finished, small_data_dir, tmp_path):
     served = tmp_path / "served"
     served.mkdir()
     (served / "6.float16.tflite").touch()
-    names = ["7", "7.float32.tflite", "7.int8.tflite", "7.onnx"]
+    names = ["7", "7.float32.tflite", "7.int8.tflite", "7.onnx", "7.micro"]
     paths = release(workdir, served, form=form)
     assert paths == [served / name for name in names]
     examples = data.load("mnist", "test", small_data_dir).take(40)
@@ -104,7 +105,8 @@ def test_all_formats(finished, small_data_dir, tmp_path):
     card = (served / "README.md").read_text()
     rows = [line.strip("| ").split(" | ") for line in card.splitlines() if "| `7" in line]
     assert [row[0] for row in rows] == [f"`{name}`" for name in names]
-    sizes = [path.stat().st_size for path in paths[1:]]
+    files = [*paths[1:-1], paths[-1] / "network.tflite"]
+    sizes = [path.stat().st_size for path in files]
     assert [int(row[1].replace(",", "")) for row in rows[1:]] == sizes
     clean = 100 * np.mean(litert.argmax(-1) == examples.labels)
     int8_clean = 100 * np.mean(int8.argmax(-1) == examples.labels)
@@ -113,6 +115,10 @@ def test_all_formats(finished, small_data_dir, tmp_path):
     assert rows[2][2] == with_interval(int8_clean, 40)
     assert 0 <= float(rows[2][3].split()[0]) <= int8_clean
     assert "figures are of 40 test images" in card
+    assert "`7.micro` is for microcontrollers" in card
+    assert re.search(
+        r"arena of [\d,]+ bytes; on 100 test images .* [\d.]+ % have the same class", card
+    )
 
 
 def attacked_accuracy(workdir, examples):
@@ -134,8 +140,11 @@ def test_without_warmup_no_data_are_read(finished, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"format": ("tflite",)}, "--format: expected one of saved_model, litert, onnx"),
-        ({"format": ()}, "--format: expected some of saved_model, litert, onnx, received none"),
+        ({"format": ("tflite",)}, "--format: expected one of saved_model, litert, onnx, micro"),
+        (
+            {"format": ()},
+            "--format: expected some of saved_model, litert, onnx, micro, received none",
+        ),
         ({"precision": ("int4",)}, "--precision: expected one of float32, float16, int8"),
         ({"warmup_images": -1}, "--warmup_images: expected a value at least 0, received -1"),
         ({"litert_examples": 0}, "--litert_examples: expected a value at least 1, received 0"),
@@ -146,7 +155,7 @@ def test_invalid_forms(arguments, message):
         Form(**arguments)
 
 
-@pytest.mark.parametrize(("name", "package"), [("litert", "ai_edge_litert"), ("onnx", "tf2onnx")])
+@pytest.mark.parametrize(("name", "package"), PACKAGES.items())
 def test_packages_that_are_missing_are_named(monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=rf"needs more: pip install 'anp_tf\[{name}\]'"):

@@ -1,6 +1,7 @@
 """Networks in the forms that are deployed: SavedModels for TensorFlow Serving, LiteRT, ONNX."""
 
 from anp_tf.serving.litert import PRECISIONS, export_litert, litert_content, litert_network
+from anp_tf.serving.micro import Micro, export_micro
 from anp_tf.serving.onnx import export_onnx
 from anp_tf.serving.saved_model import (
     checked_version,
@@ -12,8 +13,10 @@ from anp_tf.serving.server_config import write_server_config
 
 __all__ = [
     "PRECISIONS",
+    "Micro",
     "checked_version",
     "export_litert",
+    "export_micro",
     "export_onnx",
     "export_saved_model",
     "latest_version",

@@ -81,6 +81,11 @@ def litert_content(directory, precision="float32", representative=None):
     if precision == "int8":
         images = np.asarray(representative, np.float32)
         converter.representative_dataset = lambda: ({"pixels": x[None]} for x in images)
+    return converted(converter)
+
+
+def converted(converter):
+    """What a `tf.lite.TFLiteConverter` makes, with one line on what LiteRT lacks."""
     with warnings.catch_warnings():
         # Of TensorFlow's own use of a class that it has moved to another package.
         warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")

@@ -20,6 +20,7 @@ from anp_tf.timing import median_times
 
 FORMATS = ("SavedModel", "LiteRT")
 SPARSITIES = (0.5, 0.75, 0.9)  # shares of the units of each layer
+ROUNDINGS = (1, 8)
 BATCH_SIZES = (1, 32, 256)
 
 
@@ -62,6 +63,9 @@ class Measured:
 def benchmark_slim(shipped=None, width_multiplier=1.0, repeats=10, progress=print):
     """Compares dense and slimmed networks: VGG-16 and ResNet-18 at three sparsities.
 
+    Each slimmed network is measured with the widths that are left, and with these rounded up to
+    multiples of 8.
+
     Of each layer the same share of the units, chosen at random, is pruned. Both networks are
     measured in turns, in one process, on random images.
 
@@ -101,13 +105,15 @@ def _pairs(folder, shipped, width_multiplier):
             for mask in mask_layers(masked):
                 count = min(mask.units - 1, round(sparsity * mask.units))
                 mask.prune(random.choice(mask.units, count, replace=False))
-            slimmed = slim(masked)
-            yield Pair(
-                f"{network}, {100 * sparsity:g} % of the units pruned",
-                path,
-                export_saved_model(fold_batch_normalization(slimmed), folder / network),
-                cost(dense).flops / cost(slimmed).flops,
-            )
+            for round_to in ROUNDINGS:
+                slimmed = slim(masked, round_to)
+                rounded = f", widths rounded up to {round_to}s" if round_to > 1 else ""
+                yield Pair(
+                    f"{network}, {100 * sparsity:g} % of the units pruned{rounded}",
+                    path,
+                    export_saved_model(fold_batch_normalization(slimmed), folder / network),
+                    cost(dense).flops / cost(slimmed).flops,
+                )
 
 
 def _measure(pair, form, folder, repeats):

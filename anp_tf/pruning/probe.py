@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.layers import BayesianMask, mask_layers
-from anp_tf.pruning.slim import slim
+from anp_tf.models.copies import copy_layer, copy_state
+from anp_tf.pruning.slim import named_weights, slim
 
 BASE = 1024  # of the digits of an index, small enough to survive a product in float32
 
@@ -17,12 +18,15 @@ class Probe:
         def copy(layer):
             if isinstance(layer, BayesianMask):
                 return _GivenMask(name=layer.name)
-            return type(layer).from_config(layer.get_config())
+            return copy_layer(layer)
 
         try:
             self.network = keras.models.clone_model(network, clone_function=copy)
-        except (NotImplementedError, TypeError) as error:  # a layer without a configuration
+        except ValueError as error:  # a layer without a configuration
             raise no_view(network) from error
+        for layer in network.layers:  # what is no weight, such as the mean of a Normalization
+            if not isinstance(layer, BayesianMask):
+                copy_state(layer, self.network.get_layer(layer.name))
         self.masks = {mask.name: mask for mask in mask_layers(self.network)}
         self.cut = {mask.name: np.asarray(units) for mask, units in cut.items()}
         if self.masks.keys() != self.cut.keys():
@@ -124,19 +128,6 @@ def _primes(count):
 def _over(value, factor):
     """A product of whole numbers and a factor, without the factor."""
     return np.rint(value / np.where(factor == 0, 1.0, factor)).astype(np.int64)
-
-
-def named_weights(network):
-    """The weights of a network but for masks, by the names of layer and weight."""
-    return {
-        f"{layer.name}/{weight.name}": weight
-        for layer in plain_layers(network)
-        for weight in layer.weights
-    }
-
-
-def plain_layers(network):
-    return [layer for layer in network.layers if not isinstance(layer, BayesianMask)]
 
 
 def no_view(network):

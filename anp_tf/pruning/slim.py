@@ -21,7 +21,7 @@ from anp_tf.pruning.handlers.base import weights_of
 from anp_tf.pruning.slimmed import slimmed
 
 
-def slim(model):
+def slim(model, round_to=1):
     """The plain, smaller network that a masked network computes in inference.
 
     Channels that a mask prunes, or that only pruned units read, are cut out of the weights; a layer
@@ -38,15 +38,24 @@ def slim(model):
 
     Args:
         model: Built functional or Sequential `keras.Model` with mask layers; it is not changed.
+        round_to: Integer, at least 1. Of the pruned units of each mask so many stay, those of the
+            largest weights, that the width is a multiple of this number, or all units: kernels and
+            microcontrollers are faster so. Their weights are 0: the outputs are the same.
 
     Returns:
         A functional `keras.Model` with the same inputs, the same outputs in inference, and the same
         names of layers, without masks: it loads without anp_tf.
 
     Raises:
-        ValueError: if pruned units of a mask reach a layer that is not known (see
-            `register_handler`), or if a mask is in a wrapper or a model that is not functional.
+        ValueError: if `round_to` is below 1, if pruned units of a mask reach a layer that is not
+            known (see `register_handler`), or if a mask is in a wrapper or a model that is not
+            functional.
     """
+    if not isinstance(round_to, int) or round_to < 1:
+        raise ValueError(
+            "Invalid value received for argument `round_to`. Expected an integer of at least 1. "
+            f"Received: round_to={round_to}"
+        )
     graph = graph_of(model)
     calls = [_Call(node, handler_of(node)) for node in graph.nodes]
     counts = collections.Counter(call.node.layer for call in calls)
@@ -58,9 +67,32 @@ def slim(model):
             )
     shared = {layer for layer, count in counts.items() if count > 1 and weights_of(layer)}
     shared = {layer for layer in shared if not isinstance(layer, BayesianMask)}
+    stay = {}  # by the mask, Boolean [units]: which stay though they are pruned
     _find_constants(graph, calls, shared)
-    kept = _kept_channels(graph, calls, shared)
+    kept = _kept_channels(graph, calls, shared, stay)
+    while _round_up(calls, kept, stay, round_to):
+        kept = _kept_channels(graph, calls, shared, stay)
     return _build(model, graph, calls, shared, kept)
+
+
+def named_weights(network):
+    """The weights of a network but for masks, by the names of layer and weight."""
+    return {
+        name: weight
+        for layer in network.layers
+        if not isinstance(layer, BayesianMask)
+        for name, weight in zip(_names_of(layer), layer.weights, strict=True)
+    }
+
+
+def _names_of(layer):
+    """A name for each weight of a layer; of those of one name, in layers inside, by the order."""
+    counts, names = collections.Counter(), []
+    for weight in layer.weights:
+        count = counts[weight.name]
+        names.append(f"{layer.name}/{weight.name}" + (f":{count}" if count else ""))
+        counts[weight.name] += 1
+    return names
 
 
 @dataclasses.dataclass(eq=False)
@@ -113,6 +145,35 @@ def _find_constants(graph, calls, shared):
         common = found
 
 
+def _round_up(calls, kept, stay, round_to):
+    """Has more units stay, so that their number is rounded up; returns whether there are more."""
+    more = set()
+    for call in calls if round_to > 1 else ():
+        mask = call.node.layer
+        if not isinstance(mask, BayesianMask) or mask in more:
+            continue
+        there = kept[id(call.node.outputs[0])]
+        missing = min(-there.sum() % round_to, (~there).sum())
+        if there.any() and missing:
+            order = np.argsort(-np.where(there, -1.0, _sizes(call, calls)), kind="stable")
+            stay[mask] = stay.get(mask, np.zeros(mask.units, bool)).copy()
+            stay[mask][order[:missing]] = True
+            more.add(mask)
+    return bool(more)
+
+
+def _sizes(call, calls):
+    """How large the weights are that each unit of a mask comes from: those of the layer before."""
+    makers = {id(tensor): other.node for other in calls for tensor in other.node.outputs}
+    node = call.node
+    while node is not None:
+        for weight in getattr(node.layer, "weights", ()):
+            if "kernel" in weight.name and weight.shape[-1] == len(call.constants[0]):
+                return np.abs(np.asarray(weight)).reshape(-1, weight.shape[-1]).sum(axis=0)
+        node = makers.get(id(node.inputs[0])) if len(node.inputs) == 1 else None
+    return np.zeros(len(call.constants[0]))
+
+
 def _check_unknown(call, masks):
     if masks and any(not np.isnan(array).all() for array in call.constants):
         raise ValueError(
@@ -132,13 +193,16 @@ def _equal(arrays, others):
     )
 
 
-def _kept_channels(graph, calls, shared):
+def _kept_channels(graph, calls, shared, stay):
     """Per tensor (by id), Boolean [channels]: which channels the slim network has."""
     kept = {id(t): np.ones(channels(t), bool) for t in keras.tree.flatten(graph.input)}
     for call in calls:
         kept.update((id(t), np.zeros(channels(t), bool)) for t in call.node.outputs)
     for tensor in keras.tree.flatten(graph.output):
         kept[id(tensor)][:] = True
+    for call in calls:
+        if call.node.layer in stay:
+            kept[id(call.node.outputs[0])] |= stay[call.node.layer]
     changed = True
     while changed:
         changed = False

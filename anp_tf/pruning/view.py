@@ -9,15 +9,8 @@ import tensorflow as tf
 
 from anp_tf.layers import given_masks, mask_layers, seed_states
 from anp_tf.models.fold import with_fused
-from anp_tf.pruning.probe import (
-    Probe,
-    named_weights,
-    no_view,
-    places_of,
-    plain_layers,
-    units_of_masks,
-)
-from anp_tf.pruning.slim import slim
+from anp_tf.pruning.probe import Probe, no_view, places_of, units_of_masks
+from anp_tf.pruning.slim import named_weights, slim
 
 EXACT = ("float32", "float64")
 SAME, SAME_IN_HALF = 1e-4, 0.1  # of the largest output, where layers compute exactly and where not
@@ -49,10 +42,6 @@ class SlimView:
         if cut is None:
             cut = {mask: ~np.asarray(mask.active_units()) for mask in masks}
         self.cut = cut
-        if len(named_weights(network)) != sum(
-            len(layer.weights) for layer in plain_layers(network)
-        ):
-            raise no_view(network)  # two weights of a layer have one name
         probe = Probe(network, cut)
         self.network = with_fused(slim(probe.network))
         # Every weight of the slimmed network is one of the masked network's, times a number, times

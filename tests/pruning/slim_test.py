@@ -13,7 +13,7 @@ from keras import layers
 
 from anp_tf.layers import BayesianMask, BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
-from anp_tf.pruning import Handler, handlers, register_handler, slim
+from anp_tf.pruning import Handler, cost, handlers, register_handler, slim
 
 
 def mask(name):
@@ -545,6 +545,37 @@ def test_the_masked_network_is_not_changed():
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
     assert model.to_json() == config
     assert all(len(layer._inbound_nodes) == 1 for layer in model.layers)  # none is called again
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet18"])
+def test_widths_are_rounded_up(name):
+    model = lenet() if name == "lenet" else randomise(resnet18(mask, width_multiplier=1 / 4))
+    rng = np.random.default_rng(3)
+    for layer in mask_layers(model):
+        layer.prune(np.flatnonzero(rng.random(layer.units) < 0.5))
+    slimmed, rounded = slim(model), slim(model, round_to=8)
+    assert_same_outputs(model, rounded, images=3)
+    full = {layer.name: layer.filters for layer in convolutions(model)}
+    widths = {layer.name: layer.filters for layer in convolutions(rounded)}
+    for layer in convolutions(slimmed):
+        up = -(-layer.filters // 8) * 8
+        assert widths[layer.name] == min(up, full[layer.name])
+    assert cost(rounded).flops < cost(model).flops
+    with pytest.raises(ValueError, match=r"at least 1\. Received: round_to=0"):
+        slim(model, round_to=0)
+
+
+def test_the_units_of_the_largest_weights_stay():
+    inputs = keras.Input((5,))
+    x = mask("mask")(layers.Dense(6, name="first")(inputs))
+    model = randomise(keras.Model(inputs, layers.Dense(3)(layers.ReLU()(x))))
+    kernel = model.get_layer("first").kernel
+    kernel.assign(kernel * np.array([1, 9, 1, 5, 1, 1], np.float32))
+    keep(model.get_layer("mask"), [0, 4])
+    rounded = slim(model, round_to=4).get_layer("first")
+    active = np.abs(np.asarray(rounded.kernel)).sum(0) > 0
+    assert (rounded.units, active.tolist()) == (4, [True, False, False, True])  # 0, 1, 3, 4
+    assert_same_outputs(model, slim(model, round_to=4))
 
 
 LOAD = """

@@ -15,6 +15,7 @@ from anp_tf.layers import (
 )
 from anp_tf.methods import AdversarialNeuralPruningVS
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
+from anp_tf.pruning import insert_masks
 from anp_tf.pruning.view import SlimView
 
 
@@ -301,3 +302,22 @@ def test_weights_that_are_not_trained_stay():
     after = [w for layer in frozen for w in layer.get_weights()]
     for value, other in zip(after, before, strict=True):
         np.testing.assert_array_equal(value, other)
+
+
+def test_a_network_with_attention_and_an_adapted_layer_has_a_view():
+    """The weights of projections have one name; what is adapted is no weight."""
+    norm = keras.layers.Normalization()
+    norm.adapt(np.random.default_rng(0).normal(3, 2, (50, 6, 4)).astype(np.float32))
+    x = pixels = keras.Input((6, 4))
+    x = keras.layers.Dense(8, activation="gelu")(norm(x))
+    x = keras.layers.MultiHeadAttention(2, 3)(x, x)
+    x = keras.layers.Dense(5, activation="relu")(keras.layers.Flatten()(x))
+    network = insert_masks(keras.Model(pixels, keras.layers.Dense(3)(x)))
+    for mask in mask_layers(network):
+        mask.prune([0, 2])
+    view = SlimView(network)
+    x = images(network)
+    with view.weights():
+        actual = view.network(x)
+    np.testing.assert_allclose(actual, network(x), atol=1e-5)
+    assert view.network.count_params() < network.count_params()

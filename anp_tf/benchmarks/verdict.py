@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import L2, Linf, standard_attack
-from anp_tf.evaluation import SavedModelNetwork
 from anp_tf.losses import classified
+from anp_tf.robustness import SavedModelNetwork
 from anp_tf.tables import plain_table
 
 OURS, THEIRS = "anp_tf", "AutoAttack"

@@ -12,6 +12,7 @@ import rich.table
 from anp_tf.layers import BayesianMask, BayesLayer, mask_layers
 from anp_tf.models.graph import graph_of
 from anp_tf.models.kinds import CONVS, DENSE
+from anp_tf.pruning.handlers import handler_of
 from anp_tf.pruning.layer_costs import (
     is_known,
     kernels,
@@ -154,19 +155,23 @@ def cost(model):
 
     Raises:
         ValueError: if the multiply-adds of a layer are not known, such as those of attention, of
-            recurrent layers and of other classes with weights, or if the size of a tensor is not.
+            recurrent layers and of other classes with weights, unless a handler tells them (see
+            `register_handler`), or if the size of a tensor is not.
     """
     flops, memory = collections.Counter(), {}
     layers, normalised = {}, {}
     graph = graph_of(model)
     for node, origin in _calls(graph):
-        layer = node.layer
-        if not is_known(layer):
+        layer, handler = node.layer, handler_of(node)
+        counted = handler.multiply_adds(node) if handler is not None else None
+        if counted is not None:
+            flops[layer] += counted
+        elif not is_known(layer):
             raise ValueError(
                 "`cost` knows the multiply-adds of convolutions and dense layers only. Received: "
                 f"layer `{layer.name}` ({type(layer).__name__})"
             )
-        if kernels(layer):
+        elif kernels(layer):
             flops[layer] += multiply_adds(node)
             # A random weight is stored as a mean and a deviation.
             numbers = 2 if isinstance(layer, BayesLayer) else 1

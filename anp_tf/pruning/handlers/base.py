@@ -62,6 +62,9 @@ class Handler:
             return list(kept)
         return [*(np.ones_like(source) for source in inputs), np.ones_like(output)]
 
+    def multiply_adds(self, node):
+        """The multiplications of a call per image; None: those in its kernels, if it is known."""
+
     def build(self, node, make, kept, constants, *sources):
         """The output, as `Slimmed`; of several outputs, a list.
 

@@ -20,7 +20,7 @@ class LatentPGD(PGD):
 
     each layer's distortion in units of the size of its clean features, so that a network cannot
     escape by small features. Called as `attack(network, x, y)`, like `PGD`; the network is a
-    functional Keras model with ReLUs, and any other is a ValueError.
+    functional Keras model with activations, and any other is a ValueError.
 
     Args:
         epsilon, step_size, steps, restarts, norm: As for `PGD`.

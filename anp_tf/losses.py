@@ -27,17 +27,24 @@ def classified(logits, labels):
     return finite & (_of(logits, labels) > others)
 
 
-def cross_entropy(logits, labels):
+def cross_entropy(logits, labels, smoothing=0.0):
     """Cross-entropy of each example, computed in float32 at least.
 
     Args:
         logits: Tensor [batch, classes].
         labels: Integer tensor [batch].
+        smoothing: Float in [0, 1): the share of the label's probability that is spread evenly over
+            all classes (Szegedy et al. 2016).
 
     Returns:
         Tensor [batch], in nats.
     """
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, _at_least_float32(logits))
+    logits = _at_least_float32(logits)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if not smoothing:
+        return losses
+    even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+    return (1.0 - smoothing) * losses + smoothing * even
 
 
 def margin(logits, labels):

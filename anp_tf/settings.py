@@ -12,6 +12,8 @@ from anp_tf.layers import MASKS
 from anp_tf.methods import METHODS
 from anp_tf.models import NETWORKS
 
+UNBOUNDED = ("checkpoint_seconds", "adversarial_weight")  # which may be infinite
+
 
 def option(default, text):
     """A field of `Settings` with its help text."""
@@ -30,7 +32,7 @@ class Settings:
     data_dir: str | None = option(None, "TFDS data directory; else TFDS_DATA_DIR, else ~/tensorflow_datasets")  # fmt: skip # noqa: E501
     limit_train_examples: int | None = option(None, "use only so many training images")
     limit_test_examples: int | None = option(None, "use only so many test images")
-    augmentation: str = option("auto", "of training images: none, crop, crop_flip, or auto: crop_flip for CIFAR")  # fmt: skip # noqa: E501
+    augmentation: str = option("auto", "of training images: none, crop, crop_flip, crop_alternate, or auto: crop_flip for CIFAR")  # fmt: skip # noqa: E501
     validation_examples: int = option(1000, "training images set aside to choose the best epoch (at most a fifth)")  # fmt: skip # noqa: E501
     network: str = option("lenet5_caffe", f"one of {', '.join(NETWORKS)}")
     width_multiplier: float = option(1.0, "scales the widths of the network")
@@ -39,7 +41,8 @@ class Settings:
     init_from: str | None = option(None, "workdir of a network of the same shape to start from")
     epochs: int = option(200, "passes over the training images")
     batch_size: int = option(64, "images a step")
-    learning_rate: float = option(1e-3, "Adam's rate for the weights")
+    optimizer: str = option("adam", "of the weights: adam, or sgd with Nesterov momentum 0.9")
+    learning_rate: float = option(1e-3, "rate of the weights' optimizer")
     mask_learning_rate: float = option(1e-2, "Adam's rate for the masks")
     schedule: str = option("step", "of both rates: step (the paper's) or one_cycle")
     decay_at: tuple[float, ...] = option(
@@ -50,7 +53,10 @@ class Settings:
     mask_decay_at: float = option(0.8, "one_cycle: share of the steps from which the masks' rate falls")  # fmt: skip # noqa: E501
     mask_freeze_at: float = option(1.0, "share of the steps from which the masks are fixed, and their rate 0")  # fmt: skip # noqa: E501
     weight_decay: float = option(1e-4, "coefficient of half the squared weights")
-    adversarial_weight: float = option(2.0, "w, weight of the adversarial against the clean loss")
+    decayed: str = option("all", "which weights decay: all or kernels")
+    average_decay: float = option(0.0, "share of the weights' averages that a step keeps, and these make the network; 0: none")  # fmt: skip # noqa: E501
+    label_smoothing: float = option(0.0, "share of a label's probability spread over all classes, in training")  # fmt: skip # noqa: E501
+    adversarial_weight: float = option(2.0, "w, weight of the adversarial against the clean loss; inf: adversarial alone")  # fmt: skip # noqa: E501
     beta: float | None = option(None, "weight of KL/N, of masks or random weights; default 4 for anp and anp_vs, 1 for bp, 0.01 for at_bnn")  # fmt: skip # noqa: E501
     kl_flops_exponent: float = option(0.0, "a unit's KL counts by its share of the FLOPs to this power; 0 is the paper's")  # fmt: skip # noqa: E501
     vulnerability_weight: float = option(1e-3, "lambda, weight of the vulnerability")
@@ -69,11 +75,15 @@ class Settings:
         2.0, "where a_u of beta_bernoulli masks starts; -1 keeps 24 % of units, 2 68 %"
     )
     epsilon: float = option(0.3, "radius of the attack's L-infinity ball, in pixel units")
-    attack: str = option("pgd", "in training: pgd, fgsm, or square_pgd: pgd, then random squares")
+    train_epsilon: float | None = option(None, "radius in training, by default --epsilon")
+    attack: str = option("pgd", "in training: pgd, fgsm, n_fgsm (noise, one step), or square_pgd (pgd, then squares)")  # fmt: skip # noqa: E501
+    attack_noise: float = option(2.0, "n_fgsm: size of the noise in units of epsilon; doubled after a collapse")  # fmt: skip # noqa: E501
     attack_queries: int = option(10, "square_pgd: squares that are tried after PGD")
     attack_steps: int = option(20, "PGD steps in training")
     attack_steps_first: int | None = option(None, "PGD steps at first, growing to --attack_steps over the run, each the longer")  # fmt: skip # noqa: E501
     attack_step_size: float = option(0.01, "length of a PGD step in training, in pixel units")
+    last_attack_at: float = option(1.0, "share of the steps from which the attack is PGD of --last_attack_steps")  # fmt: skip # noqa: E501
+    last_attack_steps: int = option(2, "PGD steps there, each of 2.5 epsilon / steps")
     epsilon_warmup_epochs: float = option(2.0, "epochs over which the attack grows from 0")
     kl_warmup_epochs: float = option(2.0, "epochs over which beta grows from 0")
     validation_attack_steps: int = option(10, "PGD steps on the validation images, each of 2.5 epsilon / steps")  # fmt: skip # noqa: E501
@@ -98,15 +108,19 @@ class Settings:
         one_of("method", self.method, METHODS)
         one_of("posterior", self.posterior, ("kumaraswamy", "beta"))
         one_of("mask", self.mask, MASKS)
-        one_of("attack", self.attack, ("pgd", "fgsm", "square_pgd"))
+        one_of("attack", self.attack, ("pgd", "fgsm", "n_fgsm", "square_pgd"))
         one_of("augmentation", self.augmentation, ("auto", *AUGMENTATIONS))
         one_of("granularity", self.granularity, ("weight", "filter"))
+        one_of("optimizer", self.optimizer, ("adam", "sgd"))
+        one_of("decayed", self.decayed, ("all", "kernels"))
         one_of("schedule", self.schedule, ("step", "one_cycle"))
         one_of("select", self.select, ("best", "last"))
         one_of("distribution", self.distribution, ("auto", "none", "mirrored", "multi_worker"))
         one_of("mixed_precision", self.mixed_precision, ("none", "bfloat16"))
         for name in ("epsilon", "attack_step_size", "eval_attack_step_size"):
             _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1], in pixel units")
+        if self.train_epsilon is not None:
+            _in("train_epsilon", self.train_epsilon, lambda v: 0 < v <= 1, "in (0, 1], or none")
         for name in ("batch_size", "attack_steps", "eval_attack_steps", "validation_attack_steps"):
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
         for name in (
@@ -122,6 +136,7 @@ class Settings:
             "prune_updates",
             "eval_samples",
             "attack_queries",
+            "last_attack_steps",
             "steps_per_execution",
         ):
             _in(name, getattr(self, name), lambda v: v >= 1, "at least 1")
@@ -138,6 +153,7 @@ class Settings:
             "weight_decay",
             "adversarial_weight",
             "vulnerability_weight",
+            "attack_noise",
             "kl_flops_exponent",
             "trades_beta",
             "epsilon_warmup_epochs",
@@ -148,7 +164,7 @@ class Settings:
         _in("seed", self.seed, lambda v: 0 <= v < 2**31, "in [0, 2**31)")
         for name in ("peak_at", "mask_decay_at"):
             _in(name, getattr(self, name), lambda v: 0 < v < 1, "in (0, 1)")
-        for name in ("prune_until", "mask_freeze_at"):
+        for name in ("prune_until", "mask_freeze_at", "last_attack_at"):
             _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1]")
         if self.attack != "pgd" and METHODS[self.method].attack_class is not PGD:
             raise ValueError(
@@ -158,11 +174,11 @@ class Settings:
             object.__setattr__(self, "beta", METHODS[self.method].default_beta)
         _in("beta", self.beta, lambda v: v is None or v >= 0, "at least 0")
         _in("dropout_multiplier", self.dropout_multiplier, lambda v: 0 <= v <= 1, "in [0, 1]")
-        for name in ("select_min_sparsity", "target_sparsity"):
+        for name in ("select_min_sparsity", "target_sparsity", "average_decay", "label_smoothing"):
             _in(name, getattr(self, name), lambda v: 0 <= v < 1, "in [0, 1)")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, float) and field.name != "checkpoint_seconds":
+            if isinstance(value, float) and field.name not in UNBOUNDED:
                 _in(field.name, value, math.isfinite, "that is finite")
         _in(
             "decay_at",
@@ -170,6 +186,11 @@ class Settings:
             lambda v: all(0 < share < 1 for share in v) and list(v) == sorted(v),
             "increasing shares in (0, 1)",
         )
+
+    @property
+    def epsilon_in_training(self):
+        """The radius of the attack in training."""
+        return self.epsilon if self.train_epsilon is None else self.train_epsilon
 
     @property
     def resolved_augmentation(self):

@@ -6,6 +6,7 @@ from anp_tf.attacks.fab import TargetedFAB
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.latent import LatentPGD
 from anp_tf.attacks.linf import Linf
+from anp_tf.attacks.n_fgsm import NFGSM
 from anp_tf.attacks.noise import Noise
 from anp_tf.attacks.pgd import FGSM, PGD, input_gradient
 from anp_tf.attacks.square import Square
@@ -20,6 +21,7 @@ __all__ = [
     "APGD",
     "FGSM",
     "L2",
+    "NFGSM",
     "PGD",
     "Attack",
     "LatentPGD",

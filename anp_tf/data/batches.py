@@ -7,6 +7,8 @@ from anp_tf.data.augmentation import AUGMENTATIONS, crop
 from anp_tf.data.errors import DataError, at_least
 from anp_tf.data.examples import permutation
 
+_FLIPPING = -2  # takes an epoch's place in a seed
+
 
 def training_batches(examples, batch_size, seed, start_step=0, augmentation="none"):
     """Returns an endless stream of shuffled batches.
@@ -22,7 +24,8 @@ def training_batches(examples, batch_size, seed, start_step=0, augmentation="non
         start_step: number of batches to leave out at the start, of any number of epochs.
         augmentation: `"none"`; `"crop"`: each image is shifted at random by up to 4 pixels, with 0
             in the gap, for digits or signs; `"crop_flip"`: and mirrored left to right every other
-            time, the usual augmentation of CIFAR.
+            time, the usual augmentation of CIFAR; `"crop_alternate"`: and mirrored in every other
+            epoch, half of the images in the even ones, so that two epochs show both sides of each.
 
     Returns:
         Infinite `tf.data.Dataset` of `(pixels, labels)`: float32
@@ -47,17 +50,24 @@ def training_batches(examples, batch_size, seed, start_step=0, augmentation="non
         return tf.data.Dataset.from_tensor_slices(tf.reshape(order, [steps, batch_size]))
 
     first_epoch, skipped = divmod(start_step, steps)
-    stream = (
-        tf.data.Dataset.range(first_epoch, tf.int64.max)
-        .flat_map(index_batches)
-        .skip(skipped)
-        .map(_gather_from(examples))
-    )
-    if augmentation != "none":
-        flip = augmentation == "crop_flip"
-        stream = stream.enumerate(start_step).map(
-            lambda step, batch: (crop(batch[0], tf.stack([seed, step]), flip), batch[1])
-        )
+    gather = _gather_from(examples)
+    stream = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(index_batches).skip(skipped)
+    if augmentation == "none":
+        return stream.map(gather).prefetch(tf.data.AUTOTUNE)
+    with tf.device("CPU:0"):
+        halves = tf.random.stateless_uniform([len(examples)], [seed, _FLIPPING]) < 0.5
+
+    def augmented(step, indices):
+        pixels, labels = gather(indices)
+        crop_seed, flip_seed = tf.unstack(tf.random.split(tf.stack([seed, step]), 2))
+        flips = None
+        if augmentation == "crop_flip":
+            flips = tf.random.stateless_uniform([batch_size], flip_seed) < 0.5
+        elif augmentation == "crop_alternate":
+            flips = tf.gather(halves, indices) == (step // steps % 2 == 0)
+        return crop(pixels, crop_seed, flips), labels
+
+    stream = stream.enumerate(start_step).map(augmented)
     return stream.prefetch(tf.data.AUTOTUNE)
 
 

@@ -10,7 +10,8 @@ from anp_tf.losses import classified, cross_entropy, vulnerability
 from anp_tf.methods.paired_forward import PairedForward
 
 CLEAN = ("loss", "accuracy")
-ATTACKED = ("adversarial_loss", "adversarial_accuracy", "vulnerability")
+ATTACKED_ALONE = ("adversarial_loss", "adversarial_accuracy")
+ATTACKED = (*ATTACKED_ALONE, "vulnerability")
 
 
 class Forward:
@@ -21,6 +22,7 @@ class Forward:
         latents: As for `with_latents`.
         suppresses: Boolean, whether the vulnerability is more than shown: the network must have
             latent features then, and their number must be known.
+        smoothing: Float, of the labels in training, as for `cross_entropy`.
 
     Attributes:
         paired: `PairedForward` of the network.
@@ -28,8 +30,9 @@ class Forward:
         means: Dict from the name to a `keras.metrics.Mean` of what the passes showed.
     """
 
-    def __init__(self, network, latents=None, suppresses=True):
+    def __init__(self, network, latents=None, suppresses=True, smoothing=0.0):
         self.network = network
+        self.smoothing = smoothing
         self._latents = latents
         self.paired = PairedForward(network, latents, required=suppresses)
         if suppresses and any(None in shape for _, shape in _latents(self.paired)):
@@ -56,20 +59,19 @@ class Forward:
         """Runs the images, updates the means, and returns the first five fields of `Terms`.
 
         Args:
-            x: Tensor [batch, ...], pixels.
+            x: Tensor [batch, ...], pixels; None: the adversarial images alone are run.
             adversarial: Tensor like `x`, or None.
             y: Integer tensor [batch], labels.
             masks: Dict from mask layer to its mask, [units] or [batch, units].
             training: Boolean.
         """
+        smoothing = self.smoothing if training else 0.0
         if adversarial is None:
-            if self.view is not None and training:
-                with self.view.weights(training=True):
-                    logits = self.view.network(x, training=True)
-            else:
-                with given_masks(masks):
-                    logits = self.network(x, training=training)
-            return self._score("", logits, y), logits, None, None, None
+            logits = self._logits(x, masks, training)
+            return self._score("", logits, y, smoothing), logits, None, None, None
+        if x is None:
+            logits = self._logits(adversarial, masks, training)
+            return None, None, self._score("adversarial_", logits, y, smoothing), logits, None
         if self.view is not None and training:
             paired = self._slim_paired
             with self.view.weights(training=True):
@@ -80,9 +82,16 @@ class Forward:
         (latents, logits), (other_latents, other_logits) = clean, moved
         distortion = vulnerability(latents, other_latents, self._sizes(paired))
         self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
-        clean_loss = self._score("", logits, y)
-        adversarial_loss = self._score("adversarial_", other_logits, y)
+        clean_loss = self._score("", logits, y, smoothing)
+        adversarial_loss = self._score("adversarial_", other_logits, y, smoothing)
         return clean_loss, logits, adversarial_loss, other_logits, distortion
+
+    def _logits(self, x, masks, training):
+        if self.view is not None and training:
+            with self.view.weights(training=True):
+                return self.view.network(x, training=True)
+        with given_masks(masks):
+            return self.network(x, training=training)
 
     def _sizes(self, paired):
         """How many features each layer has, those that slimming has cut, which are 0, included."""
@@ -95,8 +104,8 @@ class Forward:
         of_name = dict(zip((name for name, _ in latents), sizes, strict=True))
         return [of_name[name] for name, _ in _latents(paired)]  # depths, and so the order, differ
 
-    def _score(self, prefix, logits, y):
-        losses = cross_entropy(logits, y)
+    def _score(self, prefix, logits, y, smoothing):
+        losses = cross_entropy(logits, y, smoothing)
         self.means[f"{prefix}loss"].update_state(losses)
         self.means[f"{prefix}accuracy"].update_state(classified(logits, y))
         return tf.reduce_mean(losses)

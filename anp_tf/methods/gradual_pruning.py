@@ -51,9 +51,12 @@ class GradualPruning(TrainingModel):
         return [*super().state_variables(), self.updates, *self.kept]
 
     def cut(self):
-        """Sets the weights that are not kept to zero."""
+        """Sets the weights that are not kept to zero, and their averages."""
         for kernel, kept in zip(self.kernels, self.kept, strict=True):
             kernel.assign(kernel * kept)
+            if self.averages:
+                average = self.averages.of(kernel)
+                average.assign(average * kept)
 
     def _logs(self, fixed):
         total = sum(int(np.prod(kept.shape)) for kept in self.kept)

@@ -10,17 +10,18 @@ class Terms:
     """What a method's losses are made of: float32, and scalars but for the logits.
 
     Attributes:
-        clean_loss: Cross-entropy of the clean images, a mean over the batch.
-        clean_logits: [batch, classes].
+        clean_loss: Cross-entropy of the clean images, a mean over the batch; None where adversarial
+            images alone are run.
+        clean_logits: [batch, classes]; None likewise.
         adversarial_loss: Cross-entropy of the adversarial images; None without an attack.
         adversarial_logits: [batch, classes]; None without an attack.
-        vulnerability: Of the latent features; None without an attack.
+        vulnerability: Of the latent features; None without an attack, or without clean images.
         kl: beta KL / N of masks or random weights, with its warm-up; 0 without them.
         decay: Weight decay, and the weights' own regularizers.
     """
 
-    clean_loss: tf.Tensor
-    clean_logits: tf.Tensor
+    clean_loss: tf.Tensor | None
+    clean_logits: tf.Tensor | None
     adversarial_loss: tf.Tensor | None
     adversarial_logits: tf.Tensor | None
     vulnerability: tf.Tensor | None

@@ -1,14 +1,16 @@
 """The model that `fit` trains: a network, an attack, and a method's two losses."""
 
 import logging
+import math
 
 import keras
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.layers import bayes_layers, mask_layers
+from anp_tf.layers import bayes_layers, given_masks, mask_layers
 from anp_tf.losses import l2_decay
 from anp_tf.methods.attacked_network import AttackedNetwork
+from anp_tf.methods.averages import WeightAverages
 from anp_tf.methods.checks import (
     check_compile_arguments,
     check_finite,
@@ -16,7 +18,7 @@ from anp_tf.methods.checks import (
     unpack,
 )
 from anp_tf.methods.follow_pruning import FollowPruning
-from anp_tf.methods.forward import ATTACKED, CLEAN, Forward
+from anp_tf.methods.forward import ATTACKED, ATTACKED_ALONE, CLEAN, Forward
 from anp_tf.methods.replicas import average, for_fit, per_replica
 from anp_tf.methods.terms import Terms
 from anp_tf.pruning.groups import left_out
@@ -33,8 +35,8 @@ class TrainingModel(keras.Model):
     gradients, of the weights' loss and of the masks' loss, taken at the same point.
 
     Subclasses implement `objective` and say what they need: by `uses_attack`, `uses_masks` (and
-    `learns_masks`, where these are distributions), `uses_random_weights` and `suppresses` (the
-    vulnerability); by `default_beta` what
+    `learns_masks`, where these are distributions), `uses_random_weights`, `suppresses` (the
+    vulnerability) and `compares` (clean and adversarial predictions); by `default_beta` what
     the command line takes where no beta is given; by `starts_from` the method whose network they
     start from; by `attack_class` the attack they are defined with. All randomness is a function of
     `seed` and the number of steps done.
@@ -45,15 +47,22 @@ class TrainingModel(keras.Model):
         attack: `anp_tf.attacks` object for training; None for methods without one.
         validation_attack: The attack of `evaluate` and of `fit`'s validation; None to validate on
             clean images only.
-        adversarial_weight: Float, w: the adversarial loss counts w times the clean one.
+        adversarial_weight: Float, w: the adversarial loss counts w times the clean one; infinite:
+            it counts alone, and clean images are run only where the method needs them otherwise.
+        label_smoothing: Float in [0, 1), of the losses in training.
         beta: Float, at least 0; weight of the divergence of the masks or the random weights.
         kl_weights: Sequence of floats, a factor of the divergence of each mask, in the order of
             `mask_layers`; None: 1 for all.
         vulnerability_weight: Float, at least 0; lambda, weight of the vulnerability.
         weight_decay: Float, at least 0; coefficient of half the squared weights.
+        decayed: Which weights decay: `"all"`, or `"kernels"`, those of more than one axis.
+        average_decay: Float in [0, 1); if above 0, `averages` of the weights are kept, which keep
+            this share of themselves at each step.
         epsilon_warmup_steps: Integer; the attack grows linearly from 0 over so many steps.
         attack_growth: Pair of integers, or None. (k, n): the attack has k steps at first, and grows
             linearly to its own number over n training steps, in steps that cover the same way.
+        last_attack: Pair of an integer and an attack, or None. (k, attack): from training step k on
+            this attack takes the place of `attack`.
         kl_warmup_steps: Integer; beta grows linearly from 0 over so many steps.
         mask_freeze_step: Integer; from this step on the masks are those of inference, and a rate of
             0 is to keep them so: the weights are tuned to the network that will be used. `fit`
@@ -75,6 +84,7 @@ class TrainingModel(keras.Model):
     learns_masks = False
     suppresses = False
     uses_random_weights = False
+    compares = False
     default_beta = 0.0
     starts_from = None
     attack_class = PGD
@@ -86,12 +96,16 @@ class TrainingModel(keras.Model):
         attack=None,
         validation_attack=None,
         adversarial_weight=2.0,
+        label_smoothing=0.0,
         beta=1.0,
         kl_weights=None,
         vulnerability_weight=0.0,
         weight_decay=1e-4,
+        decayed="all",
+        average_decay=0.0,
         epsilon_warmup_steps=0,
         attack_growth=None,
+        last_attack=None,
         kl_warmup_steps=0,
         mask_freeze_step=None,
         latents=None,
@@ -105,7 +119,8 @@ class TrainingModel(keras.Model):
             log.warning("no mask for %s", row)
         random_weights = bayes_layers(network)
         self.network = network
-        self.forward = Forward(network, latents, self.suppresses and vulnerability_weight > 0)
+        suppresses = self.suppresses and vulnerability_weight > 0
+        self.forward = Forward(network, latents, suppresses, label_smoothing)
         self.attacked = AttackedNetwork(network)
         self.num_examples = num_examples
         self.attack = attack if self.uses_attack else None
@@ -126,18 +141,29 @@ class TrainingModel(keras.Model):
             self.divergent += list(zip(self.masks, self.kl_weights, strict=True))
         self.epsilon_warmup_steps = epsilon_warmup_steps
         self.attack_growth = attack_growth
+        self.last_attack = last_attack
         self.kl_warmup_steps = kl_warmup_steps
         self.mask_freeze_step = mask_freeze_step
         self.seed = seed
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
         of_masks = {id(variable) for variable in self.mask_variables}
         self.weight_variables = [v for v in network.trainable_variables if id(v) not in of_masks]
+        self.decayed = [v for v in self.weight_variables if decayed == "all" or len(v.shape) > 1]
+        self.averages = None
+        if average_decay:
+            self.averages = WeightAverages(network, self.weight_variables, average_decay)
+        self.noise = None
+        if hasattr(self.attack, "noise"):
+            self.noise = keras.Variable(
+                self.attack.noise, trainable=False, dtype="float32", name="noise", autocast=False
+            )
         # Of batch normalization; each replica would keep its own.
         self.statistics = [
             v for v in network.non_trainable_variables if keras.backend.is_float_dtype(v.dtype)
         ]
         self.means = {**self.forward.means, "kl": keras.metrics.Mean(name="kl")}
         self.mask_optimizer = None
+        self._statistics_function = None
         self.built = True
 
     def objective(self, terms):
@@ -145,8 +171,10 @@ class TrainingModel(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} must implement `objective`.")
 
     def mixed_loss(self, terms):
-        """(CE(x) + w CE(x')) / (1 + w)."""
+        """(CE(x) + w CE(x')) / (1 + w); CE(x') for an infinite w."""
         w = self.adversarial_weight
+        if math.isinf(w):
+            return terms.adversarial_loss
         return (terms.clean_loss + w * terms.adversarial_loss) / (1.0 + w)
 
     def compile(self, optimizer="adam", mask_optimizer=None, **kwargs):
@@ -203,10 +231,46 @@ class TrainingModel(keras.Model):
         """Has the steps of `fit` traced anew: the networks that they run have changed."""
         self.make_train_function(force=True)
         self.test_function = None
+        self._statistics_function = None
+
+    def use_averages(self, batches):
+        """Puts the averages in the weights' place, with batch normalization's statistics of theirs.
+
+        Args:
+            batches: Iterable of `(pixels, labels)`, the training images for these statistics, which
+                are attacked as in training.
+        """
+        if self._statistics_function is None:
+            self._statistics_function = tf.function(self._statistics_passes)
+        run = self._statistics_function
+        self.averages.use(
+            lambda: sum(
+                int(run(x, tf.cast(y, tf.int32), tf.constant(index)))
+                for index, (x, y) in enumerate(batches)
+            )
+        )
+
+    def use_weights(self):
+        """Puts the weights and their statistics back; does nothing where they are in place."""
+        if self.averages.used:
+            self.averages.put_back()
+
+    def _statistics_passes(self, x, y, index):
+        """Runs the images of a training step in training mode; the number of passes."""
+        fixed = {mask: mask.inference_mask() for mask in self.masks}
+        images = [x] if self._needs_clean() else []
+        if self.attack is not None:
+            seed, _ = self._seeds(-2 - index)
+            images.append(self._adversarial(x, y, fixed, seed, self.optimizer.iterations))
+        with given_masks(fixed):
+            for each in images:
+                self.network(each, training=True)
+        return len(images)
 
     def state_variables(self):
         """Variables besides the network's and the optimizers' that a checkpoint must hold."""
-        return self.attacked.variables
+        averages = self.averages.variables if self.averages else []
+        return [*self.attacked.variables, *averages, *([] if self.noise is None else [self.noise])]
 
     @property
     def metrics(self):
@@ -233,8 +297,7 @@ class TrainingModel(keras.Model):
         fixed = {mask: mask.inference_mask() for mask in self.masks}
         adversarial = None
         if self.attack is not None:
-            strength = self._strength(step)
-            adversarial = self.attacked(self.attack, x, y, fixed, seed=attack_seed, **strength)
+            adversarial = self._adversarial(x, y, fixed, attack_seed, step)
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
             draws = self._draws(tf.shape(x)[0], mask_seed, step, fixed)
             terms = self._terms(x, adversarial, y, draws, step)
@@ -248,6 +311,8 @@ class TrainingModel(keras.Model):
         with tf.control_dependencies([check_finite(gradients, weight_loss)]):
             for (optimizer, variables, _, _), group in zip(pairs, gradients, strict=True):
                 optimizer.apply(group, variables)
+        if self.averages:
+            self.averages.update(self.optimizer.iterations - 1)
         average(self.statistics)
         return for_fit(self._logs(fixed))
 
@@ -262,9 +327,27 @@ class TrainingModel(keras.Model):
         names = CLEAN if adversarial is None else CLEAN + ATTACKED
         return for_fit({name: self.means[name].result() for name in names})
 
+    def _adversarial(self, x, y, fixed, seed, step):
+        """The batch under the attack of a training step."""
+        strength = self._strength(step)
+
+        def first():
+            return self.attacked(self.attack, x, y, fixed, seed=seed, **strength)
+
+        if self.last_attack is None:
+            return first()
+        start, attack = self.last_attack
+
+        def last():
+            return self.attacked(attack, x, y, fixed, seed=seed, scale=strength["scale"])
+
+        return tf.cond(tf.cast(step, tf.int64) >= start, last, first)
+
     def _strength(self, step):
-        """The attack's radius and number of steps, as its keyword arguments."""
+        """The attack's radius, number of steps and noise, as its keyword arguments."""
         strength = {"scale": _warm(step, self.epsilon_warmup_steps)}
+        if self.noise is not None:
+            strength["noise"] = tf.convert_to_tensor(self.noise)
         if self.attack_growth is not None:
             first, over = self.attack_growth
             share = tf.minimum(1.0, tf.cast(step, tf.float32) / over)
@@ -283,14 +366,24 @@ class TrainingModel(keras.Model):
         frozen = tf.cast(step, tf.int64) >= self.mask_freeze_step
         return {mask: tf.where(frozen, fixed[mask], draw) for mask, draw in draws.items()}
 
+    def _needs_clean(self):
+        """Whether a training step runs the clean images."""
+        return (
+            self.attack is None
+            or self.suppresses
+            or self.compares
+            or not math.isinf(self.adversarial_weight)
+        )
+
     def _terms(self, x, adversarial, y, draws, step):
-        passes = self.forward(x, adversarial, y, draws, training=True)
+        clean = x if self._needs_clean() else None
+        passes = self.forward(clean, adversarial, y, draws, training=True)
         kl = tf.constant(0.0)
         for layer, factor in self.divergent:
             kl += factor * layer.kl()
         self.means["kl"].update_state(kl)
         kl_weight = self.beta / self.num_examples * _warm(step, self.kl_warmup_steps)
-        decay = self.weight_decay * l2_decay(self.weight_variables)
+        decay = self.weight_decay * l2_decay(self.decayed)
         for variable in self.weight_variables:
             if variable.regularizer is not None:
                 decay += variable.regularizer(variable)
@@ -303,7 +396,9 @@ class TrainingModel(keras.Model):
         return tf.unstack(tf.random.split(tf.random.fold_in(seed, replica), 2))
 
     def _logs(self, fixed):
-        names = CLEAN if self.attack is None else CLEAN + ATTACKED
+        names = CLEAN if self._needs_clean() else ()
+        if self.attack is not None:
+            names += ATTACKED if names else ATTACKED_ALONE
         logs = {name: self.means[name].result() for name in names}
         logs["learning_rate"] = tf.convert_to_tensor(self.optimizer.learning_rate)
         if self.divergent:

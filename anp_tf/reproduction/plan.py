@@ -100,6 +100,10 @@ OF_ATTACKS = (
     "attack_steps",
     "attack_steps_first",
     "attack_step_size",
+    "attack_noise",
+    "last_attack_at",
+    "last_attack_steps",
+    "train_epsilon",
     "epsilon_warmup_epochs",
 )
 OF_MASKS = (

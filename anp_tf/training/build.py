@@ -5,7 +5,7 @@ import types
 
 import keras
 
-from anp_tf.attacks import FGSM, PGD, SquarePGD
+from anp_tf.attacks import FGSM, NFGSM, PGD, SquarePGD
 from anp_tf.layers import (
     MASKS,
     BayesBatchNormalization,
@@ -79,7 +79,7 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         steps=settings.validation_attack_steps,
     )
     weighted = method.learns_masks and settings.kl_flops_exponent
-    grows = settings.attack_steps_first and settings.attack != "fgsm"
+    grows = settings.attack_steps_first and settings.attack not in ("fgsm", "n_fgsm")
     freezes = method.learns_masks and settings.mask_freeze_at < 1
     model = method(
         network,
@@ -87,20 +87,29 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         attack=_attack(settings, method),
         validation_attack=validation_attack if method.uses_attack else None,
         adversarial_weight=settings.adversarial_weight,
+        label_smoothing=settings.label_smoothing,
         beta=settings.beta,
         kl_weights=flops_weights(network, settings.kl_flops_exponent) if weighted else None,
         vulnerability_weight=settings.vulnerability_weight,
         weight_decay=settings.weight_decay,
+        decayed=settings.decayed,
+        average_decay=settings.average_decay,
         epsilon_warmup_steps=round(settings.epsilon_warmup_epochs * steps_per_epoch),
         attack_growth=(settings.attack_steps_first, total_steps) if grows else None,
+        last_attack=_last_attack(settings, method, total_steps),
         kl_warmup_steps=round(settings.kl_warmup_epochs * steps_per_epoch),
         mask_freeze_step=round(settings.mask_freeze_at * total_steps) if freezes else None,
         seed=settings.seed,
         **_method_options(settings, method, total_steps),
     )
-    rates = schedules(settings, total_steps)
+    rate, mask_rate = schedules(settings, total_steps)
+    if settings.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+    else:
+        optimizer = keras.optimizers.Adam(rate)
     model.compile(
-        *(keras.optimizers.Adam(rate) for rate in rates),
+        optimizer,
+        keras.optimizers.Adam(mask_rate),
         jit_compile=settings.jit,
         steps_per_execution=settings.steps_per_execution,
     )
@@ -109,15 +118,27 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
 
 def _attack(settings, method):
     if settings.attack == "fgsm":
-        return FGSM(epsilon=settings.epsilon)
+        return FGSM(epsilon=settings.epsilon_in_training)
+    if settings.attack == "n_fgsm":
+        return NFGSM(epsilon=settings.epsilon_in_training, noise=settings.attack_noise)
     options = {
-        "epsilon": settings.epsilon,
+        "epsilon": settings.epsilon_in_training,
         "step_size": settings.attack_step_size,
         "steps": settings.attack_steps,
     }
     if settings.attack == "square_pgd":
         return SquarePGD(**options, queries=settings.attack_queries)
     return method.attack_class(**options)
+
+
+def _last_attack(settings, method, total_steps):
+    """The step from which another attack takes the place of the first one, and that attack."""
+    if settings.last_attack_at == 1:
+        return None
+    epsilon, steps = settings.epsilon_in_training, settings.last_attack_steps
+    step_size = min(1.0, 2.5 * epsilon / steps)
+    attack = method.attack_class(epsilon=epsilon, step_size=step_size, steps=steps)
+    return round(settings.last_attack_at * total_steps), attack
 
 
 def _method_options(settings, method, total_steps):

@@ -13,6 +13,7 @@ from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
 from anp_tf.interruption import passing
 from anp_tf.methods import METHODS, GradualPruning
 from anp_tf.methods.checks import NOT_FINITE
+from anp_tf.training.averaging import Averaging
 from anp_tf.training.best import BestEpoch
 from anp_tf.training.build import (
     build_network,
@@ -21,6 +22,7 @@ from anp_tf.training.build import (
     copy_weights,
 )
 from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
+from anp_tf.training.collapse import CollapseGuard
 from anp_tf.training.distribution import LOST, devices
 from anp_tf.training.progress import Progress
 from anp_tf.training.records import Records
@@ -28,6 +30,7 @@ from anp_tf.training.saver import Saver, WorkerLost
 from anp_tf.training.threads import use_op_threads
 from anp_tf.workdir import FREE, load_network
 
+STATISTICS_BATCHES = 20
 log = logging.getLogger(__name__)
 
 
@@ -99,7 +102,10 @@ def _train(settings, workdir, team):
     checkpoints = Checkpoints(
         workdir.checkpoints, _variables(model), settings.keep_checkpoints, team
     )
-    saver = Saver(checkpoints, workdir, best, steps_per_epoch, settings.checkpoint_seconds, team)
+    kept = {"best": best}
+    if model.noise is not None:
+        kept["collapse"] = CollapseGuard(model)
+    saver = Saver(checkpoints, workdir, kept, steps_per_epoch, settings.checkpoint_seconds, team)
     step = saver.restore(model)
     watchers, shows = [best], []
     with contextlib.ExitStack() as stack:
@@ -111,6 +117,10 @@ def _train(settings, workdir, team):
             )
             watchers.append(Records(workdir, *next(iter(shown))))
             shows.append(stack.enter_context(progress))
+        if model.averages:
+            averaging = Averaging(_statistics_batches(settings, training, batch_size))
+            watchers.append(averaging)
+        watchers += [callback for name, callback in kept.items() if callback is not best]
         stack.enter_context(saver)
         callbacks = keras.callbacks.CallbackList(
             [*model.callbacks(), *watchers, saver, *shows], add_history=True, model=model
@@ -138,6 +148,8 @@ def _train(settings, workdir, team):
                     raise
                 raise _non_finite(model, checkpoints) from error
             step = until * steps_per_epoch
+    if model.averages:
+        model.use_averages(averaging.batches)
     if best.choice and settings.select == "best":
         for variable, value in zip(network.variables, best.weights, strict=True):
             variable.assign(value)
@@ -197,6 +209,14 @@ def _validation_batches(examples, team):
         return None
     size = max(1, 250 // team.replicas) * team.replicas
     return team.share(data.batches(examples.take(used), size))
+
+
+def _statistics_batches(settings, training, batch_size):
+    """The batches that the statistics of averaged networks are of, always the same."""
+    batches = data.training_batches(
+        training, batch_size, settings.seed, augmentation=settings.resolved_augmentation
+    )
+    return batches.take(min(STATISTICS_BATCHES, len(training) // batch_size))
 
 
 def _best_epoch(settings, model):

@@ -1,5 +1,6 @@
 """Saves the state of a run in time, and brings it back."""
 
+import itertools
 import signal
 import time
 
@@ -32,17 +33,18 @@ class Saver(keras.callbacks.Callback):
     Args:
         checkpoints: `Checkpoints` of all variables.
         workdir: `Workdir`, whose records are cut back to the restored epoch.
-        best: `BestEpoch`, whose choice is part of the state.
+        kept: Dict from a name to a callback that keeps, as part of the state, a `choice`, None or a
+            dict, and `weights`, arrays: `BestEpoch` and others.
         steps_per_epoch: Integer.
         seconds: Float, at least 0, between checkpoints within an epoch.
         devices: `Devices` that the run trains on; None for one.
     """
 
-    def __init__(self, checkpoints, workdir, best, steps_per_epoch, seconds, devices=None):
+    def __init__(self, checkpoints, workdir, kept, steps_per_epoch, seconds, devices=None):
         super().__init__()
         self.checkpoints = checkpoints
         self.workdir = workdir
-        self.best = best
+        self.kept = kept
         self.steps_per_epoch = steps_per_epoch
         self.seconds = seconds
         self.devices = devices or Devices()
@@ -62,9 +64,12 @@ class Saver(keras.callbacks.Callback):
             ValueError: if other workers restored other checkpoints.
         """
         restored = self.checkpoints.restore()
-        step, extra, arrays = restored or (0, {"best": None}, [])
+        step, extra, arrays = restored or (0, {}, [])
         self.devices.check_same("checkpoints: they need one --workdir, which all can read", step)
-        self.best.choice, self.best.weights = extra["best"], arrays
+        arrays = iter(arrays)
+        for name, callback in self.kept.items():
+            callback.choice = extra.get(name)
+            callback.weights = list(itertools.islice(arrays, extra.get(f"{name}_arrays")))
         if step % self.steps_per_epoch:
             # `fit` resets the metrics at the start of what it takes for a whole epoch.
             self.running_means = [v.numpy() for v in model.metrics_variables]
@@ -119,7 +124,11 @@ class Saver(keras.callbacks.Callback):
 
     def _save(self):
         step = int(self.model.optimizer.iterations.numpy())
-        self.checkpoints.save(step, {"best": self.best.choice}, self.best.weights)
+        extra, arrays = {}, []
+        for name, callback in self.kept.items():
+            extra |= {name: callback.choice, f"{name}_arrays": len(callback.weights)}
+            arrays += callback.weights
+        self.checkpoints.save(step, extra, arrays)
         self.saved_at = time.monotonic()
         if self.devices.any(self.stop_requested):
             raise Stopped(f"stopped after step {step}; the same command goes on from there")

@@ -574,7 +574,9 @@ def test_bad_batches():
         data.training_batches(examples, 11, seed=0)
     with pytest.raises(data.DataError, match="batch_size must be at least 1, got 0"):
         data.training_batches(examples, 0, seed=0)
-    with pytest.raises(data.DataError, match="one of none, crop, crop_flip, got 'flip'"):
+    with pytest.raises(
+        data.DataError, match="one of none, crop, crop_flip, crop_alternate, got 'flip'"
+    ):
         data.training_batches(examples, 2, seed=0, augmentation="flip")
     with pytest.raises(data.DataError, match="start_step must be at least 0, got -1"):
         data.training_batches(examples, 2, seed=0, start_step=-1)

@@ -67,7 +67,7 @@ def run(path, seconds=1e9, **interruption):
     variables = {f"{i}/{j}": v for i, group in enumerate(groups) for j, v in enumerate(group)}
     best = BestEpoch()
     checkpoints = Checkpoints(workdir.checkpoints, variables, keep=100)
-    saver = Saver(checkpoints, workdir, best, STEPS, seconds)
+    saver = Saver(checkpoints, workdir, {"best": best}, STEPS, seconds)
     start = step = saver.restore(model)
     callbacks = keras.callbacks.CallbackList(
         [best, Log(workdir, **interruption), saver], add_history=True, model=model
@@ -131,8 +131,10 @@ def test_stopped_run_goes_on_as_if_it_was_not_stopped(
         np.testing.assert_array_equal(variable.numpy(), expected.numpy())
     # The means of the epoch's metrics count the steps before the stop.
     assert Workdir(tmp_path).epochs() == workdir.epochs()
-    assert our_saver.best.choice == saver.best.choice
-    for value, expected in zip(our_saver.best.weights, saver.best.weights, strict=True):
+    assert our_saver.kept["best"].choice == saver.kept["best"].choice
+    for value, expected in zip(
+        our_saver.kept["best"].weights, saver.kept["best"].weights, strict=True
+    ):
         np.testing.assert_array_equal(value, expected)
 
 
@@ -165,12 +167,12 @@ def test_stopped_is_not_taken_for_an_error():
 
 def test_choice_is_in_the_checkpoint(whole):
     meta = json.loads((whole[2].checkpoints / "00000015" / "meta.json").read_text())
-    assert meta["extra"]["best"] == whole[1].best.choice
+    assert meta["extra"]["best"] == whole[1].kept["best"].choice
 
 
 @pytest.fixture
 def idle(tmp_path):
-    return Saver(Checkpoints(tmp_path, {}), Workdir(tmp_path), BestEpoch(), STEPS, 1e9)
+    return Saver(Checkpoints(tmp_path, {}), Workdir(tmp_path), {"best": BestEpoch()}, STEPS, 1e9)
 
 
 def within(saver, *numbers, error=None):

@@ -1,0 +1,59 @@
+"""Noise, and one step of the sign of the gradient: an attack for training at little cost."""
+
+import tensorflow as tf
+
+from anp_tf.attacks.attack import check
+from anp_tf.attacks.linf import Linf
+from anp_tf.attacks.pgd import PGD
+from anp_tf.losses import cross_entropy
+
+
+class NFGSM:
+    """N-FGSM: x' = clip(x + eta + epsilon sign(gradient at x + eta)), eta uniform in +-noise.
+
+    The noise is larger than the ball, and the result is clipped to [0, 1] alone: it may be up to
+    (1 + noise) epsilon away from `x`. Networks that are trained on single steps within the ball can
+    collapse: they learn to withstand these alone. With enough noise they do not (de Jorge et al.
+    2022). It is for training, and no measure of robustness.
+
+    Args:
+        epsilon: Float in (0, 1], length of the step in pixel units.
+        noise: Float, at least 0; size of the noise in units of epsilon.
+        loss: Function `(logits, y) -> losses [batch]`, maximised.
+
+    Reference:
+        - de Jorge et al. 2022, "Make Some Noise: Reliable and Efficient Single-Step Adversarial
+          Training", https://arxiv.org/abs/2202.01181
+    """
+
+    def __init__(self, *, epsilon, noise=2.0, loss=cross_entropy):
+        check("epsilon", epsilon, 0 < epsilon <= 1, "a number in (0, 1], in pixel units")
+        check("noise", noise, noise >= 0, "a number of at least 0, in units of epsilon")
+        self.epsilon = float(epsilon)
+        self.noise = float(noise)
+        self.loss = loss
+
+    def __call__(self, network, x, y, *, seed=None, scale=1.0, noise=None):
+        """Adversarial copies of a batch, in [0, 1]; arguments as for `PGD`.
+
+        Args:
+            noise: Scalar in the place of the attack's own.
+        """
+        geometry = _NoBall(self.noise if noise is None else noise)
+        attack = PGD(
+            epsilon=self.epsilon, step_size=self.epsilon, steps=1, loss=self.loss, norm=geometry
+        )
+        return attack(network, x, y, seed=seed, scale=scale)
+
+
+class _NoBall(Linf):
+    """As `Linf`, with a start in a ball of another size, and confined to [0, 1] alone."""
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def random_start(self, x, epsilon, seed):
+        return super().random_start(x, epsilon * tf.cast(self.noise, x.dtype), seed)
+
+    def confine(self, candidate, x, epsilon):
+        return tf.clip_by_value(candidate, 0, 1)

@@ -1,0 +1,88 @@
+"""Averages of the weights over the steps: what they are worth is the network that has them."""
+
+import keras
+import tensorflow as tf
+
+
+class WeightAverages:
+    """Exponential averages of weights, which take the weights' place for a while.
+
+    In their place statistics of batch normalization are those of other weights: they are set to 0,
+    filled by forward passes in training, and divided by what such means have reached by then.
+
+    Args:
+        network: `keras.Model` of the weights.
+        weights: List of its trainable variables that are averaged.
+        decay: Float in (0, 1), share of the average that a step keeps; less in the first steps, so
+            that the start is forgotten: (1 + step) / (10 + step).
+
+    Attributes:
+        variables: List of Keras variables, the averages. A checkpoint must hold them.
+        used: Boolean, whether they are in the weights' place now.
+    """
+
+    def __init__(self, network, weights, decay):
+        self.weights, self.decay = weights, decay
+        self.variables = [
+            keras.Variable(
+                weight.numpy(),
+                trainable=False,
+                dtype=weight.dtype,
+                name=f"{weight.name}_average",
+                aggregation="mean",
+                autocast=False,
+            )
+            for weight in weights
+        ]
+        self.normalizations = [
+            layer
+            for layer in network._flatten_layers(include_self=False)
+            if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        self._own = None
+
+    @property
+    def used(self):
+        return self._own is not None
+
+    def update(self, step):
+        """Follows the weights after a step; `step` is the number of those before."""
+        step = tf.cast(step, tf.float32)
+        rate = 1.0 - tf.minimum(self.decay, (1.0 + step) / (10.0 + step))
+        for average, weight in zip(self.variables, self.weights, strict=True):
+            average.assign(average + tf.cast(rate, average.dtype) * (weight - average))
+
+    def of(self, weight):
+        """The average of one of the weights."""
+        return next(a for w, a in zip(self.weights, self.variables, strict=True) if w is weight)
+
+    def use(self, run):
+        """Puts the averages in the weights' place.
+
+        Args:
+            run: Function that runs the network in training mode, and returns how many times.
+        """
+        statistics = self._statistics()
+        self._own = [(v, v.numpy()) for v in [*self.weights, *statistics]]
+        for weight, average in zip(self.weights, self.variables, strict=True):
+            weight.assign(average)
+        if not statistics:
+            return
+        for variable in statistics:
+            variable.assign(tf.zeros_like(variable.value))
+        count = run()
+        for layer in self.normalizations:
+            reached = 1.0 - layer.momentum**count
+            for variable in (layer.moving_mean, layer.moving_variance):
+                variable.assign(variable / reached)
+
+    def put_back(self):
+        """Puts the weights and the statistics back."""
+        for variable, value in self._own:
+            variable.assign(value)
+        self._own = None
+
+    def _statistics(self):
+        return [
+            v for layer in self.normalizations for v in (layer.moving_mean, layer.moving_variance)
+        ]

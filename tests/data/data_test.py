@@ -122,6 +122,7 @@ def start(script, directory):
     )
 
 
+@pytest.mark.slow
 def test_three_processes_prepare_at_once_one_is_killed_and_plain_tfds_reads_the_result(
     mnist, tmp_path
 ):

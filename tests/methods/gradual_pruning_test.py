@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from anp_tf.layers import UnitMask
 from anp_tf.methods import ADMM, MagnitudePruning
@@ -33,7 +34,8 @@ def network(mask=None):
 def trained(model, steps, rate=0.05):
     optimizer = keras.optimizers.Adam(rate)
     model.compile(optimizer)
-    model.fit(*data(), batch_size=40, epochs=steps, verbose=0)
+    batches = tf.data.Dataset.from_tensors(data()).repeat()
+    model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
     return model
 
 

@@ -69,6 +69,7 @@ def test_what_does_not_fit(trained, options, message):
         trained("no", **{"method": "at", **options})
 
 
+@pytest.mark.slow
 def test_compiled_by_xla(trained):
     """XLA draws other random numbers from the same seeds, so only `standard` is the same."""
     options = {"epochs": 1, "limit_train_examples": 60, "batch_size": 8}

@@ -100,6 +100,7 @@ def test_the_slimmed_view_computes_in_bfloat16_too():
     assert policies == {"bfloat16"}
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_a_float32_network(small_data_dir, tmp_path):
     trained = {}
     for precision in ("none", "bfloat16"):

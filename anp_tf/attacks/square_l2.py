@@ -120,10 +120,13 @@ def odd_sides(shares, height, width):
 def pair_of_pyramids(side):
     """Two pyramids of opposite signs above each other in a square, of length 1 together.
 
-    Float array [side, side]; the upper one has side // 2 rows and is positive.
+    Float array [side, side]; the upper one has side // 2 rows and is positive. Both are of the same
+    length, as in the authors' code.
     """
     upper = side // 2
-    both = np.concatenate([pyramid(upper, side), -pyramid(side - upper, side)])
+    halves = [pyramid(rows, side) for rows in (upper, side - upper)]
+    first, second = (half / max(np.linalg.norm(half), np.finfo(float).tiny) for half in halves)
+    both = np.concatenate([first, -second])
     return both / np.linalg.norm(both)
 
 

@@ -131,8 +131,8 @@ def test_squares_are_squares_at_corners_of_the_ball(problem):
 def test_pyramids_by_hand():
     expected = [[4, 13, 13, 13, 4], [4, 13, 49, 13, 4]]
     np.testing.assert_allclose(pyramid(2, 5) * 36, expected)
-    expected = [[1, 5, 1], [-1, -1, -1], [-1, -5, -1]]
-    np.testing.assert_allclose(pair_of_pyramids(3), np.divide(expected, np.sqrt(57)))
+    expected = np.array([[1, 5, 1], [-1, -1, -1], [-1, -5, -1]]) / np.sqrt([[54], [60], [60]])
+    np.testing.assert_allclose(pair_of_pyramids(3), expected)
     for side in (1, 2, 5, 12, 25):
         pair = pair_of_pyramids(side)
         assert np.linalg.norm(pair) == pytest.approx(1)

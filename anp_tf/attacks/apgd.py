@@ -12,7 +12,6 @@ from anp_tf.losses import classified, cross_entropy, targeted_dlr
 MOMENTUM = 0.25  # share of the step before in a step
 PROGRESS = 0.75  # of the steps between two checkpoints, so many must increase the loss
 LOWEST = float("-inf")  # loss, before any is known
-FASTER = 2.0  # than since the last checkpoint: so fast a loss might still rise
 
 
 class APGD(Attack):
@@ -92,8 +91,7 @@ class APGD(Attack):
             state = self._steps(network, state, taken, steps[index])
             results = _written(state, results)
             taken += steps[index]
-            left = self.steps + 1 - taken
-            going = ~state["found"] & ~self._hopeless(state, spans[index], left)
+            going = ~state["found"]
             state = tf.cond(
                 spans[index] > 0, lambda: _checkpoint(state, spans[index]), lambda: state
             )
@@ -167,26 +165,19 @@ class APGD(Attack):
         logits, losses, gradient = unchecked_gradient(network, x, y, self.loss)
         return tf.stop_gradient(losses), ~classified(logits, y), gradient
 
-    def _hopeless(self, state, span, left):
-        """Which examples a run is given up for, at a checkpoint: none."""
-        return tf.zeros_like(state["found"])
-
 
 class TargetedAPGD(APGD):
     """Auto-PGD on the targeted difference of logits ratio, one run for each of some classes.
 
     The targets are the classes of the highest logits of the clean image but for the label. Every
-    misclassified image counts, whatever its class, and no further run is made on it. A run is given
-    up for an example at a checkpoint if twice the rise of its loss since the checkpoint before,
-    step by step, would not bring the target ahead by the run's end.
+    misclassified image counts, whatever its class, and no further run is made on it.
 
     Args:
         epsilon, steps, norm: As for `APGD`.
         targets: Integer, at least 1; how many classes, at most all but the label.
 
     Reference:
-        - Croce & Hein 2020, as `APGD`; the paper's APGD-T has 9 targets of 100 steps, and makes
-          every run to its end
+        - Croce & Hein 2020, as `APGD`; the paper's APGD-T has 9 targets of 100 steps
     """
 
     def __init__(self, *, epsilon, steps=100, targets=9, norm=None):
@@ -209,11 +200,6 @@ class TargetedAPGD(APGD):
 
         logits, losses, gradient = unchecked_gradient(network, x, references, loss)
         return tf.stop_gradient(losses), ~classified(logits, y), gradient
-
-    def _hopeless(self, state, span, left):
-        best, rise = state["best_loss"], state["best_loss"] - state["checked_loss"]
-        share = FASTER * tf.cast(left, best.dtype) / tf.cast(tf.maximum(span, 1), best.dtype)
-        return (span > 0) & (best + share * rise < 0)
 
 
 def checkpoint_spans(steps):

@@ -15,8 +15,9 @@ ALPHA_MAX = 0.1  # the highest weight of the way from the original image in a st
 ETA = 1.05  # how far a step goes beyond the linearised boundary
 BETA = 0.9  # the share of the way that is kept where a misclassified image is found
 SHORTEST = 1e-8  # length below which two steps weigh the same
-LOOKED_AFTER = 10  # steps, after which runs are given up that lead nowhere
-FASTER = 2.0  # than in the last such steps: so fast a distance might still fall
+LOOKED_AFTER = (
+    10  # steps, after which a run ends for the examples that it has brought into the ball
+)
 
 
 class TargetedFAB(Attack):
@@ -34,9 +35,7 @@ class TargetedFAB(Attack):
     Called as `attack(network, x, y)`. The result is a misclassified image in the ball where one was
     found, and the image itself where it is misclassified. Else it is the nearest one projected on
     the ball, or the image itself if none was found. As it asks for no more than an image in the
-    ball, no further run is made on an example that has one, and after every tenth step a run is
-    given up for an example if twice the fall of the distance in the last ten, step by step, would
-    not bring it into the ball by the run's end. `nearest` makes every run to its end.
+    ball, nothing more is done for an example that has one. `nearest` makes every run to its end.
 
     Args:
         epsilon, norm: As for `Attack`.
@@ -137,7 +136,6 @@ class TargetedFAB(Attack):
         def part(taken, which, point, results):
             images, distances, finite = rows(results, which)
             origin, label, goal = rows((x, y, target), which)
-            before = distances
             count = tf.minimum(LOOKED_AFTER, self.steps - taken)
 
             def step(index, point, images, distances, finite):
@@ -169,9 +167,7 @@ class TargetedFAB(Attack):
             )
             distances, going = now[1], tf.ones_like(finite)
             if radius is not None:
-                share = FASTER * tf.cast(self.steps - taken, x.dtype) / LOOKED_AFTER
-                hopeless = distances - share * (before - distances) > radius
-                going = (distances > radius) & ~hopeless
+                going = distances > radius
             return taken, tf.boolean_mask(which, going), tf.boolean_mask(point, going), results
 
         batch = tf.shape(x)[:1]

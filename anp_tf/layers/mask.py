@@ -110,6 +110,14 @@ class BayesianMask(keras.layers.Layer):
         """`expected`, without the units that were cut by `prune`: float32 [units]."""
         return self.expected() * self.kept
 
+    def present_mask(self):
+        """The mask that `given_masks` gives, [units] or [batch, units]; else `inference_mask`."""
+        mask = self._given_mask()
+        return self.inference_mask() if mask is None else mask
+
+    def _given_mask(self):
+        return getattr(_local, "masks", {}).get(self)
+
     def active_units(self):
         """Boolean tensor [units]: which units are not pruned."""
         return tf.not_equal(self.inference_mask(), 0.0)
@@ -138,7 +146,7 @@ class BayesianMask(keras.layers.Layer):
     def call(self, inputs, training=False):
         if training and self.kl_weight > 0:
             self.add_loss(self.kl_weight * self.kl())
-        mask = getattr(_local, "masks", {}).get(self)
+        mask = self._given_mask()
         if mask is None:
             if training:
                 seed = tf.cast(self.seed_generator.next(), tf.int32)

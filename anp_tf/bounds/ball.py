@@ -1,0 +1,53 @@
+"""The images that a bound speaks of."""
+
+import tensorflow as tf
+
+from anp_tf.bounds.rule import Interval, least, total
+
+NORMS = ("linf", "l2")
+SLACK = 2.0**-23  # an attack's pixels, computed in float32, may be so far outside the ball
+
+
+class Ball:
+    """The images in [0, 1] at most epsilon from an image.
+
+    Args:
+        x: Tensor [batch, ...], pixels in [0, 1].
+        epsilon: Float or scalar tensor, at least 0: the radius.
+        norm: `"linf"` or `"l2"`.
+        unit: Float; if not 0, the ball is larger by the rounding of float32 pixels.
+
+    Attributes:
+        box: `Interval` [batch, ...] that holds the ball.
+    """
+
+    def __init__(self, x, epsilon, norm, unit):
+        if norm not in NORMS:
+            raise ValueError(f"Argument `norm` must be one of {NORMS}. Received: norm={norm!r}")
+        if isinstance(epsilon, int | float) and not epsilon >= 0:
+            raise ValueError(
+                "Invalid value received for argument `epsilon`. Expected a number of at least 0. "
+                f"Received: epsilon={epsilon}"
+            )
+        self._x = x
+        self._unit = unit
+        self._radius = tf.cast(epsilon, x.dtype) + (SLACK if unit else 0.0)
+        if norm == "l2" and unit:  # the rounding of each pixel adds up to this
+            pixels = tf.cast(tf.size(x[:1]), x.dtype)
+            self._radius += SLACK * tf.sqrt(pixels)
+        self.norm = norm
+        lower, upper = tf.maximum(x - self._radius, 0.0), tf.minimum(x + self._radius, 1.0)
+        if unit:  # nothing is known of images that are none
+            image, infinite = (x >= 0) & (x <= 1), tf.constant(float("inf"), x.dtype)
+            lower, upper = tf.where(image, lower, -infinite), tf.where(image, upper, infinite)
+        self.box = Interval(lower, upper)
+
+    def least(self, coefficients):
+        """The least value [batch, rows] of linear functions over the ball."""
+        value = least(self._unit, coefficients, self.box)
+        if self.norm == "linf":
+            return value
+        center = self._x[:, tf.newaxis]
+        size = tf.sqrt(total(tf.square(coefficients)))
+        rounding = 2.0**-40 * total(tf.abs(coefficients) * (center + self._radius))
+        return tf.maximum(value, total(coefficients * center) - self._radius * size - rounding)

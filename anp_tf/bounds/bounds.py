@@ -1,0 +1,224 @@
+"""Bounds of a network's outputs, and of its margins, over all images in a ball."""
+
+import tensorflow as tf
+
+from anp_tf.bounds.alpha import learned
+from anp_tf.bounds.network import BoundedNetwork, in_parts, repeated
+from anp_tf.bounds.rule import Interval
+
+ROWS = 64  # linear functions bounded at a time: with the batch they make what memory is needed
+ALPHA_STEPS = 20
+
+
+def interval_bounds(network, x, epsilon, *, norm="linf"):
+    """Bounds of the outputs, layer by layer (IBP).
+
+    Bounds enclose what the layers return in float32 arithmetic, in whatever order their sums are
+    computed, and not only what they would in real numbers: they are computed in float64, and each
+    layer's are moved outwards by a bound on the layer's rounding error (Higham 2002, section 3.1),
+    beside which float64's own is small. Where float32 might overflow there are no bounds. This
+    holds for layers that compute sums of products as such. It does not for convolutions by Winograd
+    or FFT, nor where a device rounds products to fewer bits (TF32), nor for the network in another
+    form, such as a quantized one; and activations other than the ReLUs are taken to be right within
+    16 units in the last place.
+
+    Masks are those of inference, or those that `given_masks` gives. May run in a `tf.function`.
+
+    Args:
+        network: Built functional or Sequential `keras.Model` from pixels to outputs [batch, units];
+            or a `BoundedNetwork` of one, which spares preparing it at each call.
+        x: Tensor [batch, ...], pixels in [0, 1].
+        epsilon: Float or scalar tensor, at least 0: the radius of the ball in pixel units. The ball
+            is cut to [0, 1], and is larger by the rounding of float32 pixels.
+        norm: `"linf"`, or `"l2"`, whose ball intervals bound by the box around it.
+
+    Returns:
+        `Interval` of float64 tensors [batch, units].
+
+    Raises:
+        ValueError: if a layer has no rule (see `register_rule`) or computes in half precision, or
+            if an argument is out of its range.
+
+    Reference:
+        - Gowal et al. 2019, "Scalable Verified Training for Provably Robust Image Classification",
+          https://arxiv.org/abs/1810.12715
+    """
+    bounded = _bounded(network)
+    return bounded.intervals(bounded.ball(x, epsilon, norm))[bounded.output]
+
+
+def interval_margins(network, x, y, epsilon, *, norm="linf"):
+    """Upper bounds of the margins output_j - output_y, by intervals.
+
+    The difference is taken inside the last layers, as far as they are linear. No image in the ball
+    is classified otherwise than as y if all but that of y are below 0.
+
+    Args:
+        network: As for `interval_bounds`, as is what bounds enclose.
+        x: Tensor [batch, ...], pixels in [0, 1].
+        y: Integer tensor [batch], labels.
+        epsilon: Float or scalar tensor, at least 0, the radius.
+        norm: `"linf"` or `"l2"`.
+
+    Returns:
+        Float64 tensor [batch, units], exactly 0 for j = y.
+    """
+    bounded = _bounded(network)
+    ball = bounded.ball(x, epsilon, norm)
+    return _margins(bounded, ball, bounded.intervals(ball), y, bounded.units, lines=False)
+
+
+def crown_bounds(network, x, epsilon, *, norm="linf", intermediate="crown", rows=ROWS):
+    """Bounds of the outputs by linear functions of the pixels (CROWN).
+
+    Args:
+        network: As for `interval_bounds`, as is what bounds enclose.
+        x: Tensor [batch, ...], pixels in [0, 1].
+        epsilon: Float or scalar tensor, at least 0, the radius.
+        norm: `"linf"` or `"l2"`.
+        intermediate: Where the bounds of hidden features come from: `"crown"`, linear functions
+            too, or `"interval"`, which costs less and is looser.
+        rows: Integer, how many numbers of a layer are bounded at a time. The memory needed is a few
+            times batch x rows x the largest layer's numbers x 8 bytes.
+
+    Returns:
+        `Interval` of float64 tensors [batch, units], never looser than `interval_bounds`.
+
+    Reference:
+        - Zhang et al. 2018, "Efficient Neural Network Robustness Certification with General
+          Activation Functions", https://arxiv.org/abs/1811.00866
+        - Zhang et al. 2020, "Towards Stable and Efficient Training of Verifiably Robust Neural
+          Networks", https://arxiv.org/abs/1906.06316
+    """
+    bounded = _bounded(network)
+    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
+    return _outputs(bounded, ball, boxes, rows)
+
+
+def crown_margins(network, x, y, epsilon, *, norm="linf", intermediate="crown", rows=ROWS):
+    """Upper bounds of the margins output_j - output_y, by CROWN: see `crown_bounds`.
+
+    Returns:
+        Float64 tensor [batch, units], never looser than `interval_margins`; 0 for j = y.
+    """
+    bounded = _bounded(network)
+    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
+    return _best_margins(bounded, ball, boxes, y, rows)
+
+
+def alpha_crown_bounds(
+    network, x, epsilon, *, norm="linf", intermediate="crown", rows=ROWS, steps=ALPHA_STEPS
+):
+    """Bounds of the outputs by CROWN whose lines are learned (alpha-CROWN).
+
+    Any line on the sound side of an activation gives a bound; Adam looks for the slopes of those
+    that give the best, for each bound its own. The bounds of hidden features are those of CROWN.
+
+    Args:
+        network: As for `crown_bounds`, as are the other arguments but the last.
+        x: Tensor [batch, ...], pixels in [0, 1].
+        epsilon: Float or scalar tensor, at least 0, the radius.
+        norm: `"linf"` or `"l2"`.
+        intermediate: `"crown"` or `"interval"`.
+        rows: Integer, how many numbers of a layer are bounded at a time.
+        steps: Integer, how many steps of Adam.
+
+    Returns:
+        `Interval` of float64 tensors [batch, units], never looser than `crown_bounds`.
+
+    Reference:
+        - Xu et al. 2021, "Fast and Complete: Enabling Complete Neural Network Verification with
+          Rapid and Massively Parallel Incomplete Verifiers", https://arxiv.org/abs/2011.13824
+    """
+    bounded = _bounded(network)
+    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
+    return _outputs(bounded, ball, boxes, rows, steps)
+
+
+def alpha_crown_margins(
+    network, x, y, epsilon, *, norm="linf", intermediate="crown", rows=ROWS, steps=ALPHA_STEPS
+):
+    """Upper bounds of the margins output_j - output_y, by alpha-CROWN: see `alpha_crown_bounds`.
+
+    Returns:
+        Float64 tensor [batch, units], never looser than `crown_margins`; 0 for j = y.
+    """
+    bounded = _bounded(network)
+    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
+    return _best_margins(bounded, ball, boxes, y, rows, steps)
+
+
+def proved(margins, y):
+    """Boolean tensor [batch]: whether the upper bounds of all margins but that of y are below 0.
+
+    Args:
+        margins: Tensor [batch, units], upper bounds of output_j - output_y.
+        y: Integer tensor [batch].
+    """
+    own = tf.one_hot(y, margins.shape[-1], on_value=True, off_value=False)
+    return tf.reduce_all(own | (margins < 0.0), -1)
+
+
+def _bounded(network):
+    return network if isinstance(network, BoundedNetwork) else BoundedNetwork(network)
+
+
+def _prepared(bounded, x, epsilon, norm, intermediate, rows):
+    if intermediate not in ("crown", "interval"):
+        raise ValueError(
+            "Argument `intermediate` must be 'crown' or 'interval'. "
+            f"Received: intermediate={intermediate!r}"
+        )
+    if rows < 1:
+        raise ValueError(
+            "Invalid value received for argument `rows`. Expected an integer of at least 1. "
+            f"Received: rows={rows}"
+        )
+    ball = bounded.ball(x, epsilon, norm)
+    if intermediate == "crown":
+        return ball, bounded.tight_intervals(ball, rows)
+    return ball, bounded.intervals(ball)
+
+
+def _outputs(bounded, ball, boxes, rows, steps=0):
+    batch = tf.shape(ball.box.lower)[0]
+
+    def bound(sign):
+        def of_places(places):
+            ones = sign * tf.one_hot(places, bounded.units, dtype=bounded.dtype)
+            ones = repeated(ones[tf.newaxis], batch)
+            return _least(bounded, ball, boxes, ones, steps)
+
+        return in_parts(of_places, bounded.units, rows, _row(bounded))
+
+    box = boxes[bounded.output]
+    return Interval(tf.maximum(box.lower, bound(1.0)), tf.minimum(box.upper, -bound(-1.0)))
+
+
+def _best_margins(bounded, ball, boxes, y, rows, steps=0):
+    return tf.minimum(
+        _margins(bounded, ball, boxes, y, rows, lines=False),
+        _margins(bounded, ball, boxes, y, rows, steps=steps),
+    )
+
+
+def _margins(bounded, ball, boxes, y, rows, lines=True, steps=0):
+    own = tf.one_hot(y, bounded.units, dtype=bounded.dtype)
+
+    def of_places(places):
+        ones = tf.one_hot(places, bounded.units, dtype=bounded.dtype)
+        differences = own[:, tf.newaxis] - ones
+        return -_least(bounded, ball, boxes, differences, steps, lines)
+
+    margins = in_parts(of_places, bounded.units, rows, _row(bounded))
+    return tf.where(own > 0, tf.zeros_like(margins), margins)
+
+
+def _least(bounded, ball, boxes, coefficients, steps, lines=True):
+    if steps and lines:
+        return learned(bounded, ball, boxes, coefficients, steps)
+    return bounded.least(bounded.output, coefficients, ball, boxes, lines)
+
+
+def _row(bounded):
+    return tf.TensorSpec([None, None], bounded.dtype)

@@ -12,6 +12,7 @@ from anp_tf.bounds.bounds import (
 )
 from anp_tf.bounds.elementwise import Elementwise
 from anp_tf.bounds.network import BoundedNetwork
+from anp_tf.bounds.prove import prove
 from anp_tf.bounds.rule import Interval, Rule
 from anp_tf.bounds.rules import register_rule
 
@@ -28,6 +29,7 @@ __all__ = [
     "crown_margins",
     "interval_bounds",
     "interval_margins",
+    "prove",
     "proved",
     "register_rule",
 ]

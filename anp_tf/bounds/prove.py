@@ -1,0 +1,215 @@
+"""A certificate: for each image of a data set, whether it is proved, broken or open."""
+
+import hashlib
+import json
+import pathlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from anp_tf import __version__
+from anp_tf.bounds.bounds import (
+    ALPHA_STEPS,
+    ROWS,
+    alpha_crown_margins,
+    crown_margins,
+    interval_margins,
+    proved,
+)
+from anp_tf.bounds.network import BoundedNetwork
+from anp_tf.files import atomic_file
+
+PROVED, BROKEN, OPEN = "proved", "broken", "open"
+METHODS = ("interval", "crown", "alpha_crown")
+FILE = "certificate.json"
+
+
+def prove(
+    network,
+    x,
+    y,
+    epsilon,
+    *,
+    norm="linf",
+    methods=METHODS,
+    broken=None,
+    attack=None,
+    batch_size=32,
+    rows=ROWS,
+    alpha_steps=ALPHA_STEPS,
+    path=None,
+):
+    """Proves for each image that no image in its ball is misclassified, or finds one that is.
+
+    Intervals are tried first; CROWN on what they leave; alpha-CROWN on what is left then; last the
+    attack. An image that the network misclassifies as it is counts as broken. What a proof says,
+    and of what, is said at `interval_bounds`.
+
+    Args:
+        network: Functional or Sequential `keras.Model` from pixels to logits, whose layers have
+            rules.
+        x: Array [images, ...], pixels in [0, 1].
+        y: Integer array [images], labels.
+        epsilon: Float, at least 0: the radius of the balls in pixel units.
+        norm: `"linf"` or `"l2"`.
+        methods: Sequence of the methods that are tried, of `"interval"`, `"crown"` and
+            `"alpha_crown"`.
+        broken: Boolean array [images], the images that attacks of this radius have broken, or None.
+        attack: Function `(network, x, y)` to adversarial images in the balls, such as an attack of
+            `anp_tf.attacks`, which is tried on what is not proved; or None.
+        batch_size: Integer, how many images at a time.
+        rows: Integer, how many numbers of a layer CROWN bounds at a time.
+        alpha_steps: Integer, steps of alpha-CROWN.
+        path: Folder that `certificate.json` is written to after each batch. One that is there, of
+            the same network, images and settings, is gone on with.
+
+    Returns:
+        The certificate, a dict: `outcomes`, a list of `"proved"`, `"broken"` and `"open"` in the
+        order of the images; `methods`, a list of what proved each, None where nothing did; `counts`
+        of both; `epsilon`, `norm`, `settings`, the SHA-256 of the `network` and of the `images`
+        with their labels; `seconds`; `versions`.
+
+    Raises:
+        ValueError: if an argument is invalid, if the file is that of something else, or as
+            `interval_bounds`.
+        RuntimeError: if an image is both proved and broken, which is never right: one of the two is
+            in error.
+    """
+    x, y = np.asarray(x, np.float32), np.asarray(y, np.int64)
+    _check(x, y, methods, broken, batch_size)
+    broken = np.zeros(len(x), bool) if broken is None else np.asarray(broken, bool)
+    settings = {"rows": rows, "alpha_steps": alpha_steps, "tried": list(methods)}
+    about = {
+        "epsilon": float(epsilon),
+        "norm": norm,
+        "settings": settings,
+        "network": network_sha256(network),
+        "images": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
+    }
+    path = None if path is None else pathlib.Path(path) / FILE
+    certificate = _begun(path, about)
+    outcomes, by, start = certificate["outcomes"], certificate["methods"], time.monotonic()
+    before = certificate["seconds"]
+    functions = _functions(network, epsilon, norm, methods, rows, alpha_steps)
+    for first in range(len(outcomes), len(x), batch_size):
+        part = slice(first, first + batch_size)
+        found = _of_batch(network, x[part], y[part], functions, broken[part], attack, first)
+        outcomes.extend(found[0])
+        by.extend(found[1])
+        certificate["seconds"] = round(before + time.monotonic() - start, 3)
+        certificate["counts"] = _counts(outcomes, by)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as temporary:
+                temporary.write_text(json.dumps(certificate, indent=1) + "\n")
+    _check_apart(outcomes, broken, 0)
+    return certificate
+
+
+def network_sha256(network):
+    """SHA-256 of a network's configuration and of its weights, names and shapes included."""
+    digest = hashlib.sha256(json.dumps(network.get_config(), sort_keys=True, default=str).encode())
+    for weight in network.weights:
+        value = np.asarray(weight)
+        digest.update(f"{weight.path} {value.dtype} {value.shape}".encode() + value.tobytes())
+    return digest.hexdigest()
+
+
+def _check(x, y, methods, broken, batch_size):
+    unknown = sorted(set(methods) - set(METHODS))
+    if unknown:
+        raise ValueError(f"Argument `methods` must be of {METHODS}. Received: {unknown}")
+    for name, array in (("y", y), ("broken", broken)):
+        if array is not None and np.shape(array) != (len(x),):
+            raise ValueError(
+                f"Argument `{name}` must have a value for each of the {len(x)} images. "
+                f"Received: shape {np.shape(array)}"
+            )
+    if batch_size < 1:
+        raise ValueError(
+            "Invalid value received for argument `batch_size`. Expected an integer of at least 1. "
+            f"Received: batch_size={batch_size}"
+        )
+
+
+def _begun(path, about):
+    """The certificate of a file, or an empty one."""
+    if path is not None and path.exists():
+        certificate = json.loads(path.read_text())
+        for name, value in about.items():
+            if certificate.get(name) != value:
+                raise ValueError(
+                    f"{path} has the proofs of something else: its `{name}` is "
+                    f"{certificate.get(name)!r}. Expected: {value!r}"
+                )
+        return certificate
+    versions = {"anp_tf": __version__, "keras": keras.__version__, "tensorflow": tf.__version__}
+    return {
+        **about,
+        "versions": versions,
+        "seconds": 0.0,
+        "counts": _counts([], []),
+        "outcomes": [],
+        "methods": [],
+    }
+
+
+def _functions(network, epsilon, norm, methods, rows, alpha_steps):
+    """Dict from the methods, cheapest first, to functions of images and labels that prove."""
+    bounded = BoundedNetwork(network)
+    crown = {"norm": norm, "rows": rows}
+    makers = {
+        "interval": lambda x, y: interval_margins(bounded, x, y, epsilon, norm=norm),
+        "crown": lambda x, y: crown_margins(bounded, x, y, epsilon, **crown),
+        "alpha_crown": lambda x, y: alpha_crown_margins(
+            bounded, x, y, epsilon, **crown, steps=alpha_steps
+        ),
+    }
+    signature = [
+        tf.TensorSpec([None, *network.inputs[0].shape[1:]], tf.float32),
+        tf.TensorSpec([None], tf.int64),
+    ]
+
+    def compiled(margins):
+        return tf.function(lambda x, y: proved(margins(x, y), y), input_signature=signature)
+
+    return {name: compiled(makers[name]) for name in METHODS if name in methods}
+
+
+def _of_batch(network, x, y, functions, broken, attack, first):
+    """The outcomes of some images, and what proved them."""
+    outcomes, by = np.full(len(x), OPEN, object), [None] * len(x)
+    outcomes[_misclassified(network, x, y)] = BROKEN
+    for name, function in functions.items():
+        left = np.flatnonzero(outcomes == OPEN)
+        if not len(left):
+            break
+        for index in left[np.asarray(function(x[left], y[left]))]:
+            outcomes[index], by[index] = PROVED, name
+    _check_apart(outcomes, broken, first)
+    outcomes[broken] = BROKEN
+    left = np.flatnonzero(outcomes == OPEN)
+    if attack is not None and len(left):
+        moved = attack(network, tf.constant(x[left]), tf.constant(y[left]))
+        outcomes[left[_misclassified(network, moved, y[left])]] = BROKEN
+    return outcomes.tolist(), by
+
+
+def _misclassified(network, x, y):
+    return np.argmax(np.asarray(network(x, training=False)), -1) != y
+
+
+def _check_apart(outcomes, broken, first):
+    both = [index for index, outcome in enumerate(outcomes) if outcome == PROVED and broken[index]]
+    if both:
+        raise RuntimeError(
+            f"Image {first + both[0]} is both proved and broken. Either the proof or the attack is "
+            "in error; no certificate is made."
+        )
+
+
+def _counts(outcomes, by):
+    counts = {name: outcomes.count(name) for name in (PROVED, BROKEN, OPEN)}
+    return {**counts, "proved_by": {name: by.count(name) for name in METHODS}}

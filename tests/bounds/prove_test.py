@@ -1,0 +1,94 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from anp_tf import bounds
+from anp_tf.attacks import PGD
+
+METHODS = ("interval", "crown", "alpha_crown")
+
+
+@pytest.fixture(scope="module")
+def network():
+    random = np.random.default_rng(0)
+    layers = [keras.Input((4,))]
+    layers += [keras.layers.Dense(width, activation="relu") for width in (8, 8)]
+    network = keras.Sequential([*layers, keras.layers.Dense(3)])
+    network.set_weights([random.normal(0, 0.6, weight.shape) for weight in network.weights])
+    return network
+
+
+@pytest.fixture(scope="module")
+def data(network):
+    x = np.random.default_rng(1).random([40, 4]).astype(np.float32)
+    y = np.argmax(network(x), -1)
+    y[::8] = (y[::8] + 1) % 3
+    return x, y
+
+
+def test_each_image_is_proved_broken_or_open(network, data, tmp_path):
+    x, y = data
+    attack = PGD(epsilon=0.1, step_size=0.03, steps=10)
+    certificate = bounds.prove(network, x, y, 0.1, attack=attack, alpha_steps=2, path=tmp_path)
+    outcomes, methods = (np.array(certificate[name]) for name in ("outcomes", "methods"))
+    assert set(outcomes) >= {"proved", "broken"}
+    assert np.all(outcomes[::8] == "broken")
+    assert np.all((methods == None) == (outcomes != "proved"))  # noqa: E711
+    interval = bounds.proved(bounds.interval_margins(network, x, y, 0.1), y)
+    crown = bounds.proved(bounds.crown_margins(network, x, y, 0.1), y)
+    np.testing.assert_array_equal(methods == "interval", interval)
+    np.testing.assert_array_equal(methods == "crown", crown & ~interval)
+    counts = certificate["counts"]
+    assert sum(counts["proved_by"].values()) == counts["proved"] == np.sum(outcomes == "proved")
+    assert json.loads((tmp_path / "certificate.json").read_text()) == certificate
+
+
+def test_goes_on_where_it_was_stopped(network, data, tmp_path):
+    x, y = data
+    calls = []
+
+    def attack(network, x, y):
+        calls.append(len(x))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return x
+
+    arguments = {"batch_size": 10, "methods": ["interval"], "path": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        bounds.prove(network, x, y, 0.3, attack=attack, **arguments)
+    begun = json.loads((tmp_path / "certificate.json").read_text())
+    assert len(begun["outcomes"]) == 10
+    resumed = bounds.prove(network, x, y, 0.3, attack=lambda network, x, y: x, **arguments)
+    whole = bounds.prove(network, x, y, 0.3, methods=["interval"])
+    assert resumed["outcomes"] == whole["outcomes"]
+    assert resumed["outcomes"][:10] == begun["outcomes"]
+    with pytest.raises(ValueError, match="something else: its `epsilon`"):
+        bounds.prove(network, x, y, 0.2, **arguments)
+    with pytest.raises(ValueError, match="something else: its `images`"):
+        bounds.prove(network, x[::-1], y, 0.3, **arguments)
+    other = keras.models.clone_model(network)
+    with pytest.raises(ValueError, match="something else: its `network`"):
+        bounds.prove(other, x, y, 0.3, **arguments)
+
+
+def test_proved_and_broken_is_an_error(network, data, tmp_path):
+    x, y = data
+    first = bounds.prove(network, x, y, 0.01, methods=["interval"], path=tmp_path)
+    broken = np.array(first["outcomes"]) == "broken"
+    again = bounds.prove(network, x, y, 0.01, methods=["interval"], broken=broken)
+    assert again["outcomes"] == first["outcomes"]
+    index = first["outcomes"].index("proved")
+    broken[index] = True
+    for path in (None, tmp_path):  # computed anew, and read from the file
+        with pytest.raises(RuntimeError, match=f"Image {index} is both proved and broken"):
+            bounds.prove(network, x, y, 0.01, methods=["interval"], broken=broken, path=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("methods", ["magic"]), ("broken", [True]), ("batch_size", 0)]
+)
+def test_arguments(network, data, name, value):
+    with pytest.raises(ValueError, match=name):
+        bounds.prove(network, *data, 0.1, **{name: value})

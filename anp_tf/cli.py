@@ -59,10 +59,11 @@ def settings_from_flags(**changes):
     """The `Settings` of the parsed flags, with some changed."""
     names = [field.name for field in dataclasses.fields(Settings) if field.name not in changes]
     values = {name: flags.FLAGS[name].value for name in names}
-    try:
-        values["decay_at"] = tuple(float(share) for share in values["decay_at"])
-    except ValueError as error:
-        raise ValueError(f"--decay_at: expected numbers, received {values['decay_at']}") from error
+    for name in {"decay_at", "target_units"} & values.keys():
+        try:
+            values[name] = tuple(float(number) for number in values[name])
+        except ValueError as error:
+            raise ValueError(f"--{name}: expected numbers, received {values[name]}") from error
     return Settings(**{**values, **changes})
 
 

@@ -44,7 +44,7 @@ class Settings:
     optimizer: str = option("adam", "of the weights: adam, or sgd with Nesterov momentum 0.9")
     learning_rate: float = option(1e-3, "rate of the weights' optimizer")
     mask_learning_rate: float = option(1e-2, "Adam's rate for the masks")
-    schedule: str = option("step", "of both rates: step (the paper's) or one_cycle")
+    schedule: str = option("step", "step (the paper's), one_cycle, or restart: a cycle up to the end of pruning, then another")  # fmt: skip # noqa: E501
     decay_at: tuple[float, ...] = option(
         (0.5, 0.7), "step: shares of the steps at which both rates fall"
     )
@@ -52,6 +52,7 @@ class Settings:
     peak_at: float = option(0.4, "one_cycle: share of the steps at which the weights' rate peaks")
     mask_decay_at: float = option(0.8, "one_cycle: share of the steps from which the masks' rate falls")  # fmt: skip # noqa: E501
     mask_freeze_at: float = option(1.0, "share of the steps from which the masks are fixed, and their rate 0")  # fmt: skip # noqa: E501
+    fix_sparsity: float = option(0.0, "share of the units that are pruned, at least, when the masks are fixed")  # fmt: skip # noqa: E501
     weight_decay: float = option(1e-4, "coefficient of half the squared weights")
     decayed: str = option("all", "which weights decay: all or kernels")
     average_decay: float = option(0.0, "share of the weights' averages that a step keeps, and these make the network; 0: none")  # fmt: skip # noqa: E501
@@ -64,9 +65,8 @@ class Settings:
     prior_scale: float = option(1.0, "at_bnn: deviation of the prior of the weights")
     initial_rho: float = option(-3.0, "at_bnn: where the weights' rho starts")
     target_sparsity: float = option(0.8, "admm, magnitude: share of the weights that are cut")
-    granularity: str = option(
-        "weight", "magnitude: cut single weights (weight) or filters (filter)"
-    )
+    granularity: str = option("weight", "magnitude: cut single weights (weight), filters (filter), or units of masks (unit)")  # fmt: skip # noqa: E501
+    target_units: tuple[float, ...] = option((), "magnitude of units: how many each mask keeps; by default the same share")  # fmt: skip # noqa: E501
     prune_until: float = option(0.5, "admm, magnitude: share of the steps after which all is cut")
     prune_updates: int = option(20, "admm, magnitude: updates up to then")
     mask: str = option("beta_bernoulli", f"that is learned: one of {', '.join(MASKS)}")
@@ -110,10 +110,10 @@ class Settings:
         one_of("mask", self.mask, MASKS)
         one_of("attack", self.attack, ("pgd", "fgsm", "n_fgsm", "square_pgd"))
         one_of("augmentation", self.augmentation, ("auto", *AUGMENTATIONS))
-        one_of("granularity", self.granularity, ("weight", "filter"))
+        one_of("granularity", self.granularity, ("weight", "filter", "unit"))
         one_of("optimizer", self.optimizer, ("adam", "sgd"))
         one_of("decayed", self.decayed, ("all", "kernels"))
-        one_of("schedule", self.schedule, ("step", "one_cycle"))
+        one_of("schedule", self.schedule, ("step", "one_cycle", "restart"))
         one_of("select", self.select, ("best", "last"))
         one_of("distribution", self.distribution, ("auto", "none", "mirrored", "multi_worker"))
         one_of("mixed_precision", self.mixed_precision, ("none", "bfloat16"))
@@ -174,7 +174,13 @@ class Settings:
             object.__setattr__(self, "beta", METHODS[self.method].default_beta)
         _in("beta", self.beta, lambda v: v is None or v >= 0, "at least 0")
         _in("dropout_multiplier", self.dropout_multiplier, lambda v: 0 <= v <= 1, "in [0, 1]")
-        for name in ("select_min_sparsity", "target_sparsity", "average_decay", "label_smoothing"):
+        for name in (
+            "select_min_sparsity",
+            "target_sparsity",
+            "average_decay",
+            "label_smoothing",
+            "fix_sparsity",
+        ):
             _in(name, getattr(self, name), lambda v: 0 <= v < 1, "in [0, 1)")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -186,6 +192,18 @@ class Settings:
             lambda v: all(0 < share < 1 for share in v) and list(v) == sorted(v),
             "increasing shares in (0, 1)",
         )
+
+        _in(
+            "target_units",
+            self.target_units,
+            lambda v: all(count >= 1 and count == int(count) for count in v),
+            "of whole numbers of at least 1",
+        )
+        if self.fix_sparsity and METHODS[self.method].learns_masks and self.mask_freeze_at == 1:
+            raise ValueError(
+                "--fix_sparsity: expected 0 for masks that are never fixed, by --mask_freeze_at=1, "
+                f"received {self.fix_sparsity}"
+            )
 
     @property
     def epsilon_in_training(self):

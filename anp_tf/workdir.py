@@ -147,8 +147,15 @@ class Workdir:
             network.save(temporary)
 
     def save_results(self, results, path=None):
-        """Writes `results.json` (or another file) whole or not at all, and returns its path."""
+        """Writes `results.json` (or another file) whole or not at all, and returns its path.
+
+        Beside the results it has `core_minutes`, the processor time that training took, of all
+        cores together, where epochs say it.
+        """
         path = pathlib.Path(path or self.results)
+        spent = [record.get("core_seconds") for record in self.epochs()]
+        if spent and None not in spent:
+            results = {**results, "core_minutes": round(sum(spent) / 60, 2)}
         with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(results, indent=2) + "\n")
         return path

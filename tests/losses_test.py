@@ -72,6 +72,12 @@ def test_cross_entropy_of_each_example(dtype, result_dtype, label_dtype):
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
+def test_cross_entropy_with_smoothed_labels():
+    labels = 0.7 * np.eye(3)[LABELS] + 0.1
+    expected = -np.sum(labels * scipy.special.log_softmax(LOGITS, axis=-1), axis=-1)
+    np.testing.assert_allclose(cross_entropy(tf.constant(LOGITS), LABELS, 0.3), expected)
+
+
 def test_vulnerability_is_the_mean_over_features_then_over_layers():
     rng = np.random.default_rng(0)
     clean = [rng.normal(size=shape) for shape in ((4, 5, 5, 2), (4, 3))]

@@ -38,12 +38,13 @@ VALUES = {
     "optimizer": st.sampled_from(["adam", "sgd"]),
     "learning_rate": ABOVE_0,
     "mask_learning_rate": ABOVE_0,
-    "schedule": st.sampled_from(["step", "one_cycle"]),
+    "schedule": st.sampled_from(["step", "one_cycle", "restart"]),
     "decay_at": st.lists(SHARE, max_size=4).map(sorted).map(tuple),
     "decay_factor": ABOVE_0,
     "peak_at": SHARE,
     "mask_decay_at": SHARE,
     "mask_freeze_at": RADIUS,
+    "fix_sparsity": st.floats(0, 1, exclude_max=True),
     "weight_decay": AT_LEAST_0,
     "decayed": st.sampled_from(["all", "kernels"]),
     "average_decay": st.floats(0, 1, exclude_max=True),
@@ -56,7 +57,8 @@ VALUES = {
     "prior_scale": ABOVE_0,
     "initial_rho": st.floats(-1e30, 1e30),
     "target_sparsity": st.floats(0, 1, exclude_max=True),
-    "granularity": st.sampled_from(["weight", "filter"]),
+    "granularity": st.sampled_from(["weight", "filter", "unit"]),
+    "target_units": st.lists(st.integers(1, 99).map(float), max_size=4).map(tuple),
     "prune_until": RADIUS,
     "prune_updates": COUNT,
     "mask": st.sampled_from(list(MASKS)),
@@ -106,6 +108,7 @@ def test_a_strategy_for_every_field():
 @given(st.fixed_dictionaries({}, optional=VALUES))
 def test_flag_lines_round_trip(values):
     assume(values.get("method") != "trades" or values.get("attack", "pgd") == "pgd")
+    assume(not values.get("fix_sparsity") or values.get("mask_freeze_at", 1) < 1)
     settings = Settings(**values)
     lines = settings.flag_lines()
     assert all(line.startswith("--") and len(line.splitlines()) == 1 for line in lines)
@@ -169,6 +172,8 @@ BAD_VALUES = [
     ("attack_steps_first", (0, -5)),
     ("adversarial_weight", (-1.0, math.nan)),
     ("average_decay", (-0.1, 1.0, math.nan)),
+    ("fix_sparsity", (-0.1, 1.0, math.nan, 0.5)),
+    ("target_units", ((0.0,), (1.5,), (math.nan,))),
     ("label_smoothing", (-0.1, 1.0, math.nan)),
     ("train_epsilon", (0.0, 1.5, math.nan)),
     ("last_attack_at", (0.0, 1.1, math.nan)),

@@ -14,4 +14,4 @@ class AdversarialNeuralPruningVS(AdversarialNeuralPruning):
 
     def objective(self, terms):
         weight_loss, mask_loss = super().objective(terms)
-        return weight_loss + self.vulnerability_weight * terms.vulnerability, mask_loss
+        return weight_loss + self.suppression(terms), mask_loss

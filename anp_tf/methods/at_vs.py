@@ -10,5 +10,4 @@ class AdversarialTrainingVS(TrainingModel):
     suppresses = True
 
     def objective(self, terms):
-        suppressed = self.vulnerability_weight * terms.vulnerability
-        return self.mixed_loss(terms) + suppressed + terms.decay, None
+        return self.mixed_loss(terms) + self.suppression(terms) + terms.decay, None

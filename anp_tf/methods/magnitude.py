@@ -10,8 +10,9 @@ from anp_tf.pruning.magnitude import (
     largest,
     share_of_filters,
 )
+from anp_tf.pruning.units import cut_by_norms
 
-GRANULARITIES = ("weight", "filter")
+GRANULARITIES = ("weight", "filter", "unit")
 
 
 class MagnitudePruning(GradualPruning):
@@ -20,16 +21,18 @@ class MagnitudePruning(GradualPruning):
     Of each layer the weights of the smallest magnitude are cut, or the filters (dense units) of the
     smallest mean magnitude, by their masks. The share that is cut grows as 1 - (1 - k/K)^3 over the
     K updates (Zhu & Gupta 2018), up to `target_sparsity` of all kernels' weights or, with filters,
-    of the parameters.
+    of the parameters. Units are cut by `anp_tf.pruning.units.cut_by_norms`.
 
     Args:
-        granularity: `"weight"` or `"filter"`; the network needs a mask after each layer whose
-            filters may be cut, `anp_tf.layers.UnitMask`.
+        granularity: `"weight"`, `"filter"` or `"unit"`, of any mask; the network needs a mask,
+            `anp_tf.layers.UnitMask`, after each layer whose filters or units may be cut.
+        target_units: Sequence of integers, how many units each mask keeps; None: of each the share
+            that `target_sparsity` leaves.
     """
 
     uses_masks = True
 
-    def __init__(self, *args, granularity="weight", **kwargs):
+    def __init__(self, *args, granularity="weight", target_units=None, **kwargs):
         super().__init__(*args, **kwargs)
         if granularity not in GRANULARITIES:
             raise ValueError(
@@ -37,6 +40,18 @@ class MagnitudePruning(GradualPruning):
                 f"Received: granularity={granularity!r}"
             )
         self.granularity = granularity
+        units = [mask.units for mask in self.masks]
+        if target_units is not None and (
+            len(target_units) != len(units)
+            or any(not 1 <= n <= most for n, most in zip(target_units, units, strict=True))
+        ):
+            raise ValueError(
+                f"Argument `target_units` must have a number for each of the masks, of {units} "
+                f"units. Received: target_units={target_units}"
+            )
+        self.target_units = target_units or [
+            max(1, round((1.0 - self.target_sparsity) * most)) for most in units
+        ]
         if granularity == "filter":
             self.filters = share_of_filters(self.network, self.target_sparsity)
 
@@ -49,6 +64,13 @@ class MagnitudePruning(GradualPruning):
             share = 1.0 - progress * self.target_sparsity
             for kernel, kept in zip(self.kernels, self.kept, strict=True):
                 kept.assign(largest(kernel * kept, share))
+            return
+        if self.granularity == "unit":
+            counts = [
+                round(mask.units - progress * (mask.units - count))
+                for mask, count in zip(self.masks, self.target_units, strict=True)
+            ]
+            cut_by_norms(self.network, counts)
             return
         for mask, kernels in filter_kernels(self.network).items():
             count = filters_to_cut(mask.units, progress * self.filters)

@@ -22,6 +22,7 @@ from anp_tf.methods.forward import ATTACKED, ATTACKED_ALONE, CLEAN, Forward
 from anp_tf.methods.replicas import average, for_fit, per_replica
 from anp_tf.methods.terms import Terms
 from anp_tf.pruning.groups import left_out
+from anp_tf.pruning.units import cut_to_share
 from anp_tf.pruning.view import SlimView
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ class TrainingModel(keras.Model):
             None: never. The attack runs on the slimmed network all the time.
         latents: Sequence of the names of the layers whose outputs are the latent features; None:
             those that end in an activation (`anp_tf.models.with_latents`).
+        fix_sparsity: Float in [0, 1), share of the units that are pruned, at least, when the masks
+            are fixed: by `anp_tf.pruning.cut_to_share`.
         seed: Integer.
 
     Raises:
@@ -109,6 +112,7 @@ class TrainingModel(keras.Model):
         kl_warmup_steps=0,
         mask_freeze_step=None,
         latents=None,
+        fix_sparsity=0.0,
         seed=0,
         **kwargs,
     ):
@@ -144,6 +148,7 @@ class TrainingModel(keras.Model):
         self.last_attack = last_attack
         self.kl_warmup_steps = kl_warmup_steps
         self.mask_freeze_step = mask_freeze_step
+        self.fix_sparsity = fix_sparsity
         self.seed = seed
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
         of_masks = {id(variable) for variable in self.mask_variables}
@@ -176,6 +181,12 @@ class TrainingModel(keras.Model):
         if math.isinf(w):
             return terms.adversarial_loss
         return (terms.clean_loss + w * terms.adversarial_loss) / (1.0 + w)
+
+    def suppression(self, terms):
+        """lambda V; 0 where lambda is, and V need not be known."""
+        if not self.vulnerability_weight:
+            return 0.0
+        return self.vulnerability_weight * terms.vulnerability
 
     def compile(self, optimizer="adam", mask_optimizer=None, **kwargs):
         """As `keras.Model.compile`, with a second optimizer for the masks.
@@ -217,7 +228,12 @@ class TrainingModel(keras.Model):
         return [FollowPruning()] if self.masks else []
 
     def slim(self):
-        """From here on trains through the slimmed network: the masks must not change any more."""
+        """From here on trains through the slimmed network: the masks must not change any more.
+
+        Before that units are cut, as far as `fix_sparsity` asks for.
+        """
+        if self.fix_sparsity:
+            cut_to_share(self.network, self.fix_sparsity)
         try:
             view = SlimView(self.network)
             self.forward.slim(view)
@@ -370,7 +386,7 @@ class TrainingModel(keras.Model):
         """Whether a training step runs the clean images."""
         return (
             self.attack is None
-            or self.suppresses
+            or (self.suppresses and self.vulnerability_weight > 0)
             or self.compares
             or not math.isinf(self.adversarial_weight)
         )

@@ -113,6 +113,7 @@ OF_MASKS = (
     "mask_learning_rate",
     "mask_decay_at",
     "mask_freeze_at",
+    "fix_sparsity",
     "kl_flops_exponent",
     "select_min_sparsity",
 )
@@ -132,7 +133,7 @@ def _unread(kind):
         (OF_RANDOM_WEIGHTS, kind.uses_random_weights),
         (("vulnerability_weight",), kind.suppresses),
         (("trades_beta",), issubclass(kind, Trades)),
-        (("granularity",), issubclass(kind, MagnitudePruning)),
+        (("granularity", "target_units"), issubclass(kind, MagnitudePruning)),
     )
     return [name for names, read in groups if not read for name in names]
 

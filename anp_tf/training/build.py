@@ -80,7 +80,6 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
     )
     weighted = method.learns_masks and settings.kl_flops_exponent
     grows = settings.attack_steps_first and settings.attack not in ("fgsm", "n_fgsm")
-    freezes = method.learns_masks and settings.mask_freeze_at < 1
     model = method(
         network,
         num_examples,
@@ -98,7 +97,8 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         attack_growth=(settings.attack_steps_first, total_steps) if grows else None,
         last_attack=_last_attack(settings, method, total_steps),
         kl_warmup_steps=round(settings.kl_warmup_epochs * steps_per_epoch),
-        mask_freeze_step=round(settings.mask_freeze_at * total_steps) if freezes else None,
+        mask_freeze_step=_mask_freeze_step(settings, method, total_steps),
+        fix_sparsity=settings.fix_sparsity if method.learns_masks else 0.0,
         seed=settings.seed,
         **_method_options(settings, method, total_steps),
     )
@@ -114,6 +114,19 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         steps_per_execution=settings.steps_per_execution,
     )
     return model
+
+
+def _mask_freeze_step(settings, method, total_steps):
+    """The step from which masks do not change, or None: learned ones are fixed, others all cut."""
+    if method.learns_masks and settings.mask_freeze_at < 1:
+        return round(settings.mask_freeze_at * total_steps)
+    if issubclass(method, MagnitudePruning) and settings.granularity == "unit":
+        return _pruning_steps(settings, total_steps) + 1
+    return None
+
+
+def _pruning_steps(settings, total_steps):
+    return max(1, round(settings.prune_until * total_steps))
 
 
 def _attack(settings, method):
@@ -148,10 +161,11 @@ def _method_options(settings, method, total_steps):
         options["trades_beta"] = settings.trades_beta
     if issubclass(method, GradualPruning):
         options["target_sparsity"] = settings.target_sparsity
-        options["pruning_steps"] = max(1, round(settings.prune_until * total_steps))
+        options["pruning_steps"] = _pruning_steps(settings, total_steps)
         options["pruning_updates"] = settings.prune_updates
     if issubclass(method, MagnitudePruning):
         options["granularity"] = settings.granularity
+        options["target_units"] = [int(count) for count in settings.target_units] or None
     return options
 
 

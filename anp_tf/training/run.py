@@ -22,6 +22,7 @@ from anp_tf.training.build import (
     copy_weights,
 )
 from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
+from anp_tf.training.clock import Clock
 from anp_tf.training.collapse import CollapseGuard
 from anp_tf.training.distribution import LOST, devices
 from anp_tf.training.progress import Progress
@@ -102,12 +103,13 @@ def _train(settings, workdir, team):
     checkpoints = Checkpoints(
         workdir.checkpoints, _variables(model), settings.keep_checkpoints, team
     )
-    kept = {"best": best}
+    clock = Clock()
+    kept = {"best": best, "clock": clock}
     if model.noise is not None:
         kept["collapse"] = CollapseGuard(model)
     saver = Saver(checkpoints, workdir, kept, steps_per_epoch, settings.checkpoint_seconds, team)
     step = saver.restore(model)
-    watchers, shows = [best], []
+    watchers, shows = [clock, best], []
     with contextlib.ExitStack() as stack:
         if team.chief:
             shown = data.batches((validation or training).take(8), 8)
@@ -120,7 +122,8 @@ def _train(settings, workdir, team):
         if model.averages:
             averaging = Averaging(_statistics_batches(settings, training, batch_size))
             watchers.append(averaging)
-        watchers += [callback for name, callback in kept.items() if callback is not best]
+        if "collapse" in kept:
+            watchers.append(kept["collapse"])
         stack.enter_context(saver)
         callbacks = keras.callbacks.CallbackList(
             [*model.callbacks(), *watchers, saver, *shows], add_history=True, model=model

@@ -5,6 +5,10 @@ import itertools
 import keras
 import tensorflow as tf
 
+from anp_tf.methods import METHODS, GradualPruning
+
+RESTART = 0.3
+
 
 class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
     """A rate that is interpolated linearly between given points, and constant outside of them.
@@ -47,15 +51,19 @@ def schedules(settings, total_steps):
     `one_cycle`: the weights' rate rises linearly from 0 to `learning_rate` at `peak_at`, then falls
     to 0; the masks' rate is constant up to `mask_decay_at`, then falls to 0.
 
+    `restart`: up to where the pruning ends (`mask_freeze_at`, or `prune_until` of the methods that
+    prune by magnitude) as `one_cycle`, then the weights' rate begins anew at `RESTART` times
+    `learning_rate`, peaks at `peak_at` of the steps that are left, and falls to 0.
+
     Where the masks are fixed, from `mask_freeze_at` on, their rate is 0 under both.
     """
     weights, masks = settings.learning_rate, settings.mask_learning_rate
     freeze = settings.mask_freeze_at * total_steps
-    if settings.schedule == "one_cycle":
-        peak = settings.peak_at * total_steps
+    if settings.schedule in ("one_cycle", "restart"):
         decay = min(settings.mask_decay_at * total_steps, freeze - 1)
+        pruned = pruned_at(settings) if settings.schedule == "restart" else 0.0
         return (
-            PiecewiseLinear([0, peak, total_steps], [0, weights, 0]),
+            _cycles(weights, settings.peak_at, pruned * total_steps, total_steps),
             PiecewiseLinear([decay, freeze], [masks, 0]),
         )
     falls = [round(share * total_steps) for share in settings.decay_at]
@@ -69,6 +77,27 @@ def schedules(settings, total_steps):
         _piecewise_constant(falls, [weights * factor for factor in factors]),
         _piecewise_constant(mask_falls, mask_rates),
     )
+
+
+def pruned_at(settings):
+    """The share of the steps after which no unit and no weight is pruned any more; 1: never."""
+    method = METHODS[settings.method]
+    if issubclass(method, GradualPruning):
+        return settings.prune_until
+    return settings.mask_freeze_at if method.learns_masks else 1.0
+
+
+def _cycles(rate, peak_at, pruned, total):
+    """A cycle over all steps, or one up to the step `pruned` and another one from there on."""
+    if pruned >= total:
+        pruned = 0.0
+    start = RESTART * rate if pruned else 0.0
+    after = pruned + peak_at * (total - pruned)
+    steps, rates = [pruned, after, total], [start, rate, 0.0]
+    if pruned * peak_at >= 1 and pruned * (1 - peak_at) > 1:
+        steps = [0.0, pruned * peak_at, pruned - 1, *steps]
+        rates = [0.0, rate, 0.0, *rates]
+    return PiecewiseLinear(steps, rates)
 
 
 def _piecewise_constant(boundaries, rates):

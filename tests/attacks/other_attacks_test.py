@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf.attacks import L2, PGD, LatentPGD, Linf, Noise, SquarePGD, Transfer
+from anp_tf.attacks import L2, NFGSM, PGD, LatentPGD, Linf, Noise, SquarePGD, Transfer, draws
 from anp_tf.losses import cross_entropy
 
 SEED = tf.constant([1, 2])
@@ -34,6 +34,27 @@ def test_noise_is_at_a_corner(problem, norm):
     assert 0.4 < np.mean(moved > 0) < 0.6
     at_the_border = Noise(epsilon=0.2, norm=norm)(None, 2 * x, None, seed=SEED).numpy()
     assert at_the_border.max() == 1
+
+
+def test_n_fgsm_is_noise_and_a_step_of_the_sign(network, problem):
+    """Noise of 3 epsilon, which the network's gradient is taken at; clipped to [0, 1] alone."""
+    x, y = problem
+    moved = NFGSM(epsilon=0.1, noise=3.0)(network, x, y, seed=SEED).numpy()
+    again = NFGSM(epsilon=0.1)(network, x, y, seed=SEED, noise=tf.constant(3.0)).numpy()
+    np.testing.assert_array_equal(moved, again)
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+    assert 0.35 < np.abs(moved - x).max() <= 0.4 + 1e-6
+    start = Linf().random_start(x, 0.3, draws.fold_in(SEED, 0))
+    start = tf.clip_by_value(start, 0, 1)
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        loss = tf.reduce_sum(cross_entropy(network(start), y))
+    expected = np.clip(start + 0.1 * np.sign(tape.gradient(loss, start)), 0, 1)
+    assert np.mean(np.abs(moved - expected) > 1e-6) < 0.01  # where the gradient is next to 0
+    unmoved = NFGSM(epsilon=0.1, noise=0.0)(network, x, y, seed=SEED)
+    expected = PGD(epsilon=0.1, step_size=0.1, steps=1, random_start=False)(network, x, y)
+    np.testing.assert_allclose(unmoved, expected, atol=1e-6)
 
 
 def test_transfer_is_the_attack_on_the_source(network, problem):

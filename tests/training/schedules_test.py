@@ -82,6 +82,26 @@ def test_one_cycle():
     np.testing.assert_allclose(rates(masks, steps), np.interp(steps, [80, 100], [2, 0]), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("options", "end"),
+    [
+        ({"mask_freeze_at": 0.2}, 20),
+        ({"mask_freeze_at": 0.2, "method": "at"}, 0),
+        ({"method": "magnitude", "prune_until": 0.2}, 20),
+        ({"method": "magnitude", "prune_until": 0.001}, 0.1),
+        ({}, 0),
+    ],
+)
+def test_restart_is_a_cycle_up_to_the_end_of_the_pruning_and_another(options, end):
+    settings = Settings(schedule="restart", learning_rate=2.0, peak_at=0.25, **options)
+    weights, _ = schedules(settings, 100)
+    steps = np.arange(101)
+    points, values = [end, end + 0.25 * (100 - end), 100], [0.6 if end else 0.0, 2.0, 0.0]
+    if end > 1:
+        points, values = [0, 5, 19, *points], [0, 2, 0, *values]
+    np.testing.assert_allclose(rates(weights, steps), np.interp(steps, points, values), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["step", "one_cycle"])
 def test_optimizers_take_them(name):
     for schedule in schedules(Settings(schedule=name), 10):

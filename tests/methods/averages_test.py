@@ -1,0 +1,94 @@
+"""Averaged weights, and the statistics of batch normalization that they come with."""
+
+import keras
+import numpy as np
+import pytest
+
+from anp_tf.layers import UnitMask
+from anp_tf.methods import AdversarialTraining, MagnitudePruning, Standard
+
+DATA = np.random.default_rng(0).random((24, 6)).astype(np.float32), np.arange(24) % 3
+
+
+def network(mask=None):
+    keras.utils.set_random_seed(3)
+    x = pixels = keras.Input((6,))
+    for layer in (keras.layers.Dense(5), keras.layers.BatchNormalization(), mask):
+        x = x if layer is None else layer(x)
+    return keras.Model(pixels, keras.layers.Dense(3)(keras.layers.ReLU()(x)))
+
+
+def moved(network, x, y, seed=None, scale=1.0):
+    return 1.0 - x
+
+
+def compiled(kind, masked=None, **options):
+    model = kind(network(masked), 24, average_decay=0.9, **options)
+    model.compile(keras.optimizers.SGD(0.5, momentum=0.9))
+    return model
+
+
+class Follow(keras.callbacks.Callback):
+    """Averages in NumPy."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.averages = [v.numpy() for v in model.weight_variables]
+        self.step = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        rate = 1 - min(0.9, (1 + self.step) / (10 + self.step))
+        self.step += 1
+        for average, variable in zip(self.averages, self.model.weight_variables, strict=True):
+            average += rate * (variable.numpy() - average)
+
+
+@pytest.mark.parametrize("weight", [2.0, np.inf])
+def test_averages_take_the_weights_place_and_give_it_back(weight):
+    model = compiled(AdversarialTraining, attack=moved, adversarial_weight=weight)
+    follow = Follow(model)
+    model.fit(*DATA, batch_size=8, epochs=30, verbose=0, callbacks=[follow])
+    before = [v.numpy() for v in model.network.variables]
+
+    x, y = DATA
+    model.use_averages([(x[:8], y[:8]), (x[8:], y[8:])])
+    for variable, expected in zip(model.weight_variables, follow.averages, strict=True):
+        np.testing.assert_allclose(variable, expected, atol=1e-5)
+    # The statistics are means over the batches that a step runs, of nearly equal weight.
+    _, dense, norm, _, _ = model.network.layers
+    ran = [x[:8], 1 - x[:8], x[8:], 1 - x[8:]]
+    ran = ran[1::2] if np.isinf(weight) else ran
+    outputs = [np.array(dense(images)) for images in ran]
+    mean = np.mean([values.mean(0) for values in outputs], axis=0)
+    variance = np.mean([values.var(0) for values in outputs], axis=0)
+    np.testing.assert_allclose(norm.moving_mean, mean, atol=0.02 * np.abs(mean).max())
+    np.testing.assert_allclose(norm.moving_variance, variance, rtol=0.03)
+    assert any(not np.allclose(v, b) for v, b in zip(model.network.variables, before, strict=True))
+
+    model.use_weights()
+    for variable, expected in zip(model.network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, expected)
+    model.use_weights()  # nothing is left to be put back
+
+
+def test_what_is_cut_is_cut_from_the_averages():
+    model = compiled(
+        MagnitudePruning,
+        UnitMask(),
+        attack=moved,
+        target_sparsity=0.5,
+        pruning_steps=10,
+        pruning_updates=1,
+    )
+    model.fit(*DATA, batch_size=8, epochs=5, verbose=0)
+    kept = [np.array(v) for v in model.kept]
+    model.use_averages([DATA])
+    for kernel, mask in zip(model.kernels, kept, strict=True):
+        assert np.mean(mask) == pytest.approx(0.5, abs=0.05)
+        assert np.all(np.array(kernel)[mask == 0] == 0)
+
+
+def test_no_averages_unless_asked_for():
+    model = Standard(network(), 24)
+    assert model.averages is None
+    assert not [v for v in model.state_variables() if v.name.endswith("_average")]

@@ -1,0 +1,98 @@
+"""Which units are cut: by masks, by norms."""
+
+import numpy as np
+import pytest
+
+from anp_tf.layers import BetaBernoulliDropout, UnitMask, mask_layers
+from anp_tf.models import lenet5_caffe, vgg16
+from anp_tf.pruning.units import cut_by_norms, cut_to_share
+
+
+def learned(network, **kwargs):
+    """A network whose masks' expectations are random and all above 0."""
+    model = network(lambda name: BetaBernoulliDropout(name=name), **kwargs)
+    random = np.random.default_rng(0)
+    for mask in mask_layers(model):
+        mask.a_u.assign(random.normal(size=mask.units))
+    return model
+
+
+def kept(model):
+    return [np.flatnonzero(mask.active_units()) for mask in mask_layers(model)]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.84])
+def test_a_share_of_all_units_is_pruned_and_what_is_kept_is_the_highest(share):
+    model = learned(lenet5_caffe, width_multiplier=0.4)
+    before = [np.array(mask.inference_mask()) for mask in mask_layers(model)]
+    cut_to_share(model, share)
+    units = kept(model)
+    total = 8 + 20 + 320 + 200
+    assert sum(map(len, units)) == total - round(share * total)
+    # What is flattened from a channel that is cut is cut too; of the rest the highest are kept.
+    assert set(units[2] % 20) <= set(units[1])
+    before[2] = np.minimum(before[2], np.tile(before[1], 16))
+    floor = 2
+    lowest = min(b[k].min() for b, k in zip(before, units, strict=True) if len(k) > floor)
+    for values, which in zip(before, units, strict=True):
+        assert len(which) >= floor
+        cut = np.setdiff1d(np.arange(len(values)), which)
+        assert len(cut) == 0 or values[cut].max() <= lowest
+    again = kept(model)
+    cut_to_share(model, share)
+    for one, other in zip(kept(model), again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_every_mask_keeps_a_quarter_of_the_first_ones_units():
+    model = learned(lenet5_caffe, width_multiplier=0.4)
+    mask_layers(model)[1].a_u.assign(np.full(20, -6.0))  # low, but not pruned
+    assert len(kept(model)[1]) == 20
+    cut_to_share(model, 0.8)
+    assert len(kept(model)[1]) == 2
+
+
+def test_units_that_are_pruned_stay_so():
+    model = learned(lenet5_caffe, width_multiplier=0.2)
+    mask_layers(model)[2].prune(np.arange(100))
+    before = kept(model)
+    cut_to_share(model, 0.1)
+    assert sum(map(len, before)) <= 0.9 * (4 + 10 + 160 + 100)
+    for one, other in zip(kept(model), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_units_by_the_norms_of_the_kernels_before_and_after_them():
+    model = lenet5_caffe(lambda name: UnitMask(name=name), width_multiplier=0.2)
+    conv1, conv2, dense1, logits = (
+        np.array(model.get_layer(name).kernel) for name in ("conv1", "conv2", "dense1", "logits")
+    )
+    cut_by_norms(model, [2, 5, 30, 20])
+    units = kept(model)
+    assert [len(which) for which in units] == [2, 5, 30, 20]
+
+    def best(scores, count):
+        return np.sort(np.argsort(-scores)[:count])
+
+    norm = np.linalg.norm
+    first = np.sqrt((conv1**2).sum((0, 1, 2))) * np.sqrt((conv2**2).sum((0, 1, 3)))
+    np.testing.assert_array_equal(units[0], best(first, 2))
+    rows = (dense1**2).sum(1)
+    made = norm(conv2.reshape(-1, 10), axis=0)
+    np.testing.assert_array_equal(units[1], best(made * np.sqrt(rows.reshape(-1, 10).sum(0)), 5))
+    made[np.setdiff1d(np.arange(10), units[1])] = 0
+    np.testing.assert_array_equal(units[2], best(np.tile(made, 16) * np.sqrt(rows), 30))
+    last = norm(dense1, axis=0) * norm(logits, axis=1)
+    np.testing.assert_array_equal(units[3], best(last, 20))
+
+
+def test_batch_normalization_scales_what_makes_a_unit():
+    model = vgg16(lambda name: UnitMask(name=name), width_multiplier=0.1)
+    norm = model.get_layer("bn1_1")
+    kernels = [np.array(model.get_layer(f"conv1_{k}").kernel) for k in (1, 2)]
+    norm.moving_variance.assign(np.linspace(0.1, 9, 6))
+    norm.gamma.assign(np.linspace(-2, 3, 6))
+    cut_by_norms(model, [3, *(mask.units for mask in mask_layers(model)[1:])])
+    scores = np.sqrt((kernels[0] ** 2).sum((0, 1, 2))) * np.sqrt((kernels[1] ** 2).sum((0, 1, 3)))
+    scores *= np.abs(np.linspace(-2, 3, 6)) / np.sqrt(np.linspace(0.1, 9, 6) + norm.epsilon)
+    np.testing.assert_array_equal(kept(model)[0], np.sort(np.argsort(-scores)[:3]))

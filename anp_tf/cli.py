@@ -59,7 +59,7 @@ def settings_from_flags(**changes):
     """The `Settings` of the parsed flags, with some changed."""
     names = [field.name for field in dataclasses.fields(Settings) if field.name not in changes]
     values = {name: flags.FLAGS[name].value for name in names}
-    for name in {"decay_at", "target_units"} & values.keys():
+    for name in {"decay_at", "image_size", "target_units"} & values.keys():
         try:
             values[name] = tuple(float(number) for number in values[name])
         except ValueError as error:

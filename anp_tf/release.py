@@ -5,8 +5,6 @@ import importlib.util
 import pathlib
 import shlex
 
-import numpy as np
-
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.files import atomic_file
@@ -181,19 +179,27 @@ def _saved_model(settings, network, directory, version, form):
     names = images = None
     if form.warmup_images:
         examples = test_examples(settings).take(form.warmup_images)
-        names, images = examples.class_names, examples.images / np.float32(255)
+        names, images = examples.class_names, examples.pixels
     path = export_saved_model(network, directory, version, names, images)
-    write_server_config(directory, form.name or f"{settings.dataset}_{settings.method}")
+    write_server_config(directory, form.name or f"{_data_name(settings)}_{settings.method}")
     return File(path, saved_model_bytes(path))
 
 
+def _data_name(settings):
+    """The data set's name; of a path, the folder's or the file's without its ending."""
+    path = data.as_path(settings.dataset)
+    return settings.dataset if path is None else path.absolute().stem
+
+
 def _representative(settings):
-    training = data.load(settings.dataset, "train", settings.data_dir).take(REPRESENTATIVE)
-    return training.images / np.float32(255)
+    training = data.load(
+        settings.dataset, "train", settings.data_dir, **settings.data_options
+    ).take(REPRESENTATIVE)
+    return training.pixels
 
 
 def _micro(settings, network, path):
-    images = test_examples(settings).take(MICRO_EXAMPLES).images / np.float32(255)
+    images = test_examples(settings).take(MICRO_EXAMPLES).pixels
     micro = export_micro(network, path, _representative(settings), images)
     return File(path, micro.size, micro=micro)
 
@@ -220,9 +226,9 @@ def model_card(settings, results, files, stronger=()):
         stronger: Lines on stronger attacks and checks.
     """
     lines = [
-        f"# {settings.network}, {settings.dataset}, `{settings.method}`",
+        f"# {settings.network}, {_data_name(settings)}, `{settings.method}`",
         "",
-        f"A network trained on {settings.dataset} by the method `{settings.method}` of anp_tf, "
+        f"A network trained on {_data_name(settings)} by the method `{settings.method}` of anp_tf, "
         "slimmed: pruned units are cut out. It takes pixels, float32 in [0, 1], and returns logits "
         "and probabilities.",
         "",

@@ -28,7 +28,11 @@ class Settings:
         ValueError: if a value is not valid; the message names the flag.
     """
 
-    dataset: str = option("mnist", "TFDS name of an image classification data set")
+    dataset: str = option("mnist", "TFDS name of an image classification data set; or a folder of images by class, an .npz, .csv or .parquet file")  # fmt: skip # noqa: E501
+    image_size: tuple[float, ...] = option((), "H,W: what the images of a folder or of TFDS are resized to")  # fmt: skip # noqa: E501
+    image_key: str | None = option(None, "of TFDS: the feature that holds the images")
+    label_key: str | None = option(None, "the feature of TFDS, or the column of a table, that holds the labels")  # fmt: skip # noqa: E501
+    test_share: float = option(0.2, "share of a folder or a table that is for testing, if it has no test part")  # fmt: skip # noqa: E501
     data_dir: str | None = option(None, "TFDS data directory; else TFDS_DATA_DIR, else ~/tensorflow_datasets")  # fmt: skip # noqa: E501
     limit_train_examples: int | None = option(None, "use only so many training images")
     limit_test_examples: int | None = option(None, "use only so many test images")
@@ -162,7 +166,7 @@ class Settings:
         ):
             _in(name, getattr(self, name), lambda v: v >= 0, "at least 0")
         _in("seed", self.seed, lambda v: 0 <= v < 2**31, "in [0, 2**31)")
-        for name in ("peak_at", "mask_decay_at"):
+        for name in ("peak_at", "mask_decay_at", "test_share"):
             _in(name, getattr(self, name), lambda v: 0 < v < 1, "in (0, 1)")
         for name in ("prune_until", "mask_freeze_at", "last_attack_at"):
             _in(name, getattr(self, name), lambda v: 0 < v <= 1, "in (0, 1]")
@@ -194,6 +198,12 @@ class Settings:
         )
 
         _in(
+            "image_size",
+            self.image_size,
+            lambda v: len(v) in (0, 2) and all(side >= 1 and side == int(side) for side in v),
+            "H,W of whole numbers of at least 1",
+        )
+        _in(
             "target_units",
             self.target_units,
             lambda v: all(count >= 1 and count == int(count) for count in v),
@@ -209,6 +219,16 @@ class Settings:
     def epsilon_in_training(self):
         """The radius of the attack in training."""
         return self.epsilon if self.train_epsilon is None else self.train_epsilon
+
+    @property
+    def data_options(self):
+        """How the data set is read: the keyword arguments of `anp_tf.data.load`."""
+        return {
+            "image_size": tuple(map(int, self.image_size)) or None,
+            "image_key": self.image_key,
+            "label_key": self.label_key,
+            "test_share": self.test_share,
+        }
 
     @property
     def resolved_augmentation(self):

@@ -23,6 +23,10 @@ AT_LEAST_0 = st.floats(0, 1e30)
 ABOVE_0 = st.floats(0, 1e30, exclude_min=True)
 VALUES = {
     "dataset": TEXT,
+    "image_size": st.just(()) | st.tuples(COUNT, COUNT).map(lambda v: tuple(map(float, v))),
+    "image_key": st.none() | TEXT,
+    "label_key": st.none() | TEXT,
+    "test_share": SHARE,
     "data_dir": st.none() | TEXT,
     "limit_train_examples": st.none() | COUNT,
     "limit_test_examples": st.none() | COUNT,
@@ -191,6 +195,8 @@ BAD_VALUES = [
     ("select_min_sparsity", (-0.1, 1.0, math.nan)),
     ("seed", (-1, 2**31)),
     ("decay_at", ((0.7, 0.5), (0.0,), (1.0,), (math.nan,))),
+    ("image_size", ((32.0,), (0.0, 4.0), (1.5, 2.0), (math.nan, 1.0))),
+    ("test_share", (0.0, 1.0, math.nan)),
     ("dataset", ("",)),
     ("method", ("anpvs", "")),
     ("network", ("lenet",)),

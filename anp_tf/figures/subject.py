@@ -37,7 +37,7 @@ class Subject:
     @property
     def pixels(self):
         """The clean images, float32 [n, height, width, channels] in [0, 1]."""
-        return self.examples.images / np.float32(255)
+        return self.examples.pixels
 
 
 def attacked_subject(network, examples, attack, seed=0, progress=None):

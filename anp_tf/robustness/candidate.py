@@ -171,7 +171,7 @@ def digest(path):
 
 def test_examples(settings):
     """The test set of the settings, `anp_tf.data.Examples`."""
-    examples = data.load(settings.dataset, "test", settings.data_dir)
+    examples = data.load(settings.dataset, "test", settings.data_dir, **settings.data_options)
     if settings.limit_test_examples:
         examples = examples.take(settings.limit_test_examples)
     return examples

@@ -168,9 +168,15 @@ def _train(settings, workdir, team):
 def _examples(settings):
     """The training and the validation examples; None for the latter where none are set aside."""
     passing("examples")
-    examples = data.load(settings.dataset, "train", settings.data_dir)
+
+    def load(part):
+        return data.load(settings.dataset, part, settings.data_dir, **settings.data_options)
+
+    examples = load("train")
     if settings.limit_train_examples:
         examples = examples.take(settings.limit_train_examples)
+    if data.as_path(settings.dataset) is not None and (apart := load("validation")) is not None:
+        return examples, apart.take(settings.validation_examples or len(apart))
     held_out = min(settings.validation_examples, len(examples) // 5)
     return (
         data.split_validation(examples, held_out, settings.seed) if held_out else (examples, None)

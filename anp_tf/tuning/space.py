@@ -10,7 +10,8 @@ from anp_tf.settings import Settings, base_type
 
 # Options that a search has its own values of, or that would make its trials incomparable.
 FIXED = (
-    *("dataset", "data_dir", "limit_train_examples", "limit_test_examples", "validation_examples"),
+    *("dataset", "image_size", "image_key", "label_key", "test_share", "data_dir"),
+    *("limit_train_examples", "limit_test_examples", "validation_examples"),
     *("epsilon", "validation_attack_steps", "eval_attack_steps", "eval_attack_step_size"),
     *("eval_samples", "method", "init_from", "select", "select_min_sparsity", "deterministic"),
     *("checkpoint_seconds", "keep_checkpoints"),

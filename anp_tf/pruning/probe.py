@@ -24,9 +24,10 @@ class Probe:
             self.network = keras.models.clone_model(network, clone_function=copy)
         except ValueError as error:  # a layer without a configuration
             raise no_view(network) from error
-        for layer in network.layers:  # what is no weight, such as the mean of a Normalization
+        # What is no weight, too, such as the mean of a Normalization.
+        for layer, other in zip(network.layers, self.network.layers, strict=True):
             if not isinstance(layer, BayesianMask):
-                copy_state(layer, self.network.get_layer(layer.name))
+                copy_state(layer, other)
         self.masks = {mask.name: mask for mask in mask_layers(self.network)}
         self.cut = {mask.name: np.asarray(units) for mask, units in cut.items()}
         if self.masks.keys() != self.cut.keys():

@@ -87,16 +87,16 @@ def test_a_depthwise_convolution_shares_the_mask_before_it():
 
 def test_units_that_a_layer_needs_all_of_have_no_mask():
     x = inputs = keras.Input((10, 4))
-    x = layers.LayerNormalization()(layers.Dense(6, name="needed")(x))
+    x = layers.LayerNormalization(name="norm")(layers.Dense(6, name="needed")(x))
     x = layers.Dense(7, activation="gelu", name="free")(x)
     x = layers.Dense(6, name="attended")(x)
-    x = layers.Attention()([x, x])
+    x = layers.Attention(name="odd")([x, x])
     model = keras.Model(inputs, layers.Dense(3, name="logits")(layers.Flatten()(x)))
     masked, missing = insert_masks(model, unit_mask, report=True)
     assert names(masked) == ["free_mask"]
     assert [str(row) for row in missing] == [
-        "`needed` (6 units): `layer_normalization` (LayerNormalization) needs all channels",
-        "`attended` (6 units): `attention` (Attention) is not known",
+        "`needed` (6 units): `norm` (LayerNormalization) needs all channels",
+        "`attended` (6 units): `odd` (Attention) is not known",
     ]
     assert left_out(masked) == missing
     np.testing.assert_array_equal(outputs(masked), outputs(model))

@@ -201,12 +201,6 @@ def chain(*layers, shape=(6, 6, 2)):
     return keras.Model(pixels, x, name="chain")
 
 
-def adapted():
-    layer = keras.layers.Normalization()
-    layer.adapt(np.random.default_rng(0).normal(3, 5, (50, 6, 6, 2)))
-    return layer
-
-
 class WithoutConfiguration(keras.layers.Layer):
     def __init__(self, argument):
         super().__init__()
@@ -233,7 +227,6 @@ WITHOUT_A_VIEW = {
         *(dense(4), UnitMask(), keras.layers.ReLU()),
         keras.layers.Bidirectional(keras.layers.LSTM(3)),
     ),
-    "adapted normalization": lambda: chain(adapted(), dense(3), UnitMask(), keras.layers.ReLU()),
     "negative factors": lambda: chain(
         *(conv(3, 3), keras.layers.ReLU(), InformationBottleneck(), keras.layers.MaxPooling2D(2))
     ),

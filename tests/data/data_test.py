@@ -527,15 +527,15 @@ def test_augmented_images_are_crops_of_the_padded_image_and_mirrored(coloured):
 
 def test_alternating_flips_show_both_sides_in_two_epochs(coloured):
     sides = {label: [] for label in range(6)}
-    for pixels, labels in augmented(coloured, 8, augmentation="crop_alternate"):
+    for pixels, labels in augmented(coloured, 8, 1, augmentation="crop_alternate"):
         for image, label in zip(pixels, labels, strict=True):
             found = [(view == image).all() for view in views(coloured.images[label])]
             sides[label].append(found.index(True) >= 81)
     for first, *others in sides.values():  # an epoch has two steps
         assert others == [not first, first, not first]
     assert len({first for first, *_ in sides.values()}) == 2
-    (later, _), *_ = augmented(coloured, 1, start_step=5, augmentation="crop_alternate")
-    (_, _), (expected, _), *_ = augmented(coloured, 6, augmentation="crop_alternate")[4:]
+    (later, _), *_ = augmented(coloured, 1, 1, 5, "crop_alternate")
+    (_, _), (expected, _), *_ = augmented(coloured, 6, 1, augmentation="crop_alternate")[4:]
     np.testing.assert_array_equal(later, expected)
 
 

@@ -1,6 +1,7 @@
 """Files and folders that are written whole or not at all."""
 
 import contextlib
+import json
 import os
 import pathlib
 import secrets
@@ -62,6 +63,12 @@ def atomic_file(path):
         _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path, content):
+    """Writes what JSON can hold to a file, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 @contextlib.contextmanager

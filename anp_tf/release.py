@@ -7,7 +7,7 @@ import shlex
 
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
-from anp_tf.files import atomic_file
+from anp_tf.files import atomic_file, write_json
 from anp_tf.intervals import with_interval
 from anp_tf.pruning import fold_batch_normalization, slim
 from anp_tf.robustness import (
@@ -166,10 +166,10 @@ def release(workdir, directory, version=None, form=None):
     stronger, network_digest = [], digest(workdir.network)
     if suites := robustness_of(workdir.robustness, network_digest):
         stronger += robustness_lines(suites)
-        workdir.save_results(suites, directory / workdir.robustness.name)
+        write_json(directory / workdir.robustness.name, suites)
     if checks := checks_of(workdir.checks, network_digest):
         stronger += checks_lines(checks)
-        workdir.save_results(checks, directory / workdir.checks.name)
+        write_json(directory / workdir.checks.name, checks)
     with atomic_file(directory / "README.md") as temporary:
         temporary.write_text(model_card(settings, results, files, stronger))
     return [file.path for file in files]

@@ -11,7 +11,7 @@ import pathlib
 import keras
 
 from anp_tf import layers  # noqa: F401 - registers the mask layers for loading
-from anp_tf.files import atomic_file, naming
+from anp_tf.files import atomic_file, naming, write_json
 from anp_tf.settings import Settings
 
 # Options that may change between two starts of the same run.
@@ -156,8 +156,7 @@ class Workdir:
         spent = [record.get("core_seconds") for record in self.epochs()]
         if spent and None not in spent:
             results = {**results, "core_minutes": round(sum(spent) / 60, 2)}
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(results, indent=2) + "\n")
+        write_json(path, results)
         return path
 
     def load_results(self):

@@ -117,7 +117,7 @@ def test_all_formats(finished, small_data_dir, tmp_path):
     assert "figures are of 40 test images" in card
     assert "`7.micro` is for microcontrollers" in card
     assert re.search(
-        r"arena of [\d,]+ bytes; on 100 test images .* [\d.]+ % have the same class", card
+        r"arena of [\d,]+ bytes; on 50 test images .* [\d.]+ % have the same class", card
     )
 
 

@@ -28,7 +28,7 @@ class Settings:
         ValueError: if a value is not valid; the message names the flag.
     """
 
-    dataset: str = option("mnist", "TFDS name of an image classification data set; or a folder of images by class, an .npz, .csv or .parquet file")  # fmt: skip # noqa: E501
+    dataset: str = option("mnist", "TFDS name of an image classification set; or an image folder, .npz, .csv or .parquet file")  # fmt: skip # noqa: E501
     image_size: tuple[float, ...] = option((), "H,W: what the images of a folder or of TFDS are resized to")  # fmt: skip # noqa: E501
     image_key: str | None = option(None, "of TFDS: the feature that holds the images")
     label_key: str | None = option(None, "the feature of TFDS, or the column of a table, that holds the labels")  # fmt: skip # noqa: E501

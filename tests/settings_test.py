@@ -229,7 +229,7 @@ def test_value_that_is_not_valid(name, value):
 
 @pytest.mark.parametrize("name", VALUES)
 def test_bad_values_cover_every_checked_field(name):
-    free = {"data_dir", "init_from", "deterministic", "jit"}
+    free = {"data_dir", "image_key", "label_key", "init_from", "deterministic", "jit"}
     radii = {"epsilon", "attack_step_size", "eval_attack_step_size"}
     assert name in free | radii | {name for name, _ in BAD_VALUES}
 

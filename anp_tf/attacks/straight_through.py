@@ -54,8 +54,9 @@ def straight_through(network):
     (logits,) = keras.tree.flatten(graph.output)
 
     def call(x, training=False):
-        x = tf.cast(x, pixels.dtype)
-        values = {id(pixels): x if last is pixels else tf.stop_gradient(x)}
+        x = tf.convert_to_tensor(x)
+        given = tf.cast(x, pixels.dtype)  # which has no gradient where these are integers
+        values = {id(pixels): given if last is pixels else tf.stop_gradient(given)}
         for node in graph.nodes:
             args, kwargs = keras.tree.map_structure(
                 lambda leaf: values.get(id(leaf), leaf), (node.args, node.kwargs)

@@ -244,6 +244,7 @@ def test_nothing_is_loaded_and_all_is_escaped(report, page):
     assert ODD.partition("'")[0] in page.text  # in a command, where the quote is escaped
 
 
+@pytest.mark.slow
 def test_the_second_time_nothing_is_computed_again(commands, folder, report, flags):
     figures = report / "figures"
     curve = figures / "accuracy_by_epsilon.json"

@@ -209,6 +209,7 @@ def config(finished, workdir, *flags):
     return [f"--flagfile={finished.path / 'anp_vs' / 'config.cfg'}", f"--workdir={workdir}", *flags]
 
 
+@pytest.mark.slow
 def test_config_repeats_the_run_bit_for_bit(finished, commands, tmp_path):
     outcome = commands.run("train", *config(finished, tmp_path / "again"))
     assert outcome.code == 0, outcome.err
@@ -350,6 +351,7 @@ def test_sigterm_while_restoring_is_no_damaged_checkpoint(finished, commands, co
     assert contents(copy / "checkpoints") == checkpoints
 
 
+@pytest.mark.slow
 def test_full_disk_is_one_line_and_leaves_what_was_saved(finished, commands, copy):
     # A limit on the size of files stands in for a full disk: writing beyond it fails as there.
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -366,6 +368,7 @@ def test_full_disk_is_one_line_and_leaves_what_was_saved(finished, commands, cop
     assert_same_run(copy, finished.path / "anp_vs")
 
 
+@pytest.mark.slow
 def test_damaged_checkpoint_is_passed_over_with_a_warning(finished, commands, copy):
     data = copy / "checkpoints" / "00000006" / "state.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1000])

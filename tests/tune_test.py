@@ -52,6 +52,7 @@ def scores(folder):
     return trials
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_after_a_kill(commands, space, tmp_path):
     folder = tmp_path / "run"
     flags = [f"--space={space}", f"--workdir={folder}", "--trials=2", *FLAGS]

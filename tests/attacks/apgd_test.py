@@ -100,7 +100,7 @@ def paper_apgd(network, x, y, start, epsilon, steps, loss, norm):
 LOSSES = {"cross-entropy": cross_entropy, "dlr": dlr, "margin": margin}
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", ["Linf", pytest.param("L2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_follows_the_papers_algorithm(network, problem, norm, loss):
     x, y, seed = problem

@@ -162,6 +162,7 @@ def under_foolbox(problem, attack, epsilon):
 LOSSES = {"cross_entropy": cross_entropy, "difference_logits_ratio": dlr}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "loss", "geometry"),
     [
@@ -196,6 +197,7 @@ def test_apgd_is_not_weaker_than_arts(problem, estimator, monkeypatch, norm, los
     assert theirs - 8 <= ours <= theirs + 1
 
 
+@pytest.mark.slow
 def test_square_is_as_arts(problem, estimator):
     """ART draws one place a query for the whole batch, which makes its runs differ by points.
 

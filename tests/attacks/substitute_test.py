@@ -212,6 +212,7 @@ def test_seed_decides(rounds):
 # The transfer, on MNIST.
 
 
+@pytest.mark.slow
 def test_attacks_on_the_substitute_transfer(data_dir):
     """Of the test images, the target has the last 4,000 and the attacker the first 150."""
     test = data.load("mnist", "test", data_dir)

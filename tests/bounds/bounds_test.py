@@ -143,7 +143,13 @@ def check_all(network, shape, epsilon=0.1, count=99):
     return x, interval
 
 
-@pytest.mark.parametrize("name", CHAINS)
+QUICK = ("dense", "conv", "batch_norm", "beta_mask", "max_pooling")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CHAINS],
+)
 def test_bounds_of_each_layer_are_those_of_numpy(name, oracle):
     shape, *layers = CHAINS[name]()
     network = network_of(shape, *layers)

@@ -186,7 +186,13 @@ def fitted(monkeypatch, small, **options):
     return [np.array(v) for v in network.trainable_variables], size
 
 
-@pytest.mark.parametrize("options", [{}, {"mask_freeze_step": 18}], ids=["learned", "fixed"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="learned", marks=pytest.mark.slow),
+        pytest.param({"mask_freeze_step": 18}, id="fixed"),
+    ],
+)
 def test_training_is_the_same(monkeypatch, options):
     with monkeypatch.context() as patch:
         actual, size = fitted(patch, True, **options)

@@ -149,6 +149,7 @@ def test_a_network_without_a_gradient_is_caught(examples, tmp_path):
     assert "the attack cannot run" in failed.figure
 
 
+@pytest.mark.slow
 def test_a_randomised_network_is_caught_and_attacked_in_expectation(examples, tmp_path):
     """Noise as large as the signal: a single draw misleads, the mean of draws does not."""
 

@@ -158,6 +158,7 @@ def together(commands, tmp_path_factory):
     return path, run_workers(commands, *flags, "--verbosity=0", before=WATCH)
 
 
+@pytest.mark.slow
 def test_two_workers_finish_and_the_chief_writes(together):
     path, (chief, worker) = together
     assert (chief.code, worker.code) == (0, 0), chief.err + worker.err
@@ -173,6 +174,7 @@ def test_two_workers_finish_and_the_chief_writes(together):
     assert not re.findall("from|epoch|accuracy", worker.out)
 
 
+@pytest.mark.slow
 def test_two_workers_end_with_equal_weights(together):
     _, outcomes = together
     ours, theirs = (re.findall(r"SHA-256 of the weights: (\w+)", o.err) for o in outcomes)
@@ -180,10 +182,12 @@ def test_two_workers_end_with_equal_weights(together):
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_two_workers_take_the_steps_of_one_device(together, alone):
     assert_same_metrics(together[0] / "standard", alone)
 
 
+@pytest.mark.slow
 def test_two_workers_draw_differently(together):
     seeds = collections.defaultdict(list)
     for outcome in together[1]:

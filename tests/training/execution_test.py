@@ -40,6 +40,7 @@ def trained(small_data_dir, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_several_steps_in_a_call(trained, monkeypatch):
     """Masks that prune and are fixed on the way, checkpoints within the epoch, too."""
     monkeypatch.setattr(FollowPruning, "every", 2)
@@ -115,6 +116,7 @@ def test_a_step_is_traced_once(method, monkeypatch):
     assert (len(training), len(validation)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_step_is_traced_anew_for_a_smaller_network_alone(monkeypatch):
     """As often as the attack's network is made, which each time has a fifth less units, or less."""
     monkeypatch.setattr(FollowPruning, "every", 2)

@@ -86,9 +86,8 @@ def run(small_data_dir, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(
-    "name", ["at", *(pytest.param(name, marks=pytest.mark.slow) for name in CASES if name != "at")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_goes_on_with_the_same_bits(run, name):
     options = {**CASES[name], "checkpoint_seconds": 0}
     weights, epochs = run("whole", options)

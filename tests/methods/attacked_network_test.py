@@ -61,7 +61,10 @@ class Gradient:
         return gradient(x)
 
 
-@pytest.mark.parametrize("make", [lenet5_caffe, vgg16, resnet18])
+DEEP = [pytest.param(make, marks=pytest.mark.slow) for make in (vgg16, resnet18)]
+
+
+@pytest.mark.parametrize("make", [lenet5_caffe, *DEEP])
 def test_gradients_are_those_of_the_network(make):
     """For masks that have changed since the view was made, and are not 0 or 1."""
     network = masked(make)
@@ -190,7 +193,7 @@ def fitted(monkeypatch, small, **options):
     "options",
     [
         pytest.param({}, id="learned", marks=pytest.mark.slow),
-        pytest.param({"mask_freeze_step": 18}, id="fixed"),
+        pytest.param({"mask_freeze_step": 18}, id="fixed", marks=pytest.mark.slow),
     ],
 )
 def test_training_is_the_same(monkeypatch, options):

@@ -106,7 +106,10 @@ def count_traces(model, monkeypatch):
     return counts["train_step"], counts["test_step"]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [m if m in ("at", "anp_vs") else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+)
 def test_a_step_is_traced_once(method, monkeypatch):
     """However long `fit` goes on; a graph for each step would fill the memory."""
     model, x, y = model_and_data(method, epochs=6)

@@ -59,7 +59,10 @@ def test_layers_compute_in_bfloat16_and_back_and_weights_stay(name):
     np.testing.assert_array_equal(network(pixels), before)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [m if m in ("at", "anp_vs") else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+)
 def test_a_step_is_that_of_float32_up_to_bfloat16(method):
     x, y = next(iter(data.batches(RAMP, 64)))
     logs, changes = [], []

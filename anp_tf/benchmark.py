@@ -1,6 +1,5 @@
 """`python -m anp_tf.benchmark`: ratios of speed and size, measured in one process."""
 
-import json
 import pathlib
 
 from absl import flags
@@ -24,7 +23,7 @@ from anp_tf.benchmarks import (
     verdict_record,
     verdict_table,
 )
-from anp_tf.files import atomic_file
+from anp_tf.files import write_json
 from anp_tf.methods import METHODS
 
 
@@ -83,8 +82,7 @@ def main(subjects):
         print(table(measured), flush=True)
         record[subject] = entries(measured)
     if given.json:
-        with atomic_file(pathlib.Path(given.json)) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n")
+        write_json(pathlib.Path(given.json), record)
 
 
 BENCHMARKS = {

@@ -1,14 +1,13 @@
 """`python -m anp_tf.reproduce`: the paper's tables, and its sparsity curve, measured."""
 
 import dataclasses
-import json
 import pathlib
 
 from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import results_row
-from anp_tf.files import atomic_file
+from anp_tf.files import atomic_file, write_json
 from anp_tf.release import release
 from anp_tf.reproduction import paper, sparsity, table, wang2018
 from anp_tf.reproduction.make import make, rows
@@ -110,8 +109,7 @@ def _settings(table):
 
 
 def _write(folder, name, record, markdown=None):
-    with atomic_file(folder / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(folder / f"{name}.json", record)
     if markdown is not None:
         with atomic_file(folder / f"{name}.md") as temporary:
             temporary.write_text(markdown)

@@ -62,7 +62,7 @@ class Attack:
             y: Int64 tensor [batch].
             seed: Int32 tensor [2] or [batch, 2].
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `perturb`.")
 
     @tf.autograph.experimental.do_not_convert  # there is nothing to convert, which takes seconds
     def _enter(self, network, x, y, seed, **options):

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from anp_tf.files import atomic_file, naming
+from anp_tf.files import atomic_file, naming, write_json
 
 ARRAYS = ("label", "fooled_by", "image", "seconds", "left_out")
 CLEAN = "clean"  # stands for an attack where the image itself is misclassified
@@ -82,8 +82,7 @@ def open_folder(folder, identity):
         return
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(identity, indent=2) + "\n")
+    write_json(path, identity)
 
 
 def batch_path(folder, first, count):

@@ -6,7 +6,7 @@ import json
 import pathlib
 
 from anp_tf import __version__
-from anp_tf.files import atomic_file
+from anp_tf.files import write_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.robustness.attack_names import named_attacks
 from anp_tf.robustness.batch_files import EvaluationError
@@ -231,5 +231,4 @@ def _read(path):
 
 def _write(path, record):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(path, record)

@@ -9,7 +9,7 @@ import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from anp_tf.files import atomic_file, check_plain
+from anp_tf.files import atomic_file, check_plain, write_json
 from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.training.run import train
 from anp_tf.workdir import FREE, Workdir, WorkdirError
@@ -183,8 +183,7 @@ def _open(folder, settings, space, goal, tuner):
     asked = json.loads(json.dumps(asked))
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(asked, indent=2) + "\n")
+        write_json(path, asked)
         return
     for file in (path, *sorted(folder.glob("search/**/*.json"))):
         try:

@@ -273,8 +273,16 @@ def test_damaged_network(commands, finished, tmp_path, command):
     ("arguments", "expected"),
     [
         (["anp_tf.train", "--workdir=run", "--epsilon=2"], "train.py: --epsilon: expected a value"),
-        (["anp_tf.evaluate", "--workdir=run"], "evaluate.py: run is not the workdir of a run"),
-        (["anp_tf.export", "--speed=2"], "export.py: Unknown command line flag 'speed'"),
+        pytest.param(
+            ["anp_tf.evaluate", "--workdir=run"],
+            "evaluate.py: run is not the workdir of a run",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["anp_tf.export", "--speed=2"],
+            "export.py: Unknown command line flag 'speed'",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

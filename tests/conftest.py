@@ -1,16 +1,23 @@
 """What all tests share: data sets on disk, commands as processes, a finished training run."""
 
 import dataclasses
+import fcntl
+import gc
 import json
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as the commands have it, whatever the shell has
+# Two workers on two cores: threads beyond one each only wait for one another.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import keras
 import pytest
+import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.data import packaged_mnist
@@ -29,8 +36,12 @@ LONGEST = (
     "view_test.py",
 )
 
+# Graphs of toy networks take longer to optimize than to run; those of commands are optimized.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 
 def pytest_collection_modifyitems(items):
+    gc.freeze()  # or every full collection would walk through all that was imported
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 
@@ -41,11 +52,29 @@ def seed():
     keras.utils.set_random_seed(0)
 
 
+def once(tmp_path_factory, name, make):
+    """`make(folder)` by the first of the workers that needs it; what it returned, for all."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = base / f"{name}.pickle"
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            folder = base / name
+            folder.mkdir()
+            made.write_bytes(pickle.dumps(make(folder)))
+    return pickle.loads(made.read_bytes())
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """A TFDS directory with MNIST in it, which is the default one from here on."""
-    directory = tmp_path_factory.mktemp("tfds")
-    data.load("mnist", "test", directory)
+
+    def make(folder):
+        data.load("mnist", "test", folder)
+        return folder
+
+    directory = once(tmp_path_factory, "tfds", make)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFDS_DATA_DIR", str(directory))
         yield directory
@@ -54,13 +83,18 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_data_dir(tmp_path_factory):
     """A TFDS directory whose MNIST is the first 400 training and 100 test images."""
-    directory = tmp_path_factory.mktemp("small_tfds")
-    sizes = {"train": 400, "test": 100}
-    arrays = {name: a[: sizes[name.split("_")[0]]] for name, a in packaged_mnist.arrays().items()}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packaged_mnist, "arrays", lambda: arrays)
-        data.load("mnist", "test", directory)
-    return directory
+
+    def make(folder):
+        sizes = {"train": 400, "test": 100}
+        arrays = {
+            name: a[: sizes[name.split("_")[0]]] for name, a in packaged_mnist.arrays().items()
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(packaged_mnist, "arrays", lambda: arrays)
+            data.load("mnist", "test", folder)
+        return folder
+
+    return once(tmp_path_factory, "small_tfds", make)
 
 
 @dataclasses.dataclass
@@ -182,7 +216,14 @@ def finished(tmp_path_factory, small_data_dir):
 
     Its folder has a space in its name. Tests read it only, or copy it.
     """
-    directory = tmp_path_factory.mktemp("finished run")
+
+    def make(directory):
+        return finish(directory, small_data_dir)
+
+    return once(tmp_path_factory, "finished run", make)
+
+
+def finish(directory, data_dir):
     flags = [
         "--method=standard,anp_vs",
         f"--workdir={directory / 'runs'}",
@@ -203,7 +244,7 @@ def finished(tmp_path_factory, small_data_dir):
     process = subprocess.run(
         [sys.executable, "-m", "anp_tf.train", *flags],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(small_data_dir)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TFDS_DATA_DIR": str(data_dir)},
         capture_output=True,
         text=True,
         check=False,

@@ -16,6 +16,7 @@ def workdir(finished, tmp_path_factory):
     return shutil.copytree(finished.path / "anp_vs", tmp_path_factory.mktemp("export") / "a run")
 
 
+@pytest.mark.slow
 def test_versions(commands, workdir):
     outcome = commands.run("export", f"--workdir={workdir}", "--version=3")
     assert (outcome.code, outcome.err) == (0, "")

@@ -74,6 +74,7 @@ def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
     assert json.loads((served / "checks.json").read_text()) == records[workdir.checks]
 
 
+@pytest.mark.slow
 def test_all_formats(finished, small_data_dir, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
     form = Form(

@@ -233,6 +233,7 @@ def test_operations_on_one_thread_of_several(finished, commands, tmp_path):
         assert record["adversarial_loss"] == pytest.approx(other["adversarial_loss"], rel=0.01)
 
 
+@pytest.mark.slow
 def test_flags_after_the_flagfile_override_it(finished, commands, tmp_path):
     changed = ("--method=standard", "--epochs=1", "--seed=3", "--nodeterministic")
     outcome = commands.run("train", *config(finished, tmp_path / "run", *changed))

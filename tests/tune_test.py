@@ -139,6 +139,7 @@ def test_chief_and_workers_share_the_trials(commands, space, tmp_path):
     assert (folder / "best.cfg").exists()
 
 
+@pytest.mark.slow
 def test_a_search_whose_trials_all_diverge(commands, space, tmp_path):
     flags = [f"--space={space}", f"--workdir={tmp_path / 'run'}", "--trials=2", *FLAGS]
     outcome = commands.run("tune", *flags, "--learning_rate=1e30")

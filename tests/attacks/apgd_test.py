@@ -34,17 +34,14 @@ def problem(network):
     return x, y, tf.constant([3, 4])
 
 
-def paper_apgd(network, x, y, start, epsilon, steps, loss, norm):
+def paper_apgd(values_and_gradients, x, y, start, epsilon, steps, norm):
     """Algorithm 1 of Croce & Hein (2020) for one image, in float64 but for the network."""
 
     def measure(point):
         pixels = tf.constant(point[None], tf.float32)
-        with tf.GradientTape() as tape:
-            tape.watch(pixels)
-            logits = network(pixels, training=False)
-            value = loss(logits, tf.constant([y]))
+        logits, value, gradient = values_and_gradients(pixels, tf.constant([y]))
         wrong = int(np.argmax(logits[0])) != y
-        return float(value[0]), wrong, tape.gradient(value, pixels)[0].numpy().astype(float)
+        return float(value[0]), wrong, gradient[0].numpy().astype(float)
 
     def project(point):
         if norm == "L2":  # clipped first, unlike the authors
@@ -112,10 +109,19 @@ def test_follows_the_papers_algorithm(network, problem, norm, loss):
     starts = geometry.confine(geometry.random_start(tf.constant(x), epsilon, first), x, epsilon)
     starts = np.array(starts)
     values = loss(network(result), tf.constant(y)).numpy()
+
+    @tf.function
+    def values_and_gradients(pixels, labels):
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)
+            logits = network(pixels, training=False)
+            value = loss(logits, labels)
+        return logits, value, tape.gradient(value, pixels)
+
     fooled = 0
     for i in range(len(x)):
         expected, best, found = paper_apgd(
-            network, x[i].astype(float), int(y[i]), starts[i], epsilon, steps, loss, norm
+            values_and_gradients, x[i].astype(float), int(y[i]), starts[i], epsilon, steps, norm
         )
         fooled += found
         assert (np.argmax(network(result[i : i + 1])) != y[i]) == found
@@ -135,7 +141,7 @@ def test_checkpoints(steps):
         assert points == [22, 41, 57, 70, 80, 87, 93, 99]
 
 
-@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
 @hypothesis.given(
     epsilon=st.sampled_from([1e-4, 0.1, 1.0]),
     steps=st.integers(1, 6),

@@ -360,6 +360,7 @@ def test_given_masks_count():
             np.testing.assert_allclose(together[index], alone[0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_parts_and_graphs_give_the_same():
     layers = [L.Dense(6), BetaBernoulliDropout(initial_a=2.0), L.ReLU(), L.Dense(5), L.ReLU()]
     network = network_of((4,), *layers)

@@ -61,6 +61,7 @@ def test_a_workdir(commands, copy, tmp_path, small_data_dir):
     assert np.all(np.argmax(network(saved["image"]), -1) != examples.labels[saved["index"]])
 
 
+@pytest.mark.slow
 def test_stopped_by_a_kill_and_started_again(commands, copy):
     killed = commands.run("evaluate", f"--workdir={copy}", *FLAGS, kill_at="000012-000023.npz:1")
     assert killed.code == -9
@@ -77,6 +78,7 @@ def test_stopped_by_a_kill_and_started_again(commands, copy):
     assert without_times(copy / "robustness.json") == whole
 
 
+@pytest.mark.slow
 def test_other_networks_by_their_files(commands, copy, finished, tmp_path):
     """A .keras file and the SavedModel give what the workdir gives."""
     shutil.copytree(finished.path / "saved_model", tmp_path / "saved")
@@ -115,6 +117,7 @@ def test_the_default_folder_of_a_model(commands, copy, tmp_path):
     assert made_by.items() <= result["attacks"][0]["made_by"].items()
 
 
+@pytest.mark.slow
 def test_fewer_images_do_not_take_the_place_of_more(commands, copy):
     for count in (30, 12):
         flags = [f"--workdir={copy}", "--attack=fgsm", f"--limit_test_examples={count}"]
@@ -157,6 +160,7 @@ def test_a_stochastic_network_is_attacked_by_the_mean_of_draws(tmp_path, small_d
     assert result["clean_accuracy"] > 100 * np.mean(alone)
 
 
+@pytest.mark.slow
 def test_checks(commands, copy, finished):
     flags = [f"--workdir={copy}", "--checks", "--limit_test_examples=10"]
     outcome = commands.run("evaluate", *flags, f"--undefended={finished.path / 'standard'}")
@@ -235,6 +239,7 @@ def test_errors(commands, finished, flags, message):
     assert not (run / "robustness.json").exists()
 
 
+@pytest.mark.slow
 def test_another_network_in_the_same_folder_is_refused(commands, copy, finished):
     flags = ["--attack=fgsm", "--limit_test_examples=10", f"--output={copy}"]
     assert commands.run("evaluate", f"--workdir={copy}", *flags).code == 0

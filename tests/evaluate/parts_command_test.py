@@ -18,6 +18,7 @@ def verdict(folder):
     return result
 
 
+@pytest.mark.slow
 def test_parts_at_once_give_what_one_process_gives(commands, copy, tmp_path):
     flags = [f"--workdir={copy}", "--attack=pgd3,square", "--queries=20", "--batch_size=12"]
     flags.append("--limit_test_examples=50")

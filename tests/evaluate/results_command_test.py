@@ -58,6 +58,7 @@ def test_source_gives_black_box_figures_and_flags_change_the_attack(finished, co
     assert {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_black_box_figures_stay_when_the_row_is_measured_again(finished, commands, copy):
     source = str(finished.path / "standard")
     assert commands.run("evaluate", f"--workdir={copy}", f"--source={source}").code == 0
@@ -67,12 +68,14 @@ def test_black_box_figures_stay_when_the_row_is_measured_again(finished, command
     assert row(copy / "results.json") == measured
 
 
+@pytest.mark.slow
 def test_killed_while_writing_leaves_the_old_results(commands, copy):
     before = (copy / "results.json").read_bytes()
     assert commands.run("evaluate", f"--workdir={copy}", kill_at="results.json:1").code == -9
     assert (copy / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_changed_options_are_shown_and_not_written(commands, copy):
     before = (copy / "results.json").read_bytes()
     outcome = commands.run("evaluate", f"--workdir={copy}", "--limit_test_examples=10")

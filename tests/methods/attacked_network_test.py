@@ -206,6 +206,7 @@ def test_training_is_the_same(monkeypatch, options):
         np.testing.assert_allclose(value, other, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_second_fit_goes_on_with_the_same_graph():
     network = masked()
     prune(network, 0.5)

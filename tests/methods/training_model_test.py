@@ -510,11 +510,7 @@ def after_a_step(method, policy):
 
 @pytest.mark.parametrize(
     ("method", "policy"),
-    [
-        case
-        for method in METHODS
-        for case in ((method, "mixed_bfloat16"), *by_default(method, "mixed_float16"))
-    ],
+    [case for method in METHODS for case in by_default(method, "mixed_bfloat16", "mixed_float16")],
 )
 def test_mixed_precision_takes_the_same_step(method, policy):
     start = values(network(BetaBernoulliDropout(initial_a=2.0)).trainable_variables)

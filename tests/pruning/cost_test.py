@@ -295,6 +295,7 @@ def test_unit_flops_of_vgg():
     assert unit_flops(toy_vgg(OpenMask)) == [2 * n for n in (*convs, convs[-1], 32 + 10)]
 
 
+@pytest.mark.slow
 def test_unit_flops_of_resnet():
     model = toy_resnet(OpenMask)
     expected, below = {}, 4

@@ -168,6 +168,7 @@ def test_training_through_the_view_is_the_same(norm, freeze, monkeypatch):
         np.testing.assert_allclose(actual, value, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [

@@ -21,6 +21,7 @@ def examples(monkeypatch):
     return examples
 
 
+@pytest.mark.slow
 def test_black_box_images_are_made_once_a_seed(examples, monkeypatch, tmp_path):
     settings = Settings(width_multiplier=WIDTH, eval_attack_steps=2)
     source, *runs = table_runs(tmp_path, settings, ["standard", "at"], 2)

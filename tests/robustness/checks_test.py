@@ -116,6 +116,7 @@ def test_saturated_outputs_are_caught(examples):
     assert check.values["zero_percent"]["margin"] == 0
 
 
+@pytest.mark.slow
 def test_a_quantised_input_is_caught(examples, tmp_path):
     """Its gradient is 0 everywhere, so that PGD finds nothing; Square needs none."""
 
@@ -221,6 +222,7 @@ def test_an_attack_that_leaves_the_ball_is_caught(examples, tmp_path):
     assert check.values["outside_ball"] > 0
 
 
+@pytest.mark.slow
 def test_masks_are_drawn(examples, tmp_path):
     layers = [keras.layers.Flatten(), keras.layers.Dense(6, activation="relu")]
     plain = keras.Sequential([keras.Input((4, 4, 1)), *layers, keras.layers.Dense(4)])

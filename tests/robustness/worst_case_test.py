@@ -229,13 +229,13 @@ def test_result_can_be_written_as_json(examples, tmp_path):
     assert json.loads(json.dumps(result)) == result
 
 
-@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("norm", ["Linf", pytest.param("L2", marks=pytest.mark.slow)])
 def test_the_same_for_all_batch_sizes(tmp_path, norm):
     """Attacks with random starts on a network that is not linear."""
     keras.utils.set_random_seed(2)
     stack = [keras.layers.Conv2D(5, 3, activation="relu"), keras.layers.Flatten()]
     network = keras.Sequential([keras.Input((6, 6, 1)), *stack, keras.layers.Dense(4)])
-    images = np.random.default_rng(1).integers(0, 256, (40, 6, 6, 1), np.uint8)
+    images = np.random.default_rng(1).integers(0, 256, (16, 6, 6, 1), np.uint8)
     labels = np.argmax(network(images / np.float32(255)), -1).astype(np.int32)
     examples = data.Examples(images, labels, 4)
     epsilon, ball = (0.06, None) if norm == "Linf" else (0.25, L2())
@@ -244,7 +244,7 @@ def test_the_same_for_all_batch_sizes(tmp_path, norm):
         "pgd": PGD(epsilon=epsilon, step_size=epsilon / 3, steps=8, restarts=2, norm=ball),
     }
     results = []
-    for size in (1, 7, 256):
+    for size in (1, 5, 256):
         result = worst_case(
             network,
             data.batches(examples, size),
@@ -255,7 +255,7 @@ def test_the_same_for_all_batch_sizes(tmp_path, norm):
         results.append([(row["name"], row["fooled"]) for row in result["attacks"]])
     assert results[0] == results[1] == results[2]
     assert all(fooled > 0 for _, fooled in results[0])
-    assert sum(fooled for _, fooled in results[0]) < 40
+    assert sum(fooled for _, fooled in results[0]) < 16
 
 
 def changed(change):

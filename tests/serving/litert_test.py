@@ -34,6 +34,7 @@ def test_batch_normalization(build, tmp_path):
     np.testing.assert_allclose(received, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_less_precise_files_are_smaller(tmp_path):
     network = vgg16(width_multiplier=1 / 8)
     pixels = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)

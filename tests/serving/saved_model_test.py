@@ -43,6 +43,14 @@ np.savez(sys.argv[3], **results)
 NAMES = ["zero", "one", *"23456789"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def graphs_are_optimized():
+    """As where they are served, unlike those of other tests."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 @pytest.fixture(scope="module")
 def exported(slimmed, images, tmp_path_factory):
     directory = tmp_path_factory.mktemp("exported")

@@ -108,7 +108,7 @@ def count_traces(model, monkeypatch):
 
 @pytest.mark.parametrize(
     "method",
-    [m if m in ("at", "anp_vs") else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+    [m if m == "anp_vs" else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
 )
 def test_a_step_is_traced_once(method, monkeypatch):
     """However long `fit` goes on; a graph for each step would fill the memory."""

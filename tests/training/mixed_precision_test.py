@@ -61,7 +61,7 @@ def test_layers_compute_in_bfloat16_and_back_and_weights_stay(name):
 
 @pytest.mark.parametrize(
     "method",
-    [m if m in ("at", "anp_vs") else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+    [m if m == "anp_vs" else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
 )
 def test_a_step_is_that_of_float32_up_to_bfloat16(method):
     x, y = next(iter(data.batches(RAMP, 64)))

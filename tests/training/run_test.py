@@ -103,6 +103,7 @@ def test_best_without_validation_keeps_the_last(quick, tmp_path):
     assert not [name for name in workdir.epochs()[0] if name.startswith("val_")]
 
 
+@pytest.mark.slow
 def test_sparsity_that_no_epoch_reaches(quick, tmp_path, caplog):
     workdir = Workdir(tmp_path)
     changes = {"method": "bp", "initial_a": 2.0, "select_min_sparsity": 0.9}

@@ -110,6 +110,7 @@ def test_saves_every_so_many_seconds(tmp_path):
     assert steps(tmp_path) == list(range(1, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "interruption", "stopped_at"),
     [

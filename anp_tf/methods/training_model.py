@@ -11,16 +11,13 @@ from anp_tf.layers import bayes_layers, given_masks, mask_layers
 from anp_tf.losses import l2_decay
 from anp_tf.methods.attacked_network import AttackedNetwork
 from anp_tf.methods.averages import WeightAverages
-from anp_tf.methods.checks import (
-    check_compile_arguments,
-    check_finite,
-    check_network,
-    unpack,
-)
+from anp_tf.methods.checks import check_finite, check_network, unpack
 from anp_tf.methods.follow_pruning import FollowPruning
 from anp_tf.methods.forward import ATTACKED, ATTACKED_ALONE, CLEAN, Forward
+from anp_tf.methods.network_trainer import NetworkTrainer
 from anp_tf.methods.replicas import average, for_fit, per_replica
 from anp_tf.methods.terms import Terms
+from anp_tf.methods.training_attack import TrainingAttack, warmed
 from anp_tf.pruning.groups import left_out
 from anp_tf.pruning.units import cut_to_share
 from anp_tf.pruning.view import SlimView
@@ -28,7 +25,7 @@ from anp_tf.pruning.view import SlimView
 log = logging.getLogger(__name__)
 
 
-class TrainingModel(keras.Model):
+class TrainingModel(NetworkTrainer):
     """Trains a network by a method: `compile` with one or two optimizers, then `fit`.
 
     A step perturbs the batch against the network in inference mode, runs the clean and the
@@ -144,8 +141,6 @@ class TrainingModel(keras.Model):
         if self.learns_masks:
             self.divergent += list(zip(self.masks, self.kl_weights, strict=True))
         self.epsilon_warmup_steps = epsilon_warmup_steps
-        self.attack_growth = attack_growth
-        self.last_attack = last_attack
         self.kl_warmup_steps = kl_warmup_steps
         self.mask_freeze_step = mask_freeze_step
         self.fix_sparsity = fix_sparsity
@@ -157,17 +152,15 @@ class TrainingModel(keras.Model):
         self.averages = None
         if average_decay:
             self.averages = WeightAverages(network, self.weight_variables, average_decay)
-        self.noise = None
-        if hasattr(self.attack, "noise"):
-            self.noise = keras.Variable(
-                self.attack.noise, trainable=False, dtype="float32", name="noise", autocast=False
-            )
+        self.training_attack = TrainingAttack(
+            self.attack, self.attacked, epsilon_warmup_steps, attack_growth, last_attack
+        )
+        self.noise = self.training_attack.noise
         # Of batch normalization; each replica would keep its own.
         self.statistics = [
             v for v in network.non_trainable_variables if keras.backend.is_float_dtype(v.dtype)
         ]
         self.means = {**self.forward.means, "kl": keras.metrics.Mean(name="kl")}
-        self.mask_optimizer = None
         self._statistics_function = None
         self.built = True
 
@@ -188,43 +181,7 @@ class TrainingModel(keras.Model):
             return 0.0
         return self.vulnerability_weight * terms.vulnerability
 
-    def compile(self, optimizer="adam", mask_optimizer=None, **kwargs):
-        """As `keras.Model.compile`, with a second optimizer for the masks.
-
-        Args:
-            optimizer: Keras optimizer of the weights.
-            mask_optimizer: Keras optimizer of the masks' parameters, not the same object; needed
-                by methods with masks.
-            **kwargs: As `keras.Model.compile`, but for losses and metrics, which are the
-                method's, and loss scaling. `jit_compile` is off unless asked for.
-
-        Raises:
-            ValueError: if the method has masks and `mask_optimizer` is missing or is `optimizer`,
-                or if an argument is not supported.
-        """
-        check_compile_arguments(kwargs)
-        kwargs = {"jit_compile": False, **kwargs, "auto_scale_loss": False}
-        super().compile(optimizer=optimizer, **kwargs)
-        # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
-        # masks' variables among the others.
-        self.optimizer.build(self.weight_variables)
-        if self.mask_variables:
-            if mask_optimizer is None or mask_optimizer is self.optimizer:
-                raise ValueError(
-                    f"Method {type(self).__name__} needs an optimizer of its own for the masks. "
-                    f"Received: mask_optimizer={mask_optimizer}"
-                )
-            self.mask_optimizer = keras.optimizers.get(mask_optimizer)
-            self.mask_optimizer.build(self.mask_variables)
-
-    def fit(self, *args, callbacks=None, **kwargs):
-        """As `keras.Model.fit`, with the method's own callbacks before the given ones."""
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [*self.callbacks(), *(callbacks or [])]
-        return super().fit(*args, callbacks=callbacks, **kwargs)
-
     def callbacks(self):
-        """The callbacks that the method needs; a `CallbackList` given to `fit` must have them."""
         return [FollowPruning()] if self.masks else []
 
     def slim(self):
@@ -277,7 +234,7 @@ class TrainingModel(keras.Model):
         images = [x] if self._needs_clean() else []
         if self.attack is not None:
             seed, _ = self._seeds(-2 - index)
-            images.append(self._adversarial(x, y, fixed, seed, self.optimizer.iterations))
+            images.append(self.training_attack(x, y, fixed, seed, self.optimizer.iterations))
         with given_masks(fixed):
             for each in images:
                 self.network(each, training=True)
@@ -288,24 +245,6 @@ class TrainingModel(keras.Model):
         averages = self.averages.variables if self.averages else []
         return [*self.attacked.variables, *averages, *([] if self.noise is None else [self.noise])]
 
-    @property
-    def metrics(self):
-        return list(self.means.values())
-
-    def call(self, inputs, training=False):
-        return self.network(inputs, training=training)
-
-    def save(self, *args, **kwargs):
-        """Not supported: what was trained is `network`, which saves and loads as any Keras model.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError("A training model is not saved; save its network: `model.network.save(…)`")
-
-    def _maybe_symbolic_build(self, *args, **kwargs):
-        """Nothing is left to build; and over several workers Keras's way of building fails."""
-
     def train_step(self, data):
         x, y = unpack(data)
         step = self.optimizer.iterations
@@ -313,7 +252,7 @@ class TrainingModel(keras.Model):
         fixed = {mask: mask.inference_mask() for mask in self.masks}
         adversarial = None
         if self.attack is not None:
-            adversarial = self._adversarial(x, y, fixed, attack_seed, step)
+            adversarial = self.training_attack(x, y, fixed, attack_seed, step)
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
             draws = self._draws(tf.shape(x)[0], mask_seed, step, fixed)
             terms = self._terms(x, adversarial, y, draws, step)
@@ -343,34 +282,6 @@ class TrainingModel(keras.Model):
         names = CLEAN if adversarial is None else CLEAN + ATTACKED
         return for_fit({name: self.means[name].result() for name in names})
 
-    def _adversarial(self, x, y, fixed, seed, step):
-        """The batch under the attack of a training step."""
-        strength = self._strength(step)
-
-        def first():
-            return self.attacked(self.attack, x, y, fixed, seed=seed, **strength)
-
-        if self.last_attack is None:
-            return first()
-        start, attack = self.last_attack
-
-        def last():
-            return self.attacked(attack, x, y, fixed, seed=seed, scale=strength["scale"])
-
-        return tf.cond(tf.cast(step, tf.int64) >= start, last, first)
-
-    def _strength(self, step):
-        """The attack's radius, number of steps and noise, as its keyword arguments."""
-        strength = {"scale": _warm(step, self.epsilon_warmup_steps)}
-        if self.noise is not None:
-            strength["noise"] = tf.convert_to_tensor(self.noise)
-        if self.attack_growth is not None:
-            first, over = self.attack_growth
-            share = tf.minimum(1.0, tf.cast(step, tf.float32) / over)
-            grown = first + share * (self.attack.steps - first)
-            strength["steps"] = tf.cast(tf.round(grown), tf.int32)
-        return strength
-
     def _draws(self, batch_size, seed, step, fixed):
         """The masks of a step: a draw each, or what they are `fixed` to."""
         draws = {
@@ -398,7 +309,7 @@ class TrainingModel(keras.Model):
         for layer, factor in self.divergent:
             kl += factor * layer.kl()
         self.means["kl"].update_state(kl)
-        kl_weight = self.beta / self.num_examples * _warm(step, self.kl_warmup_steps)
+        kl_weight = self.beta / self.num_examples * warmed(step, self.kl_warmup_steps)
         decay = self.weight_decay * l2_decay(self.decayed)
         for variable in self.weight_variables:
             if variable.regularizer is not None:
@@ -425,8 +336,3 @@ class TrainingModel(keras.Model):
         if self.mask_optimizer is not None:
             logs["mask_learning_rate"] = tf.convert_to_tensor(self.mask_optimizer.learning_rate)
         return logs
-
-
-def _warm(step, warmup_steps):
-    """Grows linearly to 1 over the warm-up."""
-    return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(1.0, warmup_steps))

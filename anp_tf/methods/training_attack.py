@@ -1,0 +1,68 @@
+"""The attack of a training step: it warms up, grows, and may give way to another one."""
+
+import keras
+import tensorflow as tf
+
+
+class TrainingAttack:
+    """Attacks the batches of training steps.
+
+    Args:
+        attack: `anp_tf.attacks` object.
+        attacked: `AttackedNetwork`.
+        warmup_steps, growth, last: `epsilon_warmup_steps`, `attack_growth` and `last_attack` of
+            `TrainingModel`.
+
+    Attributes:
+        noise: Keras variable that holds the attack's noise, or None where it has none.
+    """
+
+    def __init__(self, attack, attacked, warmup_steps=0, growth=None, last=None):
+        self.attack, self.attacked = attack, attacked
+        self.warmup_steps, self.growth, self.last = warmup_steps, growth, last
+        self.noise = None
+        if hasattr(attack, "noise"):
+            self.noise = keras.Variable(
+                attack.noise, trainable=False, dtype="float32", name="noise", autocast=False
+            )
+
+    def __call__(self, x, y, masks, seed, step):
+        """The batch under the attack of a step.
+
+        Args:
+            x: Tensor [batch, ...], pixels.
+            y: Integer tensor [batch], labels.
+            masks: Dict from mask layer to its mask in inference, [units].
+            seed: Integer tensor [2].
+            step: Integer tensor, the number of steps done.
+        """
+        strength = self._strength(step)
+
+        def first():
+            return self.attacked(self.attack, x, y, masks, seed=seed, **strength)
+
+        if self.last is None:
+            return first()
+        start, attack = self.last
+
+        def last():
+            return self.attacked(attack, x, y, masks, seed=seed, scale=strength["scale"])
+
+        return tf.cond(tf.cast(step, tf.int64) >= start, last, first)
+
+    def _strength(self, step):
+        """The attack's radius, number of steps and noise, as its keyword arguments."""
+        strength = {"scale": warmed(step, self.warmup_steps)}
+        if self.noise is not None:
+            strength["noise"] = tf.convert_to_tensor(self.noise)
+        if self.growth is not None:
+            first, over = self.growth
+            share = tf.minimum(1.0, tf.cast(step, tf.float32) / over)
+            grown = first + share * (self.attack.steps - first)
+            strength["steps"] = tf.cast(tf.round(grown), tf.int32)
+        return strength
+
+
+def warmed(step, warmup_steps):
+    """Grows linearly to 1 over the warm-up."""
+    return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(1.0, warmup_steps))

@@ -117,7 +117,7 @@ def divergence(logits, reference):
     return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
 
 
-def layer_vulnerability(clean, adversarial, size=None):
+def layer_vulnerability(clean, adversarial, size=None, weights=None):
     """Mean |z_l(x) - z_l(x')| of one layer over batch and features (Madaan et al. 2020, sec. 3).
 
     Computed in float32 at least.
@@ -127,22 +127,26 @@ def layer_vulnerability(clean, adversarial, size=None):
         adversarial: Tensor of the same shape, those of the adversarial images.
         size: Integer, the features per image that the mean is over, where some that are always 0
             are left out; None: all that are there.
+        weights: Tensor [batch], by which the examples count, or None.
 
     Returns:
         Scalar, at least 0.
     """
     distance = tf.abs(_at_least_float32(clean) - _at_least_float32(adversarial))
-    mean = tf.reduce_mean(distance)
+    if weights is not None:
+        distance = tf.reduce_mean(distance, range(1, distance.shape.rank))
+    mean = weighted_mean(distance, weights)
     return mean if size is None else mean * (math.prod(clean.shape[1:]) / size)
 
 
-def vulnerability(clean, adversarial, sizes=None):
+def vulnerability(clean, adversarial, sizes=None, weights=None):
     """Vulnerability of a network: the mean over its hidden layers (Madaan et al. 2020, sec. 3).
 
     Args:
         clean: List of tensors [batch, ...], the latent features of each layer.
         adversarial: List of tensors of the same shapes.
         sizes: List of integers, as `size` of `layer_vulnerability`, or None.
+        weights: Tensor [batch], by which the examples count, or None.
 
     Returns:
         Scalar, at least 0; 0 without hidden layers.
@@ -151,8 +155,26 @@ def vulnerability(clean, adversarial, sizes=None):
         return tf.constant(0.0)
     sizes = [None] * len(clean) if sizes is None else sizes
     return tf.add_n(
-        [layer_vulnerability(*layer) for layer in zip(clean, adversarial, sizes, strict=True)]
+        [
+            layer_vulnerability(*layer, weights)
+            for layer in zip(clean, adversarial, sizes, strict=True)
+        ]
     ) / len(clean)
+
+
+def weighted_mean(values, weights=None):
+    """The mean of the values after each is multiplied by its weight, as in Keras's losses.
+
+    Args:
+        values: Tensor [batch]; of any shape without weights.
+        weights: Tensor [batch] or None.
+
+    Returns:
+        Scalar.
+    """
+    if weights is not None:
+        values *= tf.cast(weights, values.dtype)
+    return tf.reduce_mean(values)
 
 
 def l2_decay(variables):

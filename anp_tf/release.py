@@ -278,5 +278,11 @@ def model_card(settings, results, files, stronger=()):
     lines += stronger
     command = ["python -m anp_tf.train --workdir=WORKDIR"]
     command += [shlex.quote(flag) for flag in settings.flag_lines() if "data_dir" not in flag]
+    lines += [
+        "The network before slimming, with its masks, is `network.keras` in the run's workdir: "
+        "`anp_tf.load(path)` loads it, as does `keras.models.load_model(path)` after "
+        "`import anp_tf.layers`.",
+        "",
+    ]
     lines += ["Trained by", "", "```sh", " \\\n  ".join(command), "```", ""]
     return "\n".join(lines)

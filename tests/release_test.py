@@ -166,6 +166,7 @@ def test_packages_that_are_missing_are_named(monkeypatch, name, package):
 def test_the_cards_command_repeats_the_run():
     settings = Settings(init_from="a folder/of mine", epsilon=0.2, method="anp", seed=5)
     card = model_card(settings, None, [])
+    assert "`anp_tf.load(path)` loads it" in card
     assert "not evaluated" in card
     command = card.split("```sh\n")[1].split("```")[0].replace("\\\n", "")
     _, _, module, workdir, *flags = shlex.split(command)

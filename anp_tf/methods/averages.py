@@ -3,6 +3,9 @@
 import keras
 import tensorflow as tf
 
+from anp_tf.layers import given_masks
+from anp_tf.methods.draws import seeds
+
 
 class WeightAverages:
     """Exponential averages of weights, which take the weights' place for a while.
@@ -86,3 +89,39 @@ class WeightAverages:
         return [
             v for layer in self.normalizations for v in (layer.moving_mean, layer.moving_variance)
         ]
+
+
+class StatisticsPasses:
+    """Runs training images in training mode, attacked as in training, with the masks of inference.
+
+    Args:
+        model: `TrainingModel`.
+
+    Call arguments:
+        batches: Iterable of `(pixels, labels)`.
+
+    Returns:
+        Integer, how many times the network was run.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self._run = tf.function(self._passes)
+
+    def __call__(self, batches):
+        return sum(
+            int(self._run(x, tf.cast(y, tf.int32), tf.constant(index)))
+            for index, (x, y) in enumerate(batches)
+        )
+
+    def _passes(self, x, y, index):
+        model = self.model
+        fixed = {mask: mask.inference_mask() for mask in model.masks}
+        images = [x] if model.needs_clean() else []
+        if model.attack is not None:
+            seed, _ = seeds(model.seed, -2 - index)
+            images.append(model.training_attack(x, y, fixed, seed, model.optimizer.iterations))
+        with given_masks(fixed):
+            for each in images:
+                model.network(each, training=True)
+        return len(images)

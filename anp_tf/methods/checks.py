@@ -1,4 +1,4 @@
-"""What a training model expects of its network, of `compile`, of a batch and of its gradients."""
+"""What a training model expects of its network, of `compile` and of its gradients."""
 
 import keras
 import tensorflow as tf
@@ -8,7 +8,7 @@ from anp_tf.models.classifier import check_classifier
 
 NOT_FINITE = "The loss or its gradient is not finite"
 # The arguments of `keras.Model.compile` that a method's own losses take the place of.
-NOT_SUPPORTED = ("loss", "loss_weights", "metrics", "weighted_metrics", "auto_scale_loss")
+NOT_SUPPORTED = ("loss", "loss_weights", "auto_scale_loss")
 
 
 def check_network(method, network, attack):
@@ -46,26 +46,26 @@ def check_network(method, network, attack):
         raise ValueError(f"Method {method.__name__} trains on an attack. Received: attack=None")
 
 
+def checked_kl_weights(kl_weights, masks):
+    """List of a factor for each mask; 1 for None. A ValueError if there are more or less."""
+    if kl_weights is None:
+        return [1.0] * len(masks)
+    if len(kl_weights) != len(masks):
+        raise ValueError(
+            "Argument `kl_weights` must have a factor for each mask. "
+            f"Received: kl_weights={kl_weights} for {len(masks)} masks"
+        )
+    return list(kl_weights)
+
+
 def check_compile_arguments(arguments):
     """Raises a ValueError for arguments of `compile` that are not supported."""
     for name in NOT_SUPPORTED:
         if arguments.get(name):
             raise ValueError(
-                f"Argument `{name}` is not supported: a method has its own losses and metrics, "
-                f"which are not scaled. Received: {name}={arguments[name]}"
+                f"Argument `{name}` is not supported: a method has its own losses, which are "
+                f"not scaled. Received: {name}={arguments[name]}"
             )
-
-
-def unpack(data):
-    """The images and the labels, int32 [batch], of what `fit` hands to a step."""
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if sample_weight is not None:
-        raise ValueError("Argument `sample_weight` is not supported: every example counts alike.")
-    if not y.dtype.is_integer or y.shape.rank not in (1, 2) or y.shape[1:] not in ((), (1,)):
-        raise ValueError(
-            f"Labels must be integers [batch]. Received: {y.dtype.name} of shape {y.shape}"
-        )
-    return x, tf.reshape(tf.cast(y, tf.int32), [-1])
 
 
 def check_finite(gradients, loss):

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.layers import given_masks
-from anp_tf.losses import classified, cross_entropy, vulnerability
+from anp_tf.losses import classified, cross_entropy, vulnerability, weighted_mean
 from anp_tf.methods.paired_forward import PairedForward
 
 CLEAN = ("loss", "accuracy")
@@ -55,7 +55,7 @@ class Forward:
             raise ValueError(f"All latent features of a layer of `{self.network.name}` are pruned.")
         self.view, self._slim_paired = view, paired
 
-    def __call__(self, x, adversarial, y, masks, training):
+    def __call__(self, x, adversarial, y, masks, training, weights=None):
         """Runs the images, updates the means, and returns the first five fields of `Terms`.
 
         Args:
@@ -64,14 +64,17 @@ class Forward:
             y: Integer tensor [batch], labels.
             masks: Dict from mask layer to its mask, [units] or [batch, units].
             training: Boolean.
+            weights: Tensor [batch], by which the examples count in the losses; None: all by 1. What
+                is shown of the accuracies and the vulnerability does not depend on them.
         """
         smoothing = self.smoothing if training else 0.0
         if adversarial is None:
             logits = self._logits(x, masks, training)
-            return self._score("", logits, y, smoothing), logits, None, None, None
+            return self._score("", logits, y, smoothing, weights), logits, None, None, None
         if x is None:
             logits = self._logits(adversarial, masks, training)
-            return None, None, self._score("adversarial_", logits, y, smoothing), logits, None
+            loss = self._score("adversarial_", logits, y, smoothing, weights)
+            return None, None, loss, logits, None
         if self.view is not None and training:
             paired = self._slim_paired
             with self.view.weights(training=True):
@@ -80,10 +83,13 @@ class Forward:
             paired = self.paired
             clean, moved = paired(x, adversarial, masks, training)
         (latents, logits), (other_latents, other_logits) = clean, moved
-        distortion = vulnerability(latents, other_latents, self._sizes(paired))
+        sizes = self._sizes(paired)
+        distortion = vulnerability(latents, other_latents, sizes)
         self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
-        clean_loss = self._score("", logits, y, smoothing)
-        adversarial_loss = self._score("adversarial_", other_logits, y, smoothing)
+        if weights is not None:
+            distortion = vulnerability(latents, other_latents, sizes, weights)
+        clean_loss = self._score("", logits, y, smoothing, weights)
+        adversarial_loss = self._score("adversarial_", other_logits, y, smoothing, weights)
         return clean_loss, logits, adversarial_loss, other_logits, distortion
 
     def _logits(self, x, masks, training):
@@ -104,11 +110,12 @@ class Forward:
         of_name = dict(zip((name for name, _ in latents), sizes, strict=True))
         return [of_name[name] for name, _ in _latents(paired)]  # depths, and so the order, differ
 
-    def _score(self, prefix, logits, y, smoothing):
+    def _score(self, prefix, logits, y, smoothing, weights):
         losses = cross_entropy(logits, y, smoothing)
-        self.means[f"{prefix}loss"].update_state(losses)
+        loss = weighted_mean(losses, weights)
+        self.means[f"{prefix}loss"].update_state(loss, sample_weight=tf.shape(y)[0])
         self.means[f"{prefix}accuracy"].update_state(classified(logits, y))
-        return tf.reduce_mean(losses)
+        return loss
 
 
 def _latents(paired):

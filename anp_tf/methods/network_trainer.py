@@ -1,33 +1,58 @@
 """What Keras users know of a model that is trained: `compile`, `fit`, `save`, its metrics."""
 
 import keras
+import tensorflow as tf
 
+from anp_tf.methods.batch_reader import BatchReader, told
+from anp_tf.methods.callback_checks import check_callbacks
 from anp_tf.methods.checks import check_compile_arguments
+from anp_tf.methods.forward import ATTACKED, ATTACKED_ALONE, CLEAN
+from anp_tf.methods.given_metrics import GivenMetrics
 
 
 class NetworkTrainer(keras.Model):
     """A `keras.Model` that trains another one, `network`, with one or two optimizers.
 
-    Subclasses set `network`, `weight_variables`, `mask_variables` and `means`, a dict of metrics.
+    Subclasses set `weight_variables`, `mask_variables` and `means`, a dict of metrics.
+
+    Args:
+        network: Functional `keras.Model`.
     """
 
-    mask_optimizer = None
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+        self.read = BatchReader(network)
+        self.given_metrics = GivenMetrics(None, None, ())
+        self.mask_optimizer = None
 
-    def compile(self, optimizer="adam", mask_optimizer=None, **kwargs):
+    def compile(
+        self,
+        optimizer="adam",
+        mask_optimizer=None,
+        *,
+        metrics=None,
+        weighted_metrics=None,
+        **kwargs,
+    ):
         """As `keras.Model.compile`, with a second optimizer for the masks.
 
         Args:
             optimizer: Keras optimizer of the weights.
             mask_optimizer: Keras optimizer of the masks' parameters, not the same object; needed
                 by methods with masks.
-            **kwargs: As `keras.Model.compile`, but for losses and metrics, which are the
-                method's, and loss scaling. `jit_compile` is off unless asked for.
+            metrics, weighted_metrics: Lists of Keras metrics of the logits, their names or
+                functions. Each is shown of the clean outputs, by its name, and of the adversarial
+                ones, as `adversarial_…`, beside the method's own.
+            **kwargs: As `keras.Model.compile`, but for losses, which are the method's, and loss
+                scaling. `jit_compile` is off unless asked for.
 
         Raises:
             ValueError: if the method has masks and `mask_optimizer` is missing or is `optimizer`,
                 or if an argument is not supported.
         """
         check_compile_arguments(kwargs)
+        self.given_metrics = GivenMetrics(metrics, weighted_metrics, tuple(self.means))
         kwargs = {"jit_compile": False, **kwargs, "auto_scale_loss": False}
         super().compile(optimizer=optimizer, **kwargs)
         # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
@@ -42,11 +67,55 @@ class NetworkTrainer(keras.Model):
             self.mask_optimizer = keras.optimizers.get(mask_optimizer)
             self.mask_optimizer.build(self.mask_variables)
 
-    def fit(self, *args, callbacks=None, **kwargs):
-        """As `keras.Model.fit`, with the method's own callbacks before the given ones."""
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        **kwargs,
+    ):
+        """As `keras.Model.fit`, with the method's own callbacks before the given ones.
+
+        Pixels are floats in [0, 1] or uint8 of 0 to 255, labels integers or one-hot;
+        `class_weight` and `sample_weight` weigh an example's part of all losses.
+
+        Raises:
+            ValueError: if pixels or labels are out of range; or before the first step, if a
+                callback monitors what will not be there, or a `ModelCheckpoint` cannot save.
+        """
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [*self.callbacks(), *(callbacks or [])]
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+            callbacks = list(keras.tree.flatten(callbacks or []))
+            if callbacks:
+                validated = validation_data is not None or validation_split > 0
+                check_callbacks(self, callbacks, self.log_names(validated))
+            callbacks = [*self.callbacks(), *callbacks]
+        kwargs.setdefault("shuffle", not isinstance(x, tf.data.Dataset))  # Keras would warn
+        with told():
+            return super().fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                **kwargs,
+            )
+
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate`, with images and labels as in `fit`."""
+        with told():
+            return super().evaluate(*args, **kwargs)
+
+    def log_names(self, validated):
+        """List of what an epoch's logs have; `validated`: with validation."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `log_names`.")
 
     def callbacks(self):
         """The callbacks that the method needs; a `CallbackList` given to `fit` must have them."""
@@ -54,18 +123,25 @@ class NetworkTrainer(keras.Model):
 
     @property
     def metrics(self):
-        return list(self.means.values())
+        return [*self.means.values(), *self.given_metrics.all]
+
+    def shown(self, clean, adversarial):
+        """Dict of what the metrics show of clean or adversarial images, as the booleans say."""
+        names = CLEAN if clean else ()
+        if adversarial:
+            names += ATTACKED if clean else ATTACKED_ALONE
+        logs = {name: self.means[name].result() for name in names}
+        return logs | self.given_metrics.results(clean, adversarial)
 
     def call(self, inputs, training=False):
-        return self.network(inputs, training=training)
+        return self.network(self.read.pixels(inputs), training=training)
 
     def save(self, *args, **kwargs):
-        """Not supported: what was trained is `network`, which saves and loads as any Keras model.
+        """Saves `network`, what was trained, as `keras.Model.save`: so do callbacks.
 
-        Raises:
-            ValueError: always.
+        `save_weights` keeps what training needs to go on, with the optimizers.
         """
-        raise ValueError("A training model is not saved; save its network: `model.network.save(…)`")
+        self.network.save(*args, **kwargs)
 
     def _maybe_symbolic_build(self, *args, **kwargs):
         """Nothing is left to build; and over several workers Keras's way of building fails."""

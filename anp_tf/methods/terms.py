@@ -18,6 +18,8 @@ class Terms:
         vulnerability: Of the latent features; None without an attack, or without clean images.
         kl: beta KL / N of masks or random weights, with its warm-up; 0 without them.
         decay: Weight decay, and the weights' own regularizers.
+        weights: [batch], by which the examples count; they do so already in the losses and the
+            vulnerability. None: all by 1.
     """
 
     clean_loss: tf.Tensor | None
@@ -27,3 +29,4 @@ class Terms:
     vulnerability: tf.Tensor | None
     kl: tf.Tensor
     decay: tf.Tensor
+    weights: tf.Tensor | None = None

@@ -1,9 +1,7 @@
 """TRADES, the row `trades`."""
 
-import tensorflow as tf
-
 from anp_tf.attacks import TradesPGD
-from anp_tf.losses import divergence
+from anp_tf.losses import divergence, weighted_mean
 from anp_tf.methods.training_model import TrainingModel
 
 
@@ -25,5 +23,6 @@ class Trades(TrainingModel):
         self.trades_beta = trades_beta
 
     def objective(self, terms):
-        distance = tf.reduce_mean(divergence(terms.adversarial_logits, terms.clean_logits))
+        distances = divergence(terms.adversarial_logits, terms.clean_logits)
+        distance = weighted_mean(distances, terms.weights)
         return terms.clean_loss + self.trades_beta * distance + terms.decay, None

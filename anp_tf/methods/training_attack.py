@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from anp_tf.attacks import PGD
+
 
 class TrainingAttack:
     """Attacks the batches of training steps.
@@ -25,6 +27,10 @@ class TrainingAttack:
             self.noise = keras.Variable(
                 attack.noise, trainable=False, dtype="float32", name="noise", autocast=False
             )
+
+    @property
+    def variables(self):
+        return [] if self.noise is None else [self.noise]
 
     def __call__(self, x, y, masks, seed, step):
         """The batch under the attack of a step.
@@ -61,6 +67,18 @@ class TrainingAttack:
             grown = first + share * (self.attack.steps - first)
             strength["steps"] = tf.cast(tf.round(grown), tf.int32)
         return strength
+
+
+def validation_attack_like(attack, steps=10):
+    """PGD in the ball of an attack, for validation; None for no attack.
+
+    What has no `epsilon`, being a function of one's own, validates itself.
+    """
+    if attack is None or not hasattr(attack, "epsilon"):
+        return attack
+    epsilon = attack.epsilon
+    step_size = min(1.0, 2.5 * epsilon / steps)
+    return PGD(epsilon=epsilon, step_size=step_size, steps=steps, norm=attack.norm)
 
 
 def warmed(step, warmup_steps):

@@ -7,17 +7,18 @@ import keras
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.layers import bayes_layers, given_masks, mask_layers
-from anp_tf.losses import l2_decay
+from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.methods.attacked_network import AttackedNetwork
-from anp_tf.methods.averages import WeightAverages
-from anp_tf.methods.checks import check_finite, check_network, unpack
+from anp_tf.methods.averages import StatisticsPasses, WeightAverages
+from anp_tf.methods.checks import check_finite, check_network, checked_kl_weights
+from anp_tf.methods.draws import seeds, training_masks
 from anp_tf.methods.follow_pruning import FollowPruning
-from anp_tf.methods.forward import ATTACKED, ATTACKED_ALONE, CLEAN, Forward
+from anp_tf.methods.forward import Forward
 from anp_tf.methods.network_trainer import NetworkTrainer
+from anp_tf.methods.penalties import Decay, Divergence
 from anp_tf.methods.replicas import average, for_fit, per_replica
 from anp_tf.methods.terms import Terms
-from anp_tf.methods.training_attack import TrainingAttack, warmed
+from anp_tf.methods.training_attack import TrainingAttack, validation_attack_like
 from anp_tf.pruning.groups import left_out
 from anp_tf.pruning.units import cut_to_share
 from anp_tf.pruning.view import SlimView
@@ -43,8 +44,8 @@ class TrainingModel(NetworkTrainer):
         network: Functional `keras.Model` from pixels [batch, ...] in [0, 1] to logits.
         num_examples: Integer, size of the training set: the N of beta KL / N.
         attack: `anp_tf.attacks` object for training; None for methods without one.
-        validation_attack: The attack of `evaluate` and of `fit`'s validation; None to validate on
-            clean images only.
+        validation_attack: The attack of `evaluate` and of `fit`'s validation; None: clean images
+            only. `"auto"`: PGD of 10 steps in the ball of `attack`, for methods with an attack.
         adversarial_weight: Float, w: the adversarial loss counts w times the clean one; infinite:
             it counts alone, and clean images are run only where the method needs them otherwise.
         label_smoothing: Float in [0, 1), of the losses in training.
@@ -94,7 +95,7 @@ class TrainingModel(NetworkTrainer):
         network,
         num_examples,
         attack=None,
-        validation_attack=None,
+        validation_attack="auto",
         adversarial_weight=2.0,
         label_smoothing=0.0,
         beta=1.0,
@@ -113,33 +114,28 @@ class TrainingModel(NetworkTrainer):
         seed=0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
         check_network(type(self), network, attack)
+        super().__init__(network, **kwargs)
         self.masks = mask_layers(network)
         for row in left_out(network) if self.masks else ():
             log.warning("no mask for %s", row)
         random_weights = bayes_layers(network)
-        self.network = network
         suppresses = self.suppresses and vulnerability_weight > 0
         self.forward = Forward(network, latents, suppresses, label_smoothing)
         self.attacked = AttackedNetwork(network)
         self.num_examples = num_examples
         self.attack = attack if self.uses_attack else None
+        if validation_attack == "auto":
+            validation_attack = validation_attack_like(self.attack)
         self.validation_attack = validation_attack
         self.adversarial_weight = adversarial_weight
         self.beta = beta
-        self.kl_weights = [1.0] * len(self.masks) if kl_weights is None else list(kl_weights)
-        if len(self.kl_weights) != len(self.masks):
-            raise ValueError(
-                "Argument `kl_weights` must have a factor for each mask. "
-                f"Received: kl_weights={kl_weights} for {len(self.masks)} masks"
-            )
+        kl_weights = checked_kl_weights(kl_weights, self.masks)
         self.vulnerability_weight = vulnerability_weight
-        self.weight_decay = weight_decay
         # Layers with a divergence, and the factor it counts by.
         self.divergent = [(layer, 1.0) for layer in random_weights]
         if self.learns_masks:
-            self.divergent += list(zip(self.masks, self.kl_weights, strict=True))
+            self.divergent += list(zip(self.masks, kl_weights, strict=True))
         self.epsilon_warmup_steps = epsilon_warmup_steps
         self.kl_warmup_steps = kl_warmup_steps
         self.mask_freeze_step = mask_freeze_step
@@ -148,7 +144,6 @@ class TrainingModel(NetworkTrainer):
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
         of_masks = {id(variable) for variable in self.mask_variables}
         self.weight_variables = [v for v in network.trainable_variables if id(v) not in of_masks]
-        self.decayed = [v for v in self.weight_variables if decayed == "all" or len(v.shape) > 1]
         self.averages = None
         if average_decay:
             self.averages = WeightAverages(network, self.weight_variables, average_decay)
@@ -160,8 +155,10 @@ class TrainingModel(NetworkTrainer):
         self.statistics = [
             v for v in network.non_trainable_variables if keras.backend.is_float_dtype(v.dtype)
         ]
-        self.means = {**self.forward.means, "kl": keras.metrics.Mean(name="kl")}
-        self._statistics_function = None
+        self.divergence = Divergence(self.divergent, beta / num_examples, kl_warmup_steps)
+        self.decay = Decay(self.weight_variables, weight_decay, decayed)
+        self.means = {**self.forward.means, "kl": self.divergence.mean}
+        self._statistics = StatisticsPasses(self)
         self.built = True
 
     def objective(self, terms):
@@ -204,7 +201,7 @@ class TrainingModel(NetworkTrainer):
         """Has the steps of `fit` traced anew: the networks that they run have changed."""
         self.make_train_function(force=True)
         self.test_function = None
-        self._statistics_function = None
+        self._statistics = StatisticsPasses(self)
 
     def use_averages(self, batches):
         """Puts the averages in the weights' place, with batch normalization's statistics of theirs.
@@ -213,49 +210,29 @@ class TrainingModel(NetworkTrainer):
             batches: Iterable of `(pixels, labels)`, the training images for these statistics, which
                 are attacked as in training.
         """
-        if self._statistics_function is None:
-            self._statistics_function = tf.function(self._statistics_passes)
-        run = self._statistics_function
-        self.averages.use(
-            lambda: sum(
-                int(run(x, tf.cast(y, tf.int32), tf.constant(index)))
-                for index, (x, y) in enumerate(batches)
-            )
-        )
+        self.averages.use(lambda: self._statistics(batches))
 
     def use_weights(self):
         """Puts the weights and their statistics back; does nothing where they are in place."""
         if self.averages.used:
             self.averages.put_back()
 
-    def _statistics_passes(self, x, y, index):
-        """Runs the images of a training step in training mode; the number of passes."""
-        fixed = {mask: mask.inference_mask() for mask in self.masks}
-        images = [x] if self._needs_clean() else []
-        if self.attack is not None:
-            seed, _ = self._seeds(-2 - index)
-            images.append(self.training_attack(x, y, fixed, seed, self.optimizer.iterations))
-        with given_masks(fixed):
-            for each in images:
-                self.network(each, training=True)
-        return len(images)
-
     def state_variables(self):
         """Variables besides the network's and the optimizers' that a checkpoint must hold."""
         averages = self.averages.variables if self.averages else []
-        return [*self.attacked.variables, *averages, *([] if self.noise is None else [self.noise])]
+        return [*self.attacked.variables, *averages, *self.training_attack.variables]
 
     def train_step(self, data):
-        x, y = unpack(data)
+        batch = self.read(data)
         step = self.optimizer.iterations
-        attack_seed, mask_seed = self._seeds(step)
+        attack_seed, mask_seed = seeds(self.seed, step)
         fixed = {mask: mask.inference_mask() for mask in self.masks}
         adversarial = None
         if self.attack is not None:
-            adversarial = self.training_attack(x, y, fixed, attack_seed, step)
+            adversarial = self.training_attack(batch.pixels, batch.labels, fixed, attack_seed, step)
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
-            draws = self._draws(tf.shape(x)[0], mask_seed, step, fixed)
-            terms = self._terms(x, adversarial, y, draws, step)
+            draws = training_masks(fixed, batch.pixels, mask_seed, step, self.mask_freeze_step)
+            terms = self._terms(batch, adversarial, draws, step)
             weight_loss, mask_loss = self.objective(terms)
         pairs = [(self.optimizer, self.weight_variables, weight_tape, weight_loss)]
         if self.mask_variables:
@@ -272,28 +249,25 @@ class TrainingModel(NetworkTrainer):
         return for_fit(self._logs(fixed))
 
     def test_step(self, data):
-        x, y = unpack(data)
+        batch = self.read(data)
         fixed = {mask: mask.inference_mask() for mask in self.masks}
         adversarial = None
         if self.validation_attack is not None:
-            seed, _ = self._seeds(-1)
-            adversarial = self.attacked(self.validation_attack, x, y, fixed, seed=seed)
-        self.forward(x, adversarial, y, fixed, training=False)
-        names = CLEAN if adversarial is None else CLEAN + ATTACKED
-        return for_fit({name: self.means[name].result() for name in names})
+            seed, _ = seeds(self.seed, -1)
+            adversarial = self.attacked(
+                self.validation_attack, batch.pixels, batch.labels, fixed, seed=seed
+            )
+        self._forward(batch, batch.pixels, adversarial, fixed, training=False)
+        return for_fit(self.shown(True, adversarial is not None))
 
-    def _draws(self, batch_size, seed, step, fixed):
-        """The masks of a step: a draw each, or what they are `fixed` to."""
-        draws = {
-            mask: mask.training_mask(batch_size, tf.random.fold_in(seed, index))
-            for index, mask in enumerate(self.masks)
-        }
-        if self.mask_freeze_step is None:
-            return draws
-        frozen = tf.cast(step, tf.int64) >= self.mask_freeze_step
-        return {mask: tf.where(frozen, fixed[mask], draw) for mask, draw in draws.items()}
+    def _forward(self, batch, clean, adversarial, masks, training):
+        """The passes of a batch, whose results go to the metrics."""
+        passes = self.forward(clean, adversarial, batch.labels, masks, training, batch.weights)
+        _, clean_logits, _, adversarial_logits, _ = passes
+        self.given_metrics.update(batch.targets, clean_logits, adversarial_logits, batch.weights)
+        return passes
 
-    def _needs_clean(self):
+    def needs_clean(self):
         """Whether a training step runs the clean images."""
         return (
             self.attack is None
@@ -302,31 +276,14 @@ class TrainingModel(NetworkTrainer):
             or not math.isinf(self.adversarial_weight)
         )
 
-    def _terms(self, x, adversarial, y, draws, step):
-        clean = x if self._needs_clean() else None
-        passes = self.forward(clean, adversarial, y, draws, training=True)
-        kl = tf.constant(0.0)
-        for layer, factor in self.divergent:
-            kl += factor * layer.kl()
-        self.means["kl"].update_state(kl)
-        kl_weight = self.beta / self.num_examples * warmed(step, self.kl_warmup_steps)
-        decay = self.weight_decay * l2_decay(self.decayed)
-        for variable in self.weight_variables:
-            if variable.regularizer is not None:
-                decay += variable.regularizer(variable)
-        terms = (*passes, kl_weight * kl, decay)
+    def _terms(self, batch, adversarial, draws, step):
+        clean = batch.pixels if self.needs_clean() else None
+        passes = self._forward(batch, clean, adversarial, draws, training=True)
+        terms = (*passes, self.divergence(step), self.decay(), batch.weights)
         return Terms(*(None if term is None else tf.cast(term, tf.float32) for term in terms))
 
-    def _seeds(self, step):
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        seed = tf.random.fold_in(tf.constant([self.seed, 0], tf.int32), step)
-        return tf.unstack(tf.random.split(tf.random.fold_in(seed, replica), 2))
-
     def _logs(self, fixed):
-        names = CLEAN if self._needs_clean() else ()
-        if self.attack is not None:
-            names += ATTACKED if names else ATTACKED_ALONE
-        logs = {name: self.means[name].result() for name in names}
+        logs = self.shown(self.needs_clean(), self.attack is not None)
         logs["learning_rate"] = tf.convert_to_tensor(self.optimizer.learning_rate)
         if self.divergent:
             logs["kl"] = self.means["kl"].result()
@@ -336,3 +293,9 @@ class TrainingModel(NetworkTrainer):
         if self.mask_optimizer is not None:
             logs["mask_learning_rate"] = tf.convert_to_tensor(self.mask_optimizer.learning_rate)
         return logs
+
+    def log_names(self, validated):
+        names = list(self._logs({mask: mask.inference_mask() for mask in self.masks}))
+        if validated:
+            names += [f"val_{n}" for n in self.shown(True, self.validation_attack is not None)]
+        return names

@@ -1,0 +1,141 @@
+"""What `fit` hands to a step: pixels, labels and weights, in any of the usual kinds."""
+
+import contextlib
+import dataclasses
+import logging
+import re
+
+import keras
+import tensorflow as tf
+
+PIXELS = "Pixels must be numbers in [0, 1]"
+LABELS = "Labels must be classes of the network"
+ONE_HOT = "One-hot labels must have a 1 for the class and 0 elsewhere"
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A batch for a step.
+
+    Attributes:
+        pixels: Tensor [batch, ...] in [0, 1], of the dtype that the network takes.
+        labels: int32 tensor [batch].
+        weights: float32 tensor [batch], by which the examples' losses count; None: all by 1.
+        targets: The labels as they were given, for metrics.
+    """
+
+    pixels: tf.Tensor
+    labels: tf.Tensor
+    weights: tf.Tensor | None
+    targets: tf.Tensor
+
+
+class BatchReader:
+    """Makes a `Batch` of what `fit` and `evaluate` hand to a step, and checks it.
+
+    Args:
+        network: Functional `keras.Model` from pixels to logits.
+
+    Call arguments:
+        data: Tuple of pixels, labels and, if there are any, weights of the examples. Pixels:
+            floats in [0, 1], or uint8 of 0 to 255, which are divided by 255. Labels: integers,
+            [batch] or [batch, 1], or one-hot, [batch, classes].
+
+    Raises:
+        ValueError: if they are of another kind or shape.
+        tf.errors.InvalidArgumentError: when the step runs, if a pixel is not in [0, 1], a label is
+            no class, or a vector not one-hot; `told` makes a ValueError of one line of it.
+    """
+
+    def __init__(self, network):
+        self.dtype = network.inputs[0].dtype
+        self.classes = network.outputs[0].shape[-1]
+        self._announced = False
+
+    def __call__(self, data):
+        x, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if targets is None:
+            raise ValueError("Labels are needed. Received: pixels alone")
+        labels, checks = self._labels(tf.convert_to_tensor(targets))
+        pixels = self.pixels(x)
+        inside = tf.reduce_all((pixels >= 0) & (pixels <= 1))
+        unknown = tf.reduce_sum(tf.cast(~tf.math.is_finite(pixels), tf.int32))
+        checks.append((inside, PIXELS, tf.reduce_min(pixels), tf.reduce_max(pixels), unknown))
+        checked = [tf.raw_ops.Assert(condition=check, data=told) for check, *told in checks]
+        with tf.control_dependencies(checked):
+            pixels, labels = tf.identity(pixels), tf.identity(labels)
+        if weights is not None:
+            weights = tf.reshape(tf.cast(weights, tf.float32), [-1])
+        return Batch(pixels, labels, weights, targets)
+
+    def pixels(self, x):
+        """The pixels as the network takes them, not checked for their range."""
+        x = tf.convert_to_tensor(x)
+        if x.dtype == tf.uint8:
+            if not self._announced:
+                self._announced = True
+                log.warning("uint8 images are divided by 255: pixels are in [0, 1]")
+            return tf.cast(x, self.dtype) / 255
+        if not x.dtype.is_floating:
+            raise ValueError(
+                "Images must be floats in [0, 1], or uint8 of 0 to 255. "
+                f"Received: {x.dtype.name} of shape {x.shape}"
+            )
+        return tf.cast(x, self.dtype)
+
+    def _labels(self, y):
+        """The labels, int32 [batch], and what has to hold: a condition and what is told."""
+        if y.shape.rank == 2 and y.shape[1] == self.classes:
+            ones = tf.cast(tf.equal(y, tf.ones([], y.dtype)), tf.int32)
+            zeros = tf.cast(tf.equal(y, tf.zeros([], y.dtype)), tf.int32)
+            one_hot = tf.equal(tf.reduce_sum(ones, -1), 1)
+            one_hot &= tf.equal(tf.reduce_sum(ones + zeros, -1), self.classes)
+            return tf.argmax(ones, -1, tf.int32), [(tf.reduce_all(one_hot), ONE_HOT)]
+        if not y.dtype.is_integer or y.shape.rank not in (1, 2) or y.shape[1:] not in ((), (1,)):
+            raise ValueError(
+                f"Labels must be integers, [batch] or [batch, 1], or one-hot, [batch, "
+                f"{self.classes}]. Received: {y.dtype.name} of shape {y.shape}"
+            )
+        labels = tf.reshape(tf.cast(y, tf.int32), [-1])
+        known = tf.reduce_all((labels >= 0) & (labels < self.classes))
+        bounds = tf.reduce_min(labels), tf.reduce_max(labels), tf.constant(self.classes)
+        return labels, [(known, LABELS, *bounds)]
+
+
+@contextlib.contextmanager
+def told():
+    """Makes a ValueError of one line of a check of `BatchReader` that fails in the block."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        sentence = _sentence(error.message)
+        if sentence is None:
+            raise
+        raise ValueError(sentence) from None
+
+
+def _sentence(message):
+    """What a failed check says in one line; None of another error."""
+    if ONE_HOT in message:
+        return f"{ONE_HOT}; smoothing is the argument `label_smoothing`. Received: other vectors"
+    number = r" \[([^\]]*)\]"
+    if found := re.search(rf"\[{re.escape(LABELS)}\]{3 * number}", message):
+        low, high, classes = map(int, found.groups())
+        return f"{LABELS}, 0 to {classes - 1}. Received: a batch of {low} to {high}"
+    if found := re.search(rf"\[{re.escape(PIXELS)}\]{3 * number}", message):
+        low, high, unknown = map(float, found.groups())
+        return f"{PIXELS}. Received: a batch of {low:g} to {high:g}{_remedy(low, high, unknown)}"
+    return None
+
+
+def _remedy(low, high, unknown):
+    if unknown:
+        return f", {unknown:.0f} of them NaN or infinite: look for the images that have these"
+    if low < 0:
+        return (
+            ": give the images before they are normalized, and let the network's first layer do "
+            "it, such as keras.layers.Rescaling or Normalization"
+        )
+    return ": divide by 255" if high <= 255 else f": divide by their largest value, {high:g}"

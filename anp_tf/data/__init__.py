@@ -4,6 +4,7 @@ import os
 import pathlib
 
 from anp_tf.data import image_folder, npz_file, table_file, tfds_sets
+from anp_tf.data.arrays import from_arrays
 from anp_tf.data.augmentation import AUGMENTATIONS
 from anp_tf.data.batches import batches, training_batches
 from anp_tf.data.errors import DataError
@@ -15,6 +16,7 @@ __all__ = [
     "Examples",
     "as_path",
     "batches",
+    "from_arrays",
     "load",
     "split_validation",
     "training_batches",
@@ -85,17 +87,27 @@ def load(
         return tfds_sets.read(str(name), split, data_dir, image_size, image_key, label_key)
     if not path.exists():
         raise DataError(f"there is no data set at {path}")
+    if path.is_dir() and (path / "dataset_info.json").exists():
+        return tfds_sets.read(path, split, None, image_size, image_key, label_key)
+    _unused(path, image_key=image_key)
     if path.is_dir():
-        if (path / "dataset_info.json").exists():
-            return tfds_sets.read(path, split, None, image_size, image_key, label_key)
+        _unused(path, label_key=label_key)
         return image_folder.read(path, split, image_size, test_share)
-    if split == "validation":
-        return None
+    _unused(path, image_size=image_size)
     if path.suffix.lower() == ".npz":
-        return npz_file.read(path, split)
+        _unused(path, label_key=label_key)
+        return None if split == "validation" else npz_file.read(path, split)
     if path.suffix.lower() in table_file.SUFFIXES:
+        if split == "validation":
+            return None
         return table_file.read(path, split, label_key, test_share)
     raise DataError(f"{path} must be a folder or an .npz, .csv or .parquet file")
+
+
+def _unused(path, **given):
+    for name, value in given.items():
+        if value is not None:
+            raise DataError(f"{name} is not for a set of this kind, got {name}={value} for {path}")
 
 
 def as_path(name):

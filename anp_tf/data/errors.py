@@ -2,6 +2,8 @@
 
 import re
 
+from anp_tf.errors import sentence
+
 
 class DataError(ValueError):
     """A data set, or what was asked of it, is not as it has to be; the message is one line."""
@@ -14,5 +16,5 @@ def at_least(name, value, least):
 
 def in_short(error):
     """Returns an exception's type and message as one line of at most some 250 characters."""
-    message = re.sub(r'\{\{.*?\}\}|\[Op:.*|Failed to construct .*?\}": ', "", str(error))
-    return f"{type(error).__name__}: {' '.join(message.split())[:220]}"
+    message = re.sub(r'Failed to construct .*?\}": ', "", sentence(error))  # TFDS's
+    return f"{type(error).__name__}: {message[:220]}"

@@ -9,6 +9,7 @@ import numpy as np
 from anp_tf.data.errors import DataError
 from anp_tf.data.examples import Examples
 from anp_tf.data.image_files import FORMATS, ImageFiles, header
+from anp_tf.data.labels import test_count
 
 HELD_BYTES = 2**31  # of pixels, up to which a set is held in memory
 
@@ -69,16 +70,13 @@ def _listed(folder):
 
 def _divided(listed, test_share):
     """Sets a share of each class aside for testing, by the hashes of the files' names."""
+    paths_of = {}
+    for name, path in listed:
+        paths_of.setdefault(name, []).append(path)
     parts = {"train": [], "test": []}
-    for name in dict.fromkeys(name for name, _ in listed):
-        paths = [path for other, path in listed if other == name]
+    for name, paths in paths_of.items():
         in_order = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
-        count = round(test_share * len(paths))
-        if not 0 < count < len(paths):
-            raise DataError(
-                f"class {name!r} has {len(paths)} images, of which the share {test_share:g} "
-                "cannot be set aside for testing; both parts need at least one"
-            )
+        count = test_count(test_share, len(paths), f"class {name!r} has {len(paths)} images")
         parts["test"] += [(name, path) for path in in_order[:count]]
         parts["train"] += [(name, path) for path in in_order[count:]]
     return {part: sorted(pairs) for part, pairs in parts.items()}

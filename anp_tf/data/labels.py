@@ -38,6 +38,17 @@ def class_labels(parts, name):
     )
 
 
+def test_count(share, total, described):
+    """How many of a class's examples are for testing; `described` says of which, in errors."""
+    count = round(share * total)
+    if not 0 < count < total:
+        raise DataError(
+            f"{described}, of which the share {share:g} cannot be set aside for testing; both "
+            "parts need at least one"
+        )
+    return count
+
+
 def _flat(labels, name):
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 
+from anp_tf.data.arrays import pixels
 from anp_tf.data.errors import DataError, in_short
 from anp_tf.data.examples import Examples
 from anp_tf.data.labels import class_labels
@@ -36,7 +37,7 @@ def read(path, split):
     labels, class_names = class_labels(
         {part: arrays[f"y_{part}"] for part in ("train", "test")}, path
     )
-    images = _pixels(arrays[f"x_{split}"], f"{path}: x_{split}")
+    images = pixels(arrays[f"x_{split}"], f"{path}: x_{split}")
     if len(images) != len(labels[split]):
         raise DataError(
             f"{path} has {len(images)} images x_{split} and {len(labels[split])} labels y_{split}"
@@ -68,26 +69,3 @@ def _array(file, name, path):
             f"shape {list(shape)}"
         )
     return np.frombuffer(content, dtype).reshape(shape, order="F" if in_columns else "C")
-
-
-def _pixels(array, name):
-    """The images as `Examples` takes them."""
-    if not len(array) or array.ndim < 2:
-        raise DataError(f"{name}: expected images [n, height, width, channels], got {array.shape}")
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{name}: expected uint8, or floats in [0, 1], got {array.dtype}")
-    wrong = int(np.sum(~np.isfinite(array))) if array.dtype.kind == "f" else 0
-    if wrong:
-        raise DataError(f"{name}: {wrong} values are NaN or infinite")
-    low, high = array.min(), array.max()
-    if array.dtype.kind == "f" and low >= 0 and high <= 1:
-        return np.ascontiguousarray(array, np.float32)
-    if array.dtype.kind in "iu" and low >= 0 and high <= 255:
-        return array.astype(np.uint8)
-    raise DataError(
-        f"{name}: expected uint8, or floats in [0, 1], got {array.dtype} from {low:g} to {high:g}"
-    )

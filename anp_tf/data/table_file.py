@@ -9,7 +9,7 @@ import pyarrow.parquet
 
 from anp_tf.data.errors import DataError, in_short
 from anp_tf.data.examples import Examples
-from anp_tf.data.labels import class_labels
+from anp_tf.data.labels import class_labels, test_count
 
 LABEL_COLUMNS = ("label", "class", "target", "y")  # in this order, where none is named
 SUFFIXES = (".csv", ".parquet")
@@ -87,6 +87,8 @@ def _labels(values, name, path):
     """The labels, integers or strings."""
     if values.dtype.kind == "O" and all(isinstance(value, str) for value in values):
         return values.astype(str)
+    if values.dtype.kind == "f" and np.all(np.isfinite(values) & (values == np.round(values))):
+        return values.astype(np.int64)
     if values.dtype.kind not in "iub":
         raise DataError(
             f"{path}: column {name!r} of labels must hold integers or names, none missing, got "
@@ -101,11 +103,6 @@ def _testing(labels, test_share, path):
     testing = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        count = round(test_share * len(rows))
-        if not 0 < count < len(rows):
-            raise DataError(
-                f"{path}: class {label} has {len(rows)} rows, of which the share {test_share:g} "
-                "cannot be set aside for testing; both parts need at least one"
-            )
+        count = test_count(test_share, len(rows), f"{path}: class {label} has {len(rows)} rows")
         testing[rng.permutation(rows)[:count]] = True
     return testing

@@ -206,6 +206,8 @@ def test_kinds_of_arrays(tmp_path):
         ({"x_train": np.full((6, 4), np.nan)}, "24 values are NaN or infinite"),
         ({"x_train": np.full((6, 4), 7.0)}, "expected uint8, or floats in .* from 7 to 7"),
         ({"x_train": np.zeros((6, 4, 5, 1), complex)}, "got complex128"),
+        ({"x_train": np.float32(1)}, r"expected images .*, got \(\)"),
+        ({"x_train": np.zeros((6, 0, 3))}, r"expected images .*, got \(6, 0, 3\)"),
         ({"x_train": np.zeros((5, 4, 5, 1), np.uint8)}, "5 images x_train and 6 labels"),
         ({"y_train": np.eye(6)}, r"shape \[6, 6\].*not one-hot"),
         ({"y_train": np.linspace(0, 1, 6)}, "expected integers or names, got float64"),
@@ -221,6 +223,25 @@ def test_wrong_arrays(tmp_path, changes, message):
     with pytest.raises(data.DataError, match=message) as caught:
         data.load(tmp_path / "set.npz", "train")
     assert "\n" not in str(caught.value)
+
+
+def test_arrays():
+    held = arrays()
+    examples = data.from_arrays(held["x_train"], held["y_train"].astype("int64"), ["a", "b", "c"])
+    assert np.array_equal(examples.images, held["x_train"])
+    assert (examples.labels.dtype, examples.class_names) == (np.int32, ("a", "b", "c"))
+    bits = data.from_arrays(np.eye(4, dtype=bool), np.array(["no", "yes"] * 2))
+    assert np.array_equal(bits.images, np.eye(4))
+    assert bits.class_names == ("no", "yes")
+    rows = data.from_arrays(np.array([[0, 255], [51, 102]]), [0, 1])
+    np.testing.assert_allclose(rows.images, [[0, 1], [0.2, 0.4]])
+    for changes, message in [
+        ({"y": [0, 1]}, "x has 6 examples and y 2 labels"),
+        ({"class_names": ["a"]}, "class_names has 1 names, and y 3 classes"),
+        ({"x": held["x_train"] * 1.0}, r"x: expected uint8, or floats in \[0, 1\], got float64"),
+    ]:
+        with pytest.raises(data.DataError, match=message):
+            data.from_arrays(**{"x": held["x_train"], "y": held["y_train"], **changes})
 
 
 def test_npz_without_a_part(tmp_path):
@@ -283,6 +304,24 @@ def test_table(tmp_path, suffix):
     assert np.array_equal(again.images, test.images)
 
 
+def test_labels_of_a_table_may_be_whole_floats(tmp_path):
+    path = write_table(tmp_path / "t.csv", {**table(), "label": np.arange(40) % 2.0})
+    train = data.load(path, "train")
+    assert (train.class_names, np.bincount(train.labels).tolist()) == (("0", "1"), [16, 16])
+
+
+def test_options_that_a_set_has_no_use_for(tmp_path, folder):
+    np.savez(tmp_path / "set.npz", **arrays())
+    for path, option in [
+        (tmp_path / "set.npz", {"image_size": (8, 8)}),
+        (tmp_path / "set.npz", {"label_key": "y"}),
+        (folder, {"label_key": "name"}),
+        (folder, {"image_key": "image"}),
+    ]:
+        with pytest.raises(data.DataError, match=f"{next(iter(option))} is not for a set of this"):
+            data.load(path, "train", **option)
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
@@ -291,6 +330,8 @@ def test_table(tmp_path, suffix):
         ({"age": np.r_[1.0, np.nan, np.ones(38)]}, {}, "'age' has 1 missing .* row 2"),
         ({"age": np.array(["?"] * 40)}, {}, "column 'age' must hold numbers"),
         ({"label": np.linspace(0, 1, 40)}, {}, "labels must hold integers or names"),
+        ({"label": np.r_[np.nan, np.ones(39)]}, {}, "labels must hold integers or names"),
+        ({}, {"image_size": (2, 2)}, r"image_size is not for a set of this kind, got .*\(2, 2\)"),
         ({"label": np.arange(40)}, {}, "class 0 has 1 rows"),
     ],
 )

@@ -12,8 +12,8 @@ def side_by_side(function, *arguments):
     The operations of a small network are so short that threads which share one wait for each other.
     Once TensorFlow has been told to give an operation fewer, by
     `tf.config.threading.set_intra_op_parallelism_threads`, the batch is divided into as many parts
-    as there are cores for, some of which may be empty. Without that, eagerly, and where there is a
-    GPU, the batch stays whole.
+    as there are cores for; of a batch with fewer examples, some are given to several. Without that,
+    eagerly, and where there is a GPU, the batch stays whole.
 
     Args:
         function: Function of the arguments to a structure of tensors [batch, ...]; it treats every
@@ -28,11 +28,24 @@ def side_by_side(function, *arguments):
         return function(*arguments)
     batch = _batch(tf.nest.flatten(arguments))
     ends = [batch * part // parts for part in range(parts + 1)]
-    outputs = [
-        function(*tf.nest.map_structure(lambda tensor, span=span: tensor[slice(*span)], arguments))
-        for span in itertools.pairwise(ends)
-    ]
+    outputs = [_part(function, arguments, batch, *span) for span in itertools.pairwise(ends)]
     return tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *outputs)
+
+
+def _part(function, arguments, batch, start, end):
+    """The function's outputs for some examples of a batch.
+
+    For no examples it is given one nevertheless: TensorFlow's fused convolutions fail on none.
+    """
+
+    def cut(structure, start, end):
+        return tf.nest.map_structure(lambda tensor: tensor[start:end], structure)
+
+    if isinstance(batch, int):  # at least as many as there are parts
+        return function(*cut(arguments, start, end))
+    first = tf.minimum(start, batch - 1)
+    outputs = function(*cut(arguments, first, tf.maximum(end, first + 1)))
+    return cut(outputs, 0, end - start)
 
 
 def _parts(tensors):

@@ -141,6 +141,7 @@ def test_a_batch_of_unknown_size_is_divided_too(places, size):
 
     def function(x):
         sizes.append(x)
+        tf.debugging.assert_positive(tf.size(x), "no part is empty")
         return 2 * x
 
     run = tf.function(lambda x: side_by_side(function, x), input_signature=[tf.TensorSpec([None])])

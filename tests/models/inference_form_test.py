@@ -28,7 +28,7 @@ def close(actual, expected):
     np.testing.assert_allclose(actual, expected, atol=2e-5 * scale)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     outputs=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     kernel=st.tuples(st.integers(1, 7), st.integers(1, 7)),

@@ -25,6 +25,7 @@ from anp_tf.benchmarks import (
 )
 from anp_tf.files import write_json
 from anp_tf.methods import METHODS
+from anp_tf.training.threads import use_threads_for_attacks
 
 
 def define_flags():
@@ -76,6 +77,8 @@ def main(subjects):
     subjects = subjects or [name for name in BENCHMARKS if name != "verdict" or given.shipped]
     if "verdict" in subjects and not given.shipped:
         raise ValueError("verdict needs --shipped, the folder of an exported network")
+    if subjects == ["verdict"] and not given.op_threads:
+        use_threads_for_attacks()
     for subject in subjects:
         measure, table, entries = BENCHMARKS[subject]
         measured = measure(given)

@@ -48,13 +48,14 @@ def _crossing(rates, caps, weights, needed):
 
     The arguments are [batch, d] but for what is needed.
     """
+    gains = weights * caps  # of a pixel that has come to the edge, and its rate until then
     slopes = weights * rates
 
     def newton(scale, _):
-        ways = scale * rates
-        missing = needed - tf.reduce_sum(weights * tf.minimum(ways, caps), -1, keepdims=True)
-        slope = tf.reduce_sum(tf.where(ways < caps, slopes, 0), -1, keepdims=True)
-        new = scale + tf.math.divide_no_nan(missing, slope)
+        moving = scale * rates < caps
+        slope = tf.reduce_sum(tf.where(moving, slopes, 0), -1, keepdims=True)
+        gained = tf.reduce_sum(tf.where(~moving, gains, 0), -1, keepdims=True)
+        new = tf.math.divide_no_nan(needed - gained, slope)
         farther = new > scale
         return tf.where(farther, new, scale), tf.reduce_any(farther)
 

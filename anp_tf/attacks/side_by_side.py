@@ -28,6 +28,11 @@ def side_by_side(function, *arguments):
         return function(*arguments)
     batch = _batch(tf.nest.flatten(arguments))
     ends = [batch * part // parts for part in range(parts + 1)]
+    if not isinstance(batch, int):  # one trace is for parts of all sizes
+        specs = tf.nest.map_structure(
+            lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), arguments
+        )
+        function = tf.function(function, input_signature=specs, autograph=False)
     outputs = [_part(function, arguments, batch, *span) for span in itertools.pairwise(ends)]
     return tf.nest.map_structure(lambda *pieces: tf.concat(pieces, 0), *outputs)
 

@@ -14,6 +14,7 @@ from anp_tf.losses import classified, margin
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 CHANNELS = 4  # at most, of images: grey, colours, with transparency
 LEFT = 0.8  # once this share of the examples or less are left, only these are asked for
+TOGETHER, MOST_AHEAD = 64, 16  # images that are asked for at once, and queries of an example
 
 
 class Square(Attack):
@@ -27,6 +28,10 @@ class Square(Attack):
     A query is kept where it increases the margin by which another class is ahead. The squares get
     smaller. An example whose image is misclassified changes no more. Called as
     `attack(network, x, y)`. A network without useful gradients cannot hide from it.
+
+    Where few examples are left, the next few queries of each are made at once, all from its image
+    so far: up to the first that is kept they are what they would be one after the other, the others
+    are dropped.
 
     Args:
         epsilon, norm: As for `Attack`.
@@ -98,44 +103,66 @@ class Square(Attack):
             logits = network(images, training=False)
             return ~classified(logits, y), margin(logits, y)
 
-        numbers = tf.transpose(numbers, [1, 0, 2])
-
         def ask_those_left(index, images, fooled, margins):
-            which = tf.where(~fooled)[:, 0]
-            x_left, y_left, best, highest = rows((x, y, images, margins), which)
-            proposals = self._proposals(x_left)
-            enough = LEFT * tf.cast(tf.shape(which)[0], tf.float32)
+            which = tf.where(~fooled & (index < self.queries))[:, 0]
+            left = tf.size(which)
+            ahead = tf.clip_by_value(TOGETHER // left, 1, MOST_AHEAD)
+            x_left, y_left, numbers_left = rows((x, y, numbers), which)
+            state = rows((index, images, margins), which)
+
+            def again(tensor):
+                return tf.cond(ahead > 1, lambda: tf.repeat(tensor, ahead, 0), lambda: tensor)
+
+            proposals, labels = self._proposals(again(x_left)), again(y_left)
 
             def query(index, best, highest, done):
-                of_query = tf.gather(numbers[index], which)
-                candidate = proposals.query(best, index, of_query)
-                wrong, new = asked(candidate, y_left)
-                better = ~done & (wrong | (new > highest))
-                best, highest = by_example(better, candidate, best), tf.where(better, new, highest)
-                return index + 1, best, highest, done | wrong
+                """The next queries of each example, of which the first that is kept counts."""
+                coming = index[:, None] + tf.range(ahead)
+                in_range = tf.minimum(coming, self.queries - 1)
+                of_queries = tf.gather(numbers_left, in_range, batch_dims=1)
+                of_queries = tf.reshape(of_queries, [-1, proposals.count])
+                candidates = proposals.query(again(best), tf.reshape(in_range, [-1]), of_queries)
+                wrong, new = (tf.reshape(t, [-1, ahead]) for t in asked(candidates, labels))
+                keep = (wrong | (new > highest[:, None])) & (coming < self.queries)
+                first, better = tf.argmax(keep, -1, tf.int32), tf.reduce_any(keep, -1) & ~done
+                places = first + ahead * tf.range(left)
+                wrong, new = (tf.gather(tf.reshape(t, [-1]), places) for t in (wrong, new))
+                chosen = tf.cond(
+                    ahead > 1, lambda: tf.gather(candidates, places), lambda: candidates
+                )
+                return (
+                    index + tf.where(better, first + 1, ahead),
+                    by_example(better, chosen, best),
+                    tf.where(better, new, highest),
+                    done | (better & wrong),
+                )
 
-            index, best, highest, done = tf.while_loop(
-                lambda index, _, __, done: (
-                    (index < self.queries) & (tf.reduce_sum(tf.cast(~done, tf.float32)) > enough)
-                ),
+            def enough(index, _, __, done):
+                going = ~done & (index < self.queries)
+                return tf.reduce_sum(tf.cast(going, tf.float32)) > LEFT * tf.cast(left, tf.float32)
+
+            *state, done = tf.while_loop(
+                enough,
                 query,
-                (index, best, highest, tf.zeros_like(which, tf.bool)),
-                shape_invariants=(tf.TensorShape([]), best.shape, highest.shape, which.shape),
+                (*state, tf.zeros_like(which, tf.bool)),
+                shape_invariants=(*[t.shape for t in state], which.shape),
             )
             places = which[:, None]
-            return (
-                index,
-                tf.tensor_scatter_nd_update(images, places, best),
-                tf.tensor_scatter_nd_update(fooled, places, done),
-                tf.tensor_scatter_nd_update(margins, places, highest),
+            return tuple(
+                tf.tensor_scatter_nd_update(before, places, now)
+                for before, now in zip(
+                    (index, images, fooled, margins), (*state[:2], done, state[2]), strict=True
+                )
             )
 
         fooled, margins = asked(start, y)
+        index = tf.ones_like(fooled, tf.int32)
+        state = index, start, fooled, margins
         return tf.while_loop(
-            lambda index, _, fooled, __: (index < self.queries) & ~tf.reduce_all(fooled),
+            lambda index, _, fooled, __: tf.reduce_any(~fooled & (index < self.queries)),
             ask_those_left,
-            (1, start, fooled, margins),
-            shape_invariants=(tf.TensorShape([]), start.shape, fooled.shape, margins.shape),
+            state,
+            shape_invariants=tuple(t.shape for t in state),
         )[1:]
 
     def _proposals(self, x):

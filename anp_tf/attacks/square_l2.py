@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.square_linf import offsets, sides, within
+from anp_tf.attacks.square_linf import of_queries, offsets, sides, within
 
 SMALLEST = 3  # side of a window
 TILES = 5  # along the shorter side of the image at the start
@@ -46,7 +46,7 @@ class Pyramids:
         for two, side in zip(pairs, different, strict=True):
             one = pair_of_pyramids(side)
             two[:, :side, :side] = one, one.T
-        self.pairs = tf.constant(pairs.reshape(len(different), -1, self.largest + 1), x.dtype)
+        self.pairs = tf.constant(pairs.reshape(-1, self.largest + 1), x.dtype)
         self.which = tf.constant([different.index(side) for side in self.sides])
         self.sides = tf.constant(self.sides)
         self.count = 5 + channels
@@ -70,7 +70,7 @@ class Pyramids:
         return tf.clip_by_value(self.x + self.epsilon * grid, 0, 1)
 
     def query(self, best, index, numbers):
-        """The images `best` with a new pair each, for random numbers [batch, count] in [0, 1)."""
+        """The images `best` with a new pair each; arguments as for `Squares.query`."""
         window, rows, columns = self._window(numbers[:, 0], numbers[:, 1], index)
         emptied, _, _ = self._window(numbers[:, 2], numbers[:, 3], index)
         pair = self._pair(rows, columns, numbers[:, 4], index)
@@ -92,7 +92,7 @@ class Pyramids:
         And where in its window each row [batch, height] and each column [batch, width] is, with
         the number of the pairs' row of 0 outside.
         """
-        side = self.sides[index]
+        side = of_queries(self.sides, index)
         height, width = self.x.shape[1:3]
         rows, columns = offsets(row, height, side), offsets(column, width, side)
         in_rows, in_columns = within(rows, side), within(columns, side)
@@ -105,8 +105,9 @@ class Pyramids:
 
     def _pair(self, rows, columns, direction, index):
         """Pairs of pyramids at their places in images [batch, height, width, 1]."""
-        turned = tf.cast(direction >= 0.5, tf.int32)[:, None] * (self.largest + 1)
-        by_row = tf.gather(self.pairs[self.which[index]], rows + turned)
+        turned = tf.cast(direction >= 0.5, tf.int32)
+        table = (2 * of_queries(self.which, index) + turned) * (self.largest + 1)
+        by_row = tf.gather(self.pairs, rows + table[:, None])
         by_column = tf.gather(tf.transpose(by_row, [0, 2, 1]), columns, batch_dims=1)
         return tf.transpose(by_column, [0, 2, 1])[..., None]
 

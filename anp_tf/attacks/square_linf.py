@@ -34,8 +34,14 @@ class Squares:
         return self._confined(self.x + BEYOND * signs)
 
     def query(self, best, index, numbers):
-        """The images `best` with a square each, for random numbers [batch, count] in [0, 1)."""
-        side = self.sides[index]
+        """The images `best` with a square each.
+
+        Args:
+            best: Tensor like `x`.
+            index: Integer tensor, the number of the query, or [batch], of each image.
+            numbers: Float tensor [batch, count], random, in [0, 1).
+        """
+        side = of_queries(self.sides, index)
         height, width = self.x.shape[1:3]
         rows, columns = offsets(numbers[:, 0], height, side), offsets(numbers[:, 1], width, side)
         signs = tf.where(numbers[:, None, None, 2:] < 0.5, -BEYOND, BEYOND)
@@ -61,7 +67,7 @@ def offsets(numbers, size, side):
     Args:
         numbers: Float tensor [batch], in [0, 1).
         size: Integer, how many rows the image has.
-        side: Integer scalar, how many the window has.
+        side: Integer tensor [1] or [batch], how many the window has.
 
     Returns:
         Integer tensor [batch, size]: 0 for the window's first row, below 0 before it.
@@ -71,5 +77,10 @@ def offsets(numbers, size, side):
 
 
 def within(offset, side):
-    """Which of the rows are in the window."""
-    return (offset >= 0) & (offset < side)
+    """Which of the rows [batch, size] are in the windows, of sides [1] or [batch]."""
+    return (offset >= 0) & (offset < side[:, None])
+
+
+def of_queries(values, index):
+    """The values of the queries `index`, a scalar or [batch]; [1] or [batch]."""
+    return tf.reshape(tf.gather(values, index), [-1])

@@ -112,8 +112,19 @@ def authors(network, x, y, norm, epsilon, seed):
     from anp_tf.benchmarks.torch_graph import TorchGraph
     from anp_tf.benchmarks.torch_network import as_torch
 
-    model = TorchGraph(network._signature)
-    pixels, labels = as_torch(x), torch.from_numpy(y).long()
+    graph = TorchGraph(network._signature)
+
+    class Usual(torch.autograd.Function):
+        """Has the gradient in PyTorch's usual memory format, which the authors' code asks for."""
+
+        forward = staticmethod(lambda _, pixels: pixels.contiguous(memory_format=CHANNELS_LAST))
+        backward = staticmethod(lambda _, gradient: gradient.contiguous())
+
+    def model(pixels):
+        return graph(Usual.apply(pixels))
+
+    CHANNELS_LAST = torch.channels_last
+    pixels, labels = as_torch(x).contiguous(), torch.from_numpy(y).long()
     expected = network(x).numpy()
     with torch.no_grad():
         if not np.allclose(model(pixels), expected, atol=SAME * np.abs(expected).max()):

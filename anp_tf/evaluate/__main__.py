@@ -27,6 +27,7 @@ from anp_tf.robustness import (
 from anp_tf.robustness.attack_names import STEPS, has_effect
 from anp_tf.settings import one_of
 from anp_tf.training.progress import counting
+from anp_tf.training.threads import use_threads_for_attacks
 from anp_tf.workdir import Workdir, load_network
 
 CHANGEABLE = (
@@ -304,4 +305,5 @@ def keep_black_box(row, old):
 
 
 if __name__ == "__main__":
+    use_threads_for_attacks()
     cli.run(main, define_flags)

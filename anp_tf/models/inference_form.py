@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from anp_tf.models.graph import graph_of
 from anp_tf.models.normalization import is_normalization, scale_and_shift
-from anp_tf.models.pooled_convolution import pooled_convolution
+from anp_tf.models.pooled_convolution import FEW, pooled_convolution
 
-FEW = 3  # channels of what `pooled_convolution` is faster for
 RELU, LINEAR = keras.activations.relu, keras.activations.linear
 
 
@@ -26,14 +25,17 @@ def inference_form(network):
     It is meant for CPUs, where it was measured; where there is a GPU, networks stay as they are.
 
     Args:
-        network: Keras model, or any function `(pixels, training) -> logits`.
+        network: Keras model, or any function `(pixels, training) -> logits`. One that has such a
+            form of its own gives it by a method `inference_form()`.
 
     Returns:
-        Function `(pixels, training=False) -> logits`: `network` itself if it is neither a
-        functional nor a Sequential model.
+        Function `(pixels, training=False) -> logits`: `network` itself if it has no such method
+        and is neither a functional nor a Sequential model.
     """
-    if not isinstance(network, keras.Model) or tf.config.list_physical_devices("GPU"):
+    if tf.config.list_physical_devices("GPU"):
         return network
+    if not isinstance(network, keras.Model):
+        return network.inference_form() if hasattr(network, "inference_form") else network
     try:
         graph = graph_of(network)
     except ValueError:  # it is neither

@@ -1,5 +1,6 @@
 """The entrance of networks: any function of pixels becomes one of float32 logits, checked once."""
 
+import copy
 import dataclasses
 import inspect
 
@@ -165,6 +166,14 @@ class _Adapter:
         if self.interface.binary:
             logits = tf.concat([tf.zeros_like(logits), logits], -1)
         return tf.ensure_shape(logits, [None, self.classes])
+
+    def inference_form(self):
+        """As this, with the inference form of a network that has one of its own."""
+        other = copy.copy(self)
+        if hasattr(self.network, "inference_form"):
+            other.network = self.network.inference_form()
+            other.interface = dataclasses.replace(self.interface, output_name=None)
+        return other
 
     def _ask(self, x):
         outputs = self.network(x, **self._options)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf.attacks import L2, PGD, Linf, Square, draws
+from anp_tf.attacks import L2, PGD, Linf, Square, draws, square
 from anp_tf.attacks.square_l2 import odd_sides, pair_of_pyramids, pyramid
 from anp_tf.attacks.square_linf import sides
 
@@ -37,7 +37,7 @@ def quantised(network):
 
 
 def queries_of(attack, x, seed):
-    """All the images asked for, of a network whose margin grows with each query."""
+    """All the images asked for one by one, of a network whose margin grows with each query."""
     asked = []
 
     def counting(pixels, training):
@@ -45,7 +45,9 @@ def queries_of(attack, x, seed):
         logits = tf.constant([[1e6 - len(asked), 0.0]])
         return tf.repeat(logits, len(pixels), 0)
 
-    attack(counting, x, np.zeros(len(x), int), seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(square, "MOST_AHEAD", 1)
+        attack(counting, x, np.zeros(len(x), int), seed=seed)
     return asked[1:]  # the first call asks for the number of classes
 
 
@@ -223,6 +225,29 @@ def test_batches_of_any_size_do_not_matter(problem, norm):
         apart = tf.concat([run(x[r], y[r], SEEDS[r]) for r in rows], 0)
         np.testing.assert_allclose(apart, together[:9], atol=1e-6)
     np.testing.assert_allclose(attack(network, x, y, seed=SEEDS), together, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_queries_made_ahead_are_those_made_one_by_one(problem, monkeypatch, norm):
+    _, x, _ = problem
+    # Each image is computed alone, so that its logits do not depend on the others by a bit.
+    kernel = tf.random.stateless_normal([144, 4], [5, 6])
+
+    def alone(pixels, training):
+        columns = tf.reshape(pixels, [-1, 144, 1])
+        return tf.reduce_sum(tf.tanh(columns * kernel), 1)
+
+    y = np.argmax(alone(x, False), -1)
+    attack = Square(epsilon=0.05 if norm == "Linf" else 0.5, queries=61, norm=NORMS[norm])
+    found = []
+    for ahead in (1, 2, 16):
+        monkeypatch.setattr(square, "MOST_AHEAD", ahead)
+        monkeypatch.setattr(square, "TOGETHER", 40 if ahead == 2 else 1000)
+        found.append(tf.function(lambda: attack(alone, x, y, seed=SEEDS))().numpy())
+    left = np.mean(np.argmax(alone(found[0], False), -1) == y)
+    assert 0.1 < left < 0.9
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
 
 
 def test_images_of_one_batch_are_moved_differently():

@@ -52,6 +52,7 @@ setuptools.setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "litert": LITERT,
         "micro": MICRO,
+        "networks": ["keras-hub>=0.32,<1"],
         "onnx": ONNX,
         "robustness": ROBUSTNESS,
         "test": [
@@ -59,6 +60,7 @@ setuptools.setup(
             *ONNX,
             *ROBUSTNESS,
             "hypothesis>=6.100",
+            "openvino>=2026.4",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff==0.17.6",

@@ -10,10 +10,13 @@ from anp_tf.benchmarks import (
     attack_record,
     attack_table,
     benchmark_attack,
+    benchmark_networks,
     benchmark_scaling,
     benchmark_slim,
     benchmark_training,
     benchmark_verdict,
+    networks_record,
+    networks_table,
     scaling_record,
     scaling_table,
     slim_record,
@@ -36,6 +39,8 @@ def define_flags():
         "slim: folder of an exported network to measure as well; verdict: of the network",
     )
     cli.define("networks", list(BATCH_SIZES), "attack: networks to attack", list)
+    cli.define("zoo", [], "networks: some of the networks; none: all", list)
+    cli.define("rows", None, "networks: JSON file of the rows; those in it are not made again")
     cli.define("width_multiplier", 1.0, "attack, slim: of the networks", float)
     cli.define("methods", list(METHODS), "training: methods to compare, at among them", list)
     cli.define("batch_size", 128, "training: images a step", int)
@@ -74,7 +79,7 @@ def main(subjects):
     record = {}
     if given.norm not in ("Linf", "L2"):
         raise ValueError(f"--norm: expected Linf or L2, received {given.norm}")
-    subjects = subjects or [name for name in BENCHMARKS if name != "verdict" or given.shipped]
+    subjects = subjects or [name for name in BENCHMARKS if _is_usual(name, given)]
     if "verdict" in subjects and not given.shipped:
         raise ValueError("verdict needs --shipped, the folder of an exported network")
     if subjects == ["verdict"] and not given.op_threads:
@@ -86,6 +91,11 @@ def main(subjects):
         record[subject] = entries(measured)
     if given.json:
         write_json(pathlib.Path(given.json), record)
+
+
+def _is_usual(name, given):
+    """Whether a benchmark is made where none is named."""
+    return name != "networks" and (name != "verdict" or given.shipped)
 
 
 BENCHMARKS = {
@@ -104,6 +114,11 @@ BENCHMARKS = {
         ),
         training_table,
         training_record,
+    ),
+    "networks": (
+        lambda given: benchmark_networks(given.zoo or None, given.rows),
+        networks_table,
+        networks_record,
     ),
     "scaling": (
         lambda given: benchmark_scaling(given.repeats),

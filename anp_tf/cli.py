@@ -86,7 +86,8 @@ def workdir():
 def say_exported(paths):
     """Says where an exported network is, and how to load a SavedModel."""
     for path in paths:
-        how = f"; load it by tf.saved_model.load({str(path)!r})" if path.is_dir() else ""
+        served = (path / "saved_model.pb").is_file()
+        how = f"; load it by tf.saved_model.load({str(path)!r})" if served else ""
         print(f"the slimmed network is in {path}{how}")
 
 

@@ -2,8 +2,12 @@
 
 import dataclasses
 import importlib.util
+import json
 import pathlib
 import shlex
+
+import keras
+import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
@@ -31,10 +35,12 @@ from anp_tf.serving import (
     export_micro,
     export_onnx,
     export_saved_model,
+    latest_version,
     saved_model_bytes,
     write_server_config,
 )
-from anp_tf.settings import one_of
+from anp_tf.settings import Settings, one_of
+from anp_tf.workdir import WorkdirError
 
 FORMATS = ("saved_model", "litert", "onnx", "micro")
 PACKAGES = {
@@ -45,6 +51,8 @@ PACKAGES = {
 REPRESENTATIVE = 200  # training images that give int8 its ranges
 MICRO_EXAMPLES = 100  # test images that outputs on a microcontroller are compared on
 BATCH_SIZE = 250
+RELEASED = ("results.json", "README.md")
+SIGNATURE = "serving_default"
 
 LINES = {
     "clean_accuracy": "clean accuracy, %",
@@ -175,6 +183,47 @@ def release(workdir, directory, version=None, form=None):
     return [file.path for file in files]
 
 
+def add_micro(directory, data_dir=None):
+    """Exports what an earlier release serves for microcontrollers too, beside its newest version.
+
+    The card of the release gets a line on it.
+
+    Args:
+        directory: Folder of a release: of versions, `results.json` and `README.md`.
+        data_dir: Directory of TFDS data sets; None: TFDS's default.
+
+    Returns:
+        List of the `pathlib.Path` of what was written, the folder `<version>.micro`.
+
+    Raises:
+        WorkdirError: if there is no such release.
+        FileExistsError, ImportError, ValueError, OSError: as `export_micro`, `anp_tf.data.load`.
+    """
+    directory = pathlib.Path(directory)
+    served, results, card = latest_version(directory), *map(directory.joinpath, RELEASED)
+    if served is None or not results.is_file() or not card.is_file():
+        raise WorkdirError(
+            f"{directory} has no version of a network with {' and '.join(RELEASED)} beside it"
+        )
+    settings = Settings(dataset=json.loads(results.read_text())["dataset"], data_dir=data_dir)
+    saved = tf.saved_model.load(str(served)).signatures[SIGNATURE]
+    (pixels,) = saved.structured_input_signature[1].values()
+    inputs = keras.Input(pixels.shape[1:])
+    network = keras.layers.TFSMLayer(str(served), call_endpoint=SIGNATURE)
+    network = keras.Model(inputs, network(inputs)["logits"], name="served")
+    file = _micro(settings, network, directory / f"{served.name}.micro")
+    lines = card.read_text().splitlines()
+    end = next(i for i, line in enumerate(lines) if line.startswith("|---"))
+    while lines[end].startswith("|"):
+        end += 1
+    command = f"python -m anp_tf.export --model={shlex.quote(str(directory))} --format=micro"
+    made = [*_micro_lines(file.micro)[:-1], f"Made by `{command}`.", ""]
+    lines[end : end + 1] = [file.row(), "", *made]
+    with atomic_file(card) as temporary:
+        temporary.write_text("\n".join([*lines, ""]))
+    return [file.path]
+
+
 def _saved_model(settings, network, directory, version, form):
     names = images = None
     if form.warmup_images:
@@ -243,15 +292,8 @@ def model_card(settings, results, files, stronger=()):
             "on the network before its weights were rounded. In brackets: 95 % intervals.",
             "",
         ]
-    for micro in (file.micro for file in files if file.micro):
-        lines += [
-            f"`{micro.path.name}` is for microcontrollers, int8 in and out. In TensorFlow Lite "
-            f"Micro it ran in an arena of {micro.arena:,} bytes; on {micro.examples} test images "
-            f"its outputs differ from LiteRT's by at most {micro.difference} of 255 steps, and "
-            f"{100 * micro.agreement:g} % have the same class. Operators: "
-            f"{', '.join(micro.operators)}.",
-            "",
-        ]
+    for file in files:
+        lines += _micro_lines(file.micro) if file.micro else []
     if results:
         lines += [
             f"Threat model: the attacker knows the network and moves each pixel by at most "
@@ -286,3 +328,14 @@ def model_card(settings, results, files, stronger=()):
     ]
     lines += ["Trained by", "", "```sh", " \\\n  ".join(command), "```", ""]
     return "\n".join(lines)
+
+
+def _micro_lines(micro):
+    return [
+        f"`{micro.path.name}` is for microcontrollers, int8 in and out. In TensorFlow Lite "
+        f"Micro it ran in an arena of {micro.arena:,} bytes; on {micro.examples} test images "
+        f"its outputs differ from LiteRT's by at most {micro.difference} of 255 steps, and "
+        f"{100 * micro.agreement:g} % have the same class. Operators: "
+        f"{', '.join(micro.operators)}.",
+        "",
+    ]

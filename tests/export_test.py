@@ -1,5 +1,6 @@
 """The command `python -m anp_tf.export`, as processes."""
 
+import pathlib
 import re
 import shutil
 
@@ -78,3 +79,38 @@ def test_output_that_is_a_file(commands, workdir, tmp_path):
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
     assert "Not a directory" in outcome.err
+
+
+SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "anp_vs"
+
+
+@pytest.mark.slow
+def test_the_shipped_network_fits_a_microcontroller(commands, tmp_path):
+    folder = shutil.copytree(SHIPPED, tmp_path / "anp_vs", ignore=lambda *_: ["1.micro"])
+    (folder / "README.md").write_text("# A network\n\n| file |\n|---|\n| `1` |\n\nThe end.\n")
+    flags = [f"--model={folder}", "--format=micro"]
+    outcome = commands.run("export", *flags)
+    assert (outcome.code, outcome.out) == (
+        0,
+        f"the slimmed network is in {folder / '1.micro'}\n",
+    ), outcome.err
+    header = (folder / "1.micro" / "network.h").read_text()
+    arena = int(re.search(r"an arena of ([\d,]+) bytes", header)[1].replace(",", ""))
+    assert (folder / "1.micro" / "network.tflite").stat().st_size <= 24 * 1024
+    assert arena <= 16 * 1024
+    shipped = (SHIPPED / "1.micro" / "network.h").read_text()
+    assert re.findall("Add.*", header) == re.findall("Add.*", shipped)
+    card = (folder / "README.md").read_text()
+    assert card.startswith("# A network\n\n| file |\n|---|\n| `1` |\n| `1.micro` | 18,5")
+    assert card.endswith(" --format=micro`.\n\nThe end.\n")
+    outcome = commands.run("export", *flags)
+    assert outcome.code == 2
+    assert "exists already" in outcome.err
+
+
+def test_a_model_is_for_microcontrollers(commands):
+    outcome = commands.run("export", f"--model={SHIPPED}")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "export.py: --model goes with --format=micro, received --format=saved_model\n"
+    )

@@ -62,6 +62,8 @@ class AttackedNetwork:
 
         if self.view is None:
             return whole()
+        if not any(cut.any() for cut in self.view.cut.values()):
+            return small()
         pruned = [tf.equal(masks[mask], 0.0) | ~cut for mask, cut in self.view.cut.items()]
         return tf.cond(tf.reduce_all(tf.concat(pruned, 0)), small, whole)
 

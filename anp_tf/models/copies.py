@@ -2,6 +2,7 @@
 
 import copy as shallow
 import functools
+import inspect
 import tempfile
 import types
 import warnings
@@ -45,7 +46,7 @@ def copy_layer(layer, /, name=None, kind=None, **changes):
                 warnings.simplefilter("ignore")
                 config = layer.get_config()
             config |= {**_functions_of(layer, config), **changes}
-            fresh = (kind or type(layer)).from_config(config)
+            fresh = _made(kind or type(layer), config)
         fresh.name = name
         if fresh.dtype_policy != layer.dtype_policy:
             fresh.dtype_policy = layer.dtype_policy
@@ -69,6 +70,21 @@ def copy_state(layer, copy):
         part.save_own_variables(store)
         if store:
             other.load_own_variables({key: np.asarray(value) for key, value in store.items()})
+
+
+def _made(kind, config):
+    """A layer of a configuration, which may say more than the class's constructors take."""
+    try:
+        return kind.from_config(config)
+    except TypeError:
+        taken = {
+            name
+            for each in kind.__mro__[:-1]
+            for name in inspect.signature(each.__init__).parameters
+        }
+        if config.keys() <= taken:
+            raise
+        return kind.from_config({key: value for key, value in config.items() if key in taken})
 
 
 def _copy_lambda(layer):

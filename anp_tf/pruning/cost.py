@@ -68,8 +68,9 @@ class Cost:
     Attributes:
         layers: Tuple of `LayerCost`, the layers that have weights, in the order of the graph, but
             for masks. Layers of a nested model are listed like others.
-        multiply_adds: Multiplications in the kernels of convolutions and dense layers. Positions
-            that padding adds count; biases, normalisations, activations and poolings do not.
+        multiply_adds: Multiplications in the kernels of layers, and of attention those with the
+            keys and the values. Positions that padding adds count; biases, normalisations,
+            activations and poolings do not.
         flops: `2 * multiply_adds`.
         parameters: Numbers in the weights, those that are not trained included, masks' not.
         parameter_bytes: Bytes of these weights.
@@ -84,6 +85,7 @@ class Cost:
             `k * k * c_in * (h_out * w_out + c_out)`, and `2 * c_out` more with batch normalisation;
             a dense layer `inputs * outputs + outputs`, and `2 * inputs` more with it. A random
             weight counts as two numbers. Other convolutions likewise: patches read, and weights.
+            Attention and recurrent layers do not count.
     """
 
     layers: tuple[LayerCost, ...]
@@ -144,8 +146,8 @@ def cost(model):
 
     Masks cost nothing, so that the cost of a masked network is the one of the dense network, and
     `cost(slim(network))` what remains. A layer that is called more than once counts its
-    multiply-adds each time, and the rest once. Convolutions of all kinds and dense layers are
-    known.
+    multiply-adds each time, and the rest once. Convolutions of all kinds, dense layers, attention
+    and recurrent layers are known.
 
     Args:
         model: Built functional or Sequential `keras.Model`, whose images have a known size.
@@ -154,9 +156,9 @@ def cost(model):
         `Cost`.
 
     Raises:
-        ValueError: if the multiply-adds of a layer are not known, such as those of attention, of
-            recurrent layers and of other classes with weights, unless a handler tells them (see
-            `register_handler`), or if the size of a tensor is not.
+        ValueError: if the multiply-adds of a layer are not known, such as those of other classes
+            with weights, unless a handler tells them (see `register_handler`), or if the size of a
+            tensor is not.
     """
     flops, memory = collections.Counter(), {}
     layers, normalised = {}, {}
@@ -168,7 +170,8 @@ def cost(model):
             flops[layer] += counted
         elif not is_known(layer):
             raise ValueError(
-                "`cost` knows the multiply-adds of convolutions and dense layers only. Received: "
+                "`cost` does not know the multiply-adds of a layer, unless a handler tells them: "
+                "see `anp_tf.pruning.register_handler`. Received: "
                 f"layer `{layer.name}` ({type(layer).__name__})"
             )
         elif kernels(layer):

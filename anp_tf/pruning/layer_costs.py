@@ -52,7 +52,7 @@ def paper_memory(node):
 
 def tensor_bytes(name, tensor):
     """The bytes of a tensor that the layer of this name reads or makes."""
-    return math.prod(_known(name, tensor.shape[1:])) * tf.as_dtype(tensor.dtype).size
+    return math.prod(known_sizes(name, tensor.shape[1:])) * tf.as_dtype(tensor.dtype).size
 
 
 def _positions(node):
@@ -60,10 +60,11 @@ def _positions(node):
     layer = node.layer
     shape = (node.inputs if isinstance(layer, TRANSPOSED) else node.outputs)[0].shape
     is_first = getattr(layer, "data_format", "channels_last") == "channels_first"
-    return math.prod(_known(layer.name, shape[2:] if is_first else shape[1:-1]))
+    return math.prod(known_sizes(layer.name, shape[2:] if is_first else shape[1:-1]))
 
 
-def _known(name, sizes):
+def known_sizes(name, sizes):
+    """The sizes of axes of a tensor of the layer of this name; an error if one is not known."""
     if None in sizes:
         raise ValueError(
             "`cost` needs the size of the images, but it is not known at layer "

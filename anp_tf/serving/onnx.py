@@ -1,5 +1,6 @@
 """Networks as ONNX files."""
 
+import collections
 import importlib.util
 import logging
 import pathlib
@@ -104,15 +105,18 @@ def _rewrite(graph):
 def _check_operations(model):
     import onnx
 
-    unknown = sorted(
-        f"{node.op_type} (`{node.name}`)"
-        for node in model.graph.node
-        if not node.domain and not onnx.defs.has(node.op_type)
+    unknown = collections.defaultdict(list)
+    for node in model.graph.node:
+        if not node.domain and not onnx.defs.has(node.op_type):
+            unknown[node.op_type].append(f"`{node.name}`")
+    found = (
+        f"{kind} ({names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "") + ")"
+        for kind, names in sorted(unknown.items())
     )
     if unknown:
         raise ValueError(
             "Argument `network` needs operations that ONNX does not have. "
-            f"Received: {', '.join(unknown)}"
+            f"Received: {', '.join(found)}"
         )
     names = [value.name for value in model.graph.input]
     others = [value.name for value in model.graph.output]

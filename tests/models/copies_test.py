@@ -90,3 +90,20 @@ def test_what_cannot_be_copied_is_named():
     with pytest.raises(ValueError, match=r"^Layer `twice` \(Twice\) cannot be copied") as error:
         copy_layer(Twice(2.0))
     assert "\n" not in str(error.value)
+
+
+class SaysMore(keras.layers.Dense):
+    """Its configuration has what its constructor does not take."""
+
+    def get_config(self):
+        return {**super().get_config(), "num_channels": 3}
+
+
+def test_a_configuration_that_says_more():
+    layer = SaysMore(5)
+    layer.build((None, 3))
+    copy = copy_layer(layer)
+    copy.build((None, 3))
+    copy_state(layer, copy)
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(copy(x), layer(x))

@@ -191,14 +191,43 @@ class Scale(keras.layers.Layer):
         return x @ self.matrix
 
 
+def attention(x):
+    memory = layers.Dense(4)(x[:, ::2])  # 4 positions
+    return layers.MultiHeadAttention(2, 5, value_dim=6, name="counted")(x, memory)
+
+
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [
+        # 8 queries, 4 keys and values, 2 heads; then the products with the keys and the sums.
+        (attention, 2 * (8 * 3 * 5 + 4 * 4 * (5 + 6) + 8 * 6 * 3 + 8 * 4 * (5 + 6))),
+        (layers.LSTM(5, name="counted"), 8 * 4 * (3 * 5 + 5 * 5)),
+        (layers.GRU(5, name="counted"), 8 * 3 * (3 * 5 + 5 * 5)),
+        (layers.SimpleRNN(5, name="counted"), 8 * (3 * 5 + 5 * 5)),
+        (layers.Bidirectional(layers.LSTM(5), name="counted"), 2 * 8 * 4 * (3 * 5 + 5 * 5)),
+        (layers.TimeDistributed(layers.Dense(5), name="counted"), 8 * 3 * 5),
+    ],
+    ids=["attention", "LSTM", "GRU", "SimpleRNN", "Bidirectional", "TimeDistributed"],
+)
+def test_attention_and_recurrent_layers(layer, count):
+    inputs = keras.Input((8, 3))
+    found = cost(keras.Model(inputs, layer(inputs))).layers[-1]
+    assert (found.name, found.multiply_adds) == ("counted", count)
+
+
+def test_attention_over_one_of_two_axes():
+    inputs = keras.Input((5, 7, 4))
+    layer = layers.MultiHeadAttention(1, 4, attention_axes=(2,))
+    (found,) = cost(keras.Model(inputs, layer(inputs, inputs))).layers
+    assert found.multiply_adds == 5 * 7 * (4 * 4 * 4 + 2 * 7 * 4)
+
+
 @pytest.mark.parametrize(
     ("layer", "kind"),
     [
-        (lambda: layers.LSTM(3, name="odd"), "LSTM"),
+        (lambda: layers.EinsumDense("abc,cd->abd", (8, 2), name="odd"), "EinsumDense"),
         (lambda: Scale(name="odd"), "Scale"),
         (lambda: lambda x: layers.Dot(1, name="odd")([x, x]), "Dot"),
-        (lambda: lambda x: layers.MultiHeadAttention(2, 3, name="odd")(x, x), "MultiHeadAttention"),
-        (lambda: layers.TimeDistributed(layers.Dense(2), name="odd"), "TimeDistributed"),
     ],
 )
 def test_unknown_layers_are_errors(layer, kind):

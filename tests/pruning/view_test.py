@@ -223,11 +223,6 @@ WITHOUT_A_VIEW = {
         conv(3, 3, activation="relu"), UnitMask(), keras.layers.LayerNormalization()
     ),
     "mask as output": lambda: chain(dense(3, activation="relu"), UnitMask()),
-    "recurrent": lambda: chain(
-        keras.layers.Reshape((36, 2)),
-        *(dense(4), UnitMask(), keras.layers.ReLU()),
-        keras.layers.Bidirectional(keras.layers.LSTM(3)),
-    ),
     "negative factors": lambda: chain(
         *(conv(3, 3), keras.layers.ReLU(), InformationBottleneck(), keras.layers.MaxPooling2D(2))
     ),

@@ -21,7 +21,14 @@ from anp_tf.pruning.handlers.base import (
     is_one,
     is_zero_or_one,
 )
-from anp_tf.pruning.handlers.composite import Attention, PerStep, Recurrent, inner_node, is_plain
+from anp_tf.pruning.handlers.composite import (
+    Attention,
+    Bidirectional,
+    PerStep,
+    Recurrent,
+    inner_node,
+    is_plain,
+)
 from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable
 from anp_tf.pruning.handlers.merging import MERGING
 from anp_tf.pruning.handlers.normalization import (
@@ -81,6 +88,7 @@ _HANDLERS = {
     keras.layers.Activation: of_activation,
     keras.layers.BatchNormalization: BatchNormalization(),
     FusedBatchNormalization: BatchNormalization(),
+    keras.layers.Bidirectional: Bidirectional(),
     keras.layers.Dense: Linear("units"),
     keras.layers.ELU: PerChannel(is_zero_or_one),
     keras.layers.Flatten: Reshape(),

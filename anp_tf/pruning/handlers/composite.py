@@ -1,13 +1,17 @@
 """Layers that have layers or gates inside: attention, recurrent layers, layers per time step."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
 
 from anp_tf.models.copies import copy_layer
 from anp_tf.pruning.handlers.base import Handler, weights_of
+from anp_tf.pruning.layer_costs import is_known, kernels, known_sizes, multiply_adds
 from anp_tf.pruning.slimmed import slimmed
+
+RECURRENT = keras.layers.GRU, keras.layers.LSTM, keras.layers.SimpleRNN
 
 
 class Recurrent(Handler):
@@ -29,12 +33,28 @@ class Recurrent(Handler):
             output[:] = True
         return [source, output]
 
+    def multiply_adds(self, node):
+        # The weights of one step: of the cell, its kernel and its recurrent kernel.
+        return _steps(node) * _numbers(node.layer)
+
     def build(self, node, make, kept, constants, *sources):
         source = sources[0].plain() if np.any(sources[0].offset) else sources[0]
         kernel, *others = weights_of(node.layer)
         kernel = kernel[source.kept] * source.factor[:, np.newaxis]
         tensor, _ = make(node, [source.tensor], [kernel, *others])
         return slimmed(tensor, kept)
+
+
+class Bidirectional(Handler):
+    """`Bidirectional`: its inputs and outputs are all kept."""
+
+    single_input = True
+
+    def knows(self, node):
+        return is_plain(node) and isinstance(node.layer.forward_layer, RECURRENT)
+
+    def multiply_adds(self, node):
+        return _steps(node) * _numbers(node.layer)
 
 
 class Attention(Handler):
@@ -64,6 +84,21 @@ class Attention(Handler):
                 source |= values != 0
                 source[0] |= not source.any()
         return [*sources, output]
+
+    def multiply_adds(self, node):
+        layer = node.layer
+        query, value, *key = (known_sizes(layer.name, x.shape[1:-1]) for x in node.inputs)
+        positions = (query, key[0] if key else value, value, query)
+        # In the order that the layer builds them in: query, key, value, output.
+        kernels = [weight for weight in layer.weights if weight.name == "kernel"]
+        count = sum(
+            math.prod(sizes) * math.prod(kernel.shape)
+            for sizes, kernel in zip(positions, kernels, strict=True)
+        )
+        # Each query's products with the keys, and the sums of the values.
+        attended = math.prod(positions[1][axis - 1] for axis in layer._attention_axes)
+        channels_of_both = math.prod(kernels[1].shape[1:]) + math.prod(kernels[2].shape[1:])
+        return count + math.prod(query) * attended * channels_of_both
 
     def build(self, node, make, kept, constants, *sources):
         sources = [s.plain() if np.any(s.offset) else s for s in sources]
@@ -112,6 +147,12 @@ class PerStep(Handler):
     def keeps(self, node, constants, *kept):
         return self._inner.keeps(inner_node(node), constants, *kept)
 
+    def multiply_adds(self, node):
+        inner = inner_node(node)
+        count = self._inner.multiply_adds(inner)
+        count = multiply_adds(inner) if count is None and is_known(inner.layer) else count
+        return None if count is None else _steps(node) * count
+
     def build(self, node, make, kept, constants, *sources):
         def make_inner(inner, tensors, weights=None, **changes):
             layer = copy_layer(inner.layer, **changes)
@@ -120,6 +161,14 @@ class PerStep(Handler):
             return make(node, tensors, weights, layer=layer)
 
         return self._inner.build(inner_node(node), make_inner, kept, constants, *sources)
+
+
+def _steps(node):
+    return known_sizes(node.layer.name, node.inputs[0].shape[1:2])[0]
+
+
+def _numbers(layer):
+    return sum(math.prod(kernel.shape) for kernel in kernels(layer))
 
 
 def is_plain(node):

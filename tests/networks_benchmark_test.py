@@ -1,0 +1,60 @@
+"""`benchmark networks`: rows of networks that work, that half work, and that do not."""
+
+import json
+
+import keras
+import pytest
+from keras import layers
+
+from anp_tf.benchmarks import networks
+from anp_tf.benchmarks.networks import Row, benchmark_networks, measure, networks_table
+
+
+def small():
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 3)(x))
+    x = layers.GlobalAveragePooling2D()(layers.Activation("gelu")(x))
+    return keras.Model(inputs, layers.Dense(4)(x))
+
+
+@pytest.mark.slow
+def test_a_row():
+    row = measure("small", small)
+    assert (row.network, row.side, row.masks, row.units, row.reason) == ("small", 8, 1, 8, None)
+    assert row.masked_percent == 100
+    # Half of the convolution and of the inputs of the dense layer.
+    assert row.flops_percent == 50
+    assert row.error < 1e-5
+    assert (row.trained, row.saved_model, row.litert, row.onnx) == ("done", *["equal"] * 3)
+
+
+def test_a_network_that_fails_is_a_row():
+    def broken():
+        raise RuntimeError("no weights\nin two lines")
+
+    assert measure("broken", broken) == Row("broken", reason="RuntimeError: no weights")
+
+
+def test_rows_that_are_there_are_not_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "zoo", lambda: {"a": small, "b": small, "c": small})
+    monkeypatch.setattr(networks, "_apart", lambda name: Row(name, masks=1))
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"network": "b", "masks": 5}]))
+    rows = benchmark_networks(["a", "b"], path, progress=lambda text: None)
+    assert rows == [Row("a", masks=1), Row("b", masks=5)]
+    assert [row["network"] for row in json.loads(path.read_text())] == ["b", "a"]
+    with pytest.raises(ValueError, match=r"must be some of a, b, c\. Received: d"):
+        benchmark_networks(["d"])
+
+
+def test_the_table_has_a_note_for_each_reason():
+    rows = [
+        Row("good", 32, 2, 1000, 99.6, 25.04, 30, 1e-7, "done", "equal", "equal", "Error: no"),
+        Row("bad", reason="Error: no"),
+    ]
+    _, _, good, bad, _, note = networks_table(rows).splitlines()
+    assert good == (
+        "| good | 32 | 2 | 1,000 | 100 | 25.0 | 30.0 | 1e-07 | done | equal | equal | [1] |"
+    )
+    assert bad.startswith("| bad [1] |  |")
+    assert note.strip() == "[1] Error: no"

@@ -16,7 +16,7 @@ from anp_tf.robustness.candidate import check_fits
 from anp_tf.robustness.sampled import evaluate_sampled
 from anp_tf.tables import as_text
 from anp_tf.timing import median_latency
-from anp_tf.training.networks import dense_like
+from anp_tf.training.networks import AUTO, dense_like
 
 BATCH_SIZE = 250
 PAPER_COLUMNS = (
@@ -66,7 +66,7 @@ def results_row(settings, network, examples, black_box=None, counter=None):
     }
     row = {
         "dataset": settings.dataset,
-        "architecture": settings.network,
+        "architecture": network.name if settings.network == AUTO else settings.network,
         "method": settings.method,
         "clean_accuracy": 100 * white.clean_accuracy,
         "white_box_accuracy": 100 * white.adversarial_accuracy,

@@ -58,27 +58,27 @@ def main(subjects):
     given = flags.FLAGS
     for name in ("width_multiplier", "repeats", "batch_size", "attack_steps", "images"):
         if given[name].value <= 0:
-            raise ValueError(f"--{name}: expected a value above 0, received {given[name].value}")
+            raise ValueError(f"{name}: expected a value above 0, received {given[name].value}")
     if given.mixed_precision not in ("none", "bfloat16"):
         raise ValueError(
-            "--mixed_precision: expected none or bfloat16, received " + repr(given.mixed_precision)
+            "mixed_precision: expected none or bfloat16, received " + repr(given.mixed_precision)
         )
     if given.op_threads < 0:
-        raise ValueError(f"--op_threads: expected a value at least 0, received {given.op_threads}")
+        raise ValueError(f"op_threads: expected a value at least 0, received {given.op_threads}")
     unknown = [name for name in given.methods if name not in METHODS]
     if unknown or "at" not in given.methods:
         raise ValueError(
-            f"--methods: expected at and others of {', '.join(METHODS)}, received "
+            f"methods: expected at and others of {', '.join(METHODS)}, received "
             f"{','.join(given.methods)}"
         )
     if not given.networks or not BATCH_SIZES.keys() >= set(given.networks):
         raise ValueError(
-            f"--networks: expected some of {', '.join(BATCH_SIZES)}, received "
+            f"networks: expected some of {', '.join(BATCH_SIZES)}, received "
             f"{','.join(given.networks)}"
         )
     record = {}
     if given.norm not in ("Linf", "L2"):
-        raise ValueError(f"--norm: expected Linf or L2, received {given.norm}")
+        raise ValueError(f"norm: expected Linf or L2, received {given.norm}")
     subjects = subjects or [name for name in BENCHMARKS if _is_usual(name, given)]
     if "verdict" in subjects and not given.shipped:
         raise ValueError("verdict needs --shipped, the folder of an exported network")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import sys
 import typing
@@ -11,21 +12,31 @@ import typing
 from absl import app, flags, logging
 
 from anp_tf.errors import sentence
+from anp_tf.options import base_type, number, parse
 from anp_tf.quiet import tensorflow as tf
-from anp_tf.settings import Settings, base_type
+from anp_tf.settings import Settings
 from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.training.progress import nobody_reads
 from anp_tf.training.saver import Stopped, WorkerLost
 from anp_tf.training.threads import use_op_threads
+from anp_tf.workdir import OtherRunError
 
 EXIT_USAGE = 2  # bad input, bad data, a full disk
 EXIT_NON_FINITE = 3  # the training diverged
 EXIT_STOPPED = 75  # saved and stopped by a signal; the same command goes on
 
+
+class _NumberParser(flags.FloatParser):
+    """Parses numbers, which may be fractions such as 8/255."""
+
+    def convert(self, argument):
+        return number(argument)
+
+
 _PARSERS = {
     str: (flags.ArgumentParser, flags.ArgumentSerializer),
     int: (flags.IntegerParser, flags.ArgumentSerializer),
-    float: (flags.FloatParser, flags.ArgumentSerializer),
+    float: (_NumberParser, flags.ArgumentSerializer),
 }
 
 
@@ -51,19 +62,23 @@ def define_settings(names=None):
             kind = base_type(field.type)
             default = field.default if names is None else None
             if typing.get_origin(kind) is tuple:
-                kind, default = list, ",".join(map(str, default))
+                kind, default = list, default and ",".join(map(str, default))
             define(field.name, default, field.metadata["help"], kind)
 
 
 def settings_from_flags(**changes):
     """The `Settings` of the parsed flags, with some changed."""
-    names = [field.name for field in dataclasses.fields(Settings) if field.name not in changes]
-    values = {name: flags.FLAGS[name].value for name in names}
-    for name in {"decay_at", "image_size", "target_units"} & values.keys():
-        try:
-            values[name] = tuple(float(number) for number in values[name])
-        except ValueError as error:
-            raise ValueError(f"--{name}: expected numbers, received {values[name]}") from error
+    values = {}
+    for field in dataclasses.fields(Settings):
+        if field.name in changes:
+            continue
+        values[field.name] = flags.FLAGS[field.name].value
+        if typing.get_origin(field.type) is tuple:
+            text = ",".join(values[field.name] or ())
+            try:
+                values[field.name] = parse(field.type, text)
+            except ValueError as error:
+                raise ValueError(f"{field.name}: expected numbers, received {text}") from error
     return Settings(**{**values, **changes})
 
 
@@ -79,7 +94,7 @@ def workdir():
         ValueError: if it was not given.
     """
     if not flags.FLAGS.workdir:
-        raise ValueError("--workdir: expected the folder of a run, received none")
+        raise ValueError("workdir: expected the folder of a run, received none")
     return flags.FLAGS.workdir
 
 
@@ -130,12 +145,22 @@ def _guarded(main, argv, subjects):
         _exit(str(nobody_reads()), EXIT_STOPPED)
     except OSError as error:
         _exit(str(error), EXIT_USAGE)
+    except OtherRunError as error:
+        _exit(_with_flags(str(error)), EXIT_USAGE)
     except (ValueError, tf.errors.OpError) as error:
         message = sentence(error)
         argument = message.partition(":")[0]
         _exit(f"--{message}" if argument in flags.FLAGS else message, EXIT_USAGE)
     except KeyboardInterrupt:
         _exit("interrupted", EXIT_STOPPED)
+
+
+def _with_flags(message):
+    """A message whose options are flags."""
+    message = re.sub(r"(?<=[ ])(\w+)=", r"--\1=", message)
+    overwrites = "overwrite" in flags.FLAGS
+    ways = ("another --workdir, or --overwrite", "another --workdir")
+    return message.replace("another workdir, or overwrite it", ways[0] if overwrites else ways[1])
 
 
 def _parse(argv):

@@ -13,6 +13,7 @@ from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.files import atomic_file, write_json
 from anp_tf.intervals import with_interval
+from anp_tf.options import one_of
 from anp_tf.pruning import fold_batch_normalization, slim
 from anp_tf.robustness import (
     LiteRtNetwork,
@@ -39,7 +40,7 @@ from anp_tf.serving import (
     saved_model_bytes,
     write_server_config,
 )
-from anp_tf.settings import Settings, one_of
+from anp_tf.settings import Settings
 from anp_tf.workdir import WorkdirError
 
 FORMATS = ("saved_model", "litert", "onnx", "micro")
@@ -53,6 +54,7 @@ MICRO_EXAMPLES = 100  # test images that outputs on a microcontroller are compar
 BATCH_SIZE = 250
 RELEASED = ("results.json", "README.md")
 SIGNATURE = "serving_default"
+SHOWN = 100  # classes or columns that the card names
 
 LINES = {
     "clean_accuracy": "clean accuracy, %",
@@ -98,16 +100,16 @@ class Form:
         for name, known in (("format", FORMATS), ("precision", PRECISIONS)):
             given = getattr(self, name)
             if not given:
-                raise ValueError(f"--{name}: expected some of {', '.join(known)}, received none")
+                raise ValueError(f"{name}: expected some of {', '.join(known)}, received none")
             for value in given:
                 one_of(name, value, known)
         for name in self.format:
             if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
-                raise ValueError(f"--format: {name} needs more: pip install 'anp_tf[{name}]'")
+                raise ValueError(f"format: {name} needs more: pip install 'anp_tf[{name}]'")
         for name, least in (("warmup_images", 0), ("litert_examples", 1)):
             if getattr(self, name) < least:
                 raise ValueError(
-                    f"--{name}: expected a value at least {least}, received {getattr(self, name)}"
+                    f"{name}: expected a value at least {least}, received {getattr(self, name)}"
                 )
 
 
@@ -156,7 +158,7 @@ def release(workdir, directory, version=None, form=None):
     version = checked_version(directory, version)
     files = []
     if "saved_model" in form.format:
-        files.append(_saved_model(settings, network, directory, version, form))
+        files.append(_saved_model(workdir, settings, network, directory, version, form))
     if "litert" in form.format:
         files += [
             _litert(settings, network, directory / f"{version}.{precision}.tflite", precision, form)
@@ -178,8 +180,13 @@ def release(workdir, directory, version=None, form=None):
     if checks := checks_of(workdir.checks, network_digest):
         stronger += checks_lines(checks)
         write_json(directory / workdir.checks.name, checks)
+    described = (workdir.labels, workdir.class_names()), (workdir.columns, workdir.column_ranges())
+    for path, content in described:
+        if content:
+            write_json(directory / path.name, content)
+    described = [content for _, content in described]
     with atomic_file(directory / "README.md") as temporary:
-        temporary.write_text(model_card(settings, results, files, stronger))
+        temporary.write_text(model_card(settings, results, files, stronger, *described))
     return [file.path for file in files]
 
 
@@ -224,12 +231,12 @@ def add_micro(directory, data_dir=None):
     return [file.path]
 
 
-def _saved_model(settings, network, directory, version, form):
-    names = images = None
+def _saved_model(workdir, settings, network, directory, version, form):
+    names, images = workdir.class_names(), None
     if form.warmup_images:
         examples = test_examples(settings).take(form.warmup_images)
-        names, images = examples.class_names, examples.pixels
-    path = export_saved_model(network, directory, version, names, images)
+        names, images = names or examples.class_names, examples.pixels
+    path = export_saved_model(network, directory, version, names, images, workdir.column_ranges())
     write_server_config(directory, form.name or f"{_data_name(settings)}_{settings.method}")
     return File(path, saved_model_bytes(path))
 
@@ -265,7 +272,29 @@ def _litert(settings, network, path, precision, form):
     return File(path, path.stat().st_size, accuracy)
 
 
-def model_card(settings, results, files, stronger=()):
+def _of_data(class_names, columns):
+    """The paragraphs on the classes and the columns."""
+    lines = []
+    if class_names:
+        shown = [*class_names[:SHOWN], *(["…"] if len(class_names) > SHOWN else [])]
+        lines += [f"Classes, in the order of the logits: {', '.join(shown)}.", ""]
+    if columns:
+        lines += [
+            "Its pixels are the numbers of a table's row, each scaled to [0, 1] by the range of "
+            "its column in the training part and clipped to it, so that the attack's radius is a "
+            "share of these ranges. The signature `rows` takes the numbers as they stand in the "
+            "table.",
+            "",
+            "| column | from | to |",
+            "|---|---:|---:|",
+            *(f"| {c['name']} | {c['low']:g} | {c['high']:g} |" for c in columns[:SHOWN]),
+            *(["| … | | |"] if len(columns) > SHOWN else []),
+            "",
+        ]
+    return lines
+
+
+def model_card(settings, results, files, stronger=(), class_names=None, columns=None):
     """A model card in Markdown.
 
     Args:
@@ -273,6 +302,8 @@ def model_card(settings, results, files, stronger=()):
         results: Its results row, or None if it was not evaluated.
         files: List of `File`.
         stronger: Lines on stronger attacks and checks.
+        class_names: Sequence of the names of the classes, or None if they are not known.
+        columns: List of dicts of a table's columns: `name`, `low`, `high`; None for images.
     """
     lines = [
         f"# {settings.network}, {_data_name(settings)}, `{settings.method}`",
@@ -281,6 +312,7 @@ def model_card(settings, results, files, stronger=()):
         "slimmed: pruned units are cut out. It takes pixels, float32 in [0, 1], and returns logits "
         "and probabilities.",
         "",
+        *_of_data(class_names, columns),
         "| file | bytes | clean, % | under the attack, % |",
         "|---|---:|---:|---:|",
         *(file.row() for file in files),
@@ -315,6 +347,7 @@ def model_card(settings, results, files, stronger=()):
         for batch, times in results["latency_milliseconds"].items():
             lines.append(f"| latency, batch {batch}, ms | {times['slim']:.3g} |")
         lines.append("")
+        lines += [f"Beware: {hint}.\n" for hint in results.get("hints", ())]
     else:
         lines += ["It was not evaluated when it was exported.", ""]
     lines += stronger

@@ -23,7 +23,7 @@ def define_flags():
 def main():
     given = flags.FLAGS
     if given.examples < 1:
-        raise ValueError(f"--examples: expected a value at least 1, received {given.examples}")
+        raise ValueError(f"examples: expected a value at least 1, received {given.examples}")
     paths = [path for path in cli.workdir().split(",") if path]
     runs = load_runs(paths)
     page = pathlib.Path(given.output)

@@ -8,13 +8,14 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.evaluate.row import results_row
 from anp_tf.files import atomic_file, write_json
+from anp_tf.options import one_of
 from anp_tf.release import release
 from anp_tf.reproduction import paper, sparsity, table, wang2018
 from anp_tf.reproduction.make import make, rows
 from anp_tf.reproduction.plan import table_runs
 from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
-from anp_tf.settings import Settings, one_of
+from anp_tf.settings import Settings
 from anp_tf.training.progress import counting
 
 TABLES = (*paper.SETTINGS, "wang2018")
@@ -41,7 +42,7 @@ def main():
     given = flags.FLAGS
     folder = pathlib.Path(cli.workdir())
     if (given.table is None) == (given.figure is None):
-        raise ValueError("--table: expected either --table or --figure")
+        raise ValueError("table: expected either --table or --figure")
     if given.figure is not None:
         one_of("figure", given.figure, FIGURES)
         return _sparsity(folder)
@@ -53,7 +54,7 @@ def _paper(folder):
     given = flags.FLAGS
     methods = _methods(paper.METHODS)
     if given.seeds < 1:
-        raise ValueError(f"--seeds: expected a value at least 1, received {given.seeds}")
+        raise ValueError(f"seeds: expected a value at least 1, received {given.seeds}")
     settings = _settings(given.table)
     runs = table_runs(folder, settings, methods, given.seeds, given.standard_epochs)
     make(runs, rows())
@@ -93,7 +94,7 @@ def _methods(known):
     for method in methods:
         one_of("methods", method, known)
     if len(set(methods)) < len(methods):
-        raise ValueError(f"--methods: expected each method once, received {','.join(methods)}")
+        raise ValueError(f"methods: expected each method once, received {','.join(methods)}")
     return methods
 
 

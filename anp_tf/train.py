@@ -27,6 +27,7 @@ def define_flags():
     )
     cli.define_workdir("folder of the run; of several methods, a folder in it for each")
     cli.define("standard_epochs", None, "epochs of `standard` among several methods", int)
+    cli.define("overwrite", False, "train anew where the run has finished or is another one", bool)
     cli.define("export", False, "export the last network, slimmed, to WORKDIR/saved_model", bool)
 
 
@@ -36,12 +37,15 @@ def main():
     chief = join().chief if flags.FLAGS.distribution == "multi_worker" else True
     rows = []
     for settings, workdir in runs:
-        network = train(settings, workdir)
+        network = train(settings, workdir, flags.FLAGS.overwrite)
         if chief:
-            rows.append(evaluated(settings, workdir, network))
+            rows.append(evaluated(workdir, network))
     if not chief:
         return
     print(comparison(rows))
+    for row in rows:
+        for hint in row.get("hints", ()):
+            print(f"{row['method']}: {hint}")
     for _, workdir in runs:
         print(workdir.results)
     if flags.FLAGS.export:
@@ -53,11 +57,11 @@ def plan():
     given = flags.FLAGS
     folder = cli.workdir()
     if given.export:
-        check_plain("--workdir", folder)
+        check_plain("workdir", folder)
     methods = [method.strip() for method in given.method.split(",")]
     if given.standard_epochs is not None and given.standard_epochs < 1:
         raise ValueError(
-            f"--standard_epochs: expected a value at least 1, received {given.standard_epochs}"
+            f"standard_epochs: expected a value at least 1, received {given.standard_epochs}"
         )
     if len(methods) == 1:
         return [(cli.settings_from_flags(), Workdir(folder))]
@@ -74,10 +78,11 @@ def plan():
     return runs
 
 
-def evaluated(settings, workdir, network):
+def evaluated(workdir, network):
     """The results row, from `results.json` if it is there already."""
     if workdir.results.exists():
         return workdir.load_results()
+    settings = workdir.settings()
     row = results_row(settings, network, test_examples(settings), counter=counting)
     workdir.save_results(row)
     return row

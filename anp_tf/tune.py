@@ -10,7 +10,7 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.files import atomic_file
-from anp_tf.settings import one_of
+from anp_tf.options import one_of
 from anp_tf.tables import as_text
 from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.tuning import (
@@ -42,9 +42,9 @@ def main():
     folder = pathlib.Path(cli.workdir())
     one_of("tuner", given.tuner, TUNERS)
     if not given.space:
-        raise ValueError("--space: expected a TOML file, received none")
+        raise ValueError("space: expected a TOML file, received none")
     if given.trials < 1:
-        raise ValueError(f"--trials: expected a value at least 1, received {given.trials}")
+        raise ValueError(f"trials: expected a value at least 1, received {given.trials}")
     space = read_space(given.space)
     names = [hyperparameter.name for hyperparameter in space.space]
     settings = cli.settings_from_flags()

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 
 import keras
 
@@ -22,8 +23,16 @@ PATHS = ("init_from", "dataset")  # options that may name a place
 log = logging.getLogger(__name__)
 
 
+ASKED = "# asked for: --"
+PATHS = [field.name for field in dataclasses.fields(Settings) if field.metadata["path"]]
+
+
 class WorkdirError(ValueError):
     """A workdir is missing, incomplete, or of another configuration."""
+
+
+class OtherRunError(WorkdirError):
+    """A workdir holds a run of other options; the message has each as `name=value`."""
 
 
 class Workdir:
@@ -43,6 +52,9 @@ class Workdir:
         self.results = self.path / "results.json"
         self.robustness = self.path / "robustness.json"
         self.checks = self.path / "checks.json"
+        self.origin = self.path / "run.json"
+        self.labels = self.path / "labels.json"
+        self.columns = self.path / "columns.json"
 
     @contextlib.contextmanager
     def locked(self):
@@ -67,39 +79,89 @@ class Workdir:
         finally:
             os.close(folder)
 
-    def open(self, settings):
+    def open(self, settings, overwrite=False):
         """Writes the configuration of a run, or checks that the folder holds the same run.
 
+        A run may go on to more epochs than it had. Where it has finished, its network is removed,
+        which the checkpoints make again.
+
+        Args:
+            settings: `Settings`.
+            overwrite: Boolean; a run that has finished, or is of another configuration, is removed.
+
+        Returns:
+            The `Settings` that are used, `settings` but for what `use` put in place of it.
+
         Raises:
-            WorkdirError: if the folder holds the checkpoints or the network of another
+            OtherRunError: if the folder holds the checkpoints or the network of another
                 configuration.
             OSError: if it cannot be written.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         begun = self.network.exists() or any(self.checkpoints.glob("[0-9]*"))
-        if begun and self.config.exists():
-            found = self.settings()
-            differing = [
-                f"--{field.name}={getattr(found, field.name)} (now {getattr(settings, field.name)})"
-                for field in dataclasses.fields(Settings)
-                if field.name not in FREE
-                and not self._same(
-                    field.name, getattr(found, field.name), getattr(settings, field.name)
-                )
-            ]
-            if differing:
-                raise WorkdirError(
-                    f"workdir {self.path} is of another configuration: {', '.join(differing)}; "
-                    "give another --workdir"
-                )
+        if not begun or not self.config.exists():
+            self._write(settings, {})
+            return settings
+        found, asked = self.settings(), self._asked()
+        differing = self._differing(found, asked, settings)
+        if overwrite and (differing or self.network.exists()):
+            self.clear()
+            self._write(settings, {})
+            return settings
+        if differing == ["epochs"] and settings.epochs > found.epochs:
+            self.network.unlink(missing_ok=True)
+        elif differing:
+            shown = (f"{n}={getattr(found, n)} (now {getattr(settings, n)})" for n in differing)
+            raise OtherRunError(
+                f"workdir {self.path} is of another configuration: {', '.join(shown)}; give "
+                "another workdir, or overwrite it"
+            )
+        used = dataclasses.replace(settings, **{name: getattr(found, name) for name in asked})
+        self._write(used, asked)
+        return used
+
+    def use(self, settings, **changes):
+        """Writes down what is used in place of what was asked for, and returns these `Settings`."""
+        used = dataclasses.replace(settings, **changes)
+        now = {name: getattr(settings, name) for name in changes}
+        asked = {name: value for name, value in now.items() if value != changes[name]}
+        self._write(used, {**self._asked(), **asked})
+        return used
+
+    def clear(self):
+        """Removes a run: all files that it has written but for exports."""
+        for path in (self.checkpoints, self.tensorboard):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in vars(self).values():
+            if path.is_file():
+                path.unlink()
+
+    def _write(self, settings, asked):
+        lines = [
+            "# Written by the run. The same run again:",
+            f"# python -m anp_tf.train --flagfile={self.config}",
+            *(f"{ASKED}{name}={value}" for name, value in asked.items()),
+            f"--workdir={self.path}",
+            *settings.flag_lines(),
+        ]
         with atomic_file(self.config) as temporary:
-            lines = [
-                "# Written by the run. The same run again:",
-                f"# python -m anp_tf.train --flagfile={self.config}",
-                f"--workdir={self.path}",
-                *settings.flag_lines(),
-            ]
             temporary.write_text("\n".join(lines) + "\n")
+
+    def _asked(self):
+        """Dict of the options that were asked for, where others are used."""
+        lines = self.config.read_text().splitlines()
+        return Settings.values_of(
+            f"--{line.removeprefix(ASKED)}" for line in lines if line.startswith(ASKED)
+        )
+
+    def _differing(self, found, asked, settings):
+        """The names of the options that are not those of the run."""
+        return [
+            name
+            for name, now in settings.of_the_run().items()
+            if not self._same(name, getattr(found, name), now)
+            and (name not in asked or asked[name] != now)
+        ]
 
     def _same(self, name, found, now):
         """Whether an option is what it was, or, of a path, names the same place.
@@ -149,15 +211,36 @@ class Workdir:
     def save_results(self, results, path=None):
         """Writes `results.json` (or another file) whole or not at all, and returns its path.
 
-        Beside the results it has `core_minutes`, the processor time that training took, of all
-        cores together, where epochs say it.
+        Beside the results it has what `run.json` says of the training, its `seconds`, and
+        `core_minutes`, the processor time that it took, of all cores together.
         """
         path = pathlib.Path(path or self.results)
-        spent = [record.get("core_seconds") for record in self.epochs()]
-        if spent and None not in spent:
-            results = {**results, "core_minutes": round(sum(spent) / 60, 2)}
-        write_json(path, results)
+        write_json(path, {**results, **(read_json(self.origin) or {}), **self._time()})
         return path
+
+    def _time(self):
+        epochs, time = self.epochs(), {}
+        for name, key, unit in (("seconds", "seconds", 1), ("core_minutes", "core_seconds", 60)):
+            spent = [record.get(key) for record in epochs]
+            if spent and None not in spent:
+                time[name] = round(sum(spent) / unit, 2)
+        return time
+
+    def describe(self, examples):
+        """Writes down the names of the classes, and the ranges of a table's columns."""
+        if examples.class_names:
+            write_json(self.labels, list(examples.class_names))
+        if examples.columns:
+            names = ("name", "low", "high")
+            write_json(self.columns, [dict(zip(names, c, strict=True)) for c in examples.columns])
+
+    def class_names(self):
+        """List of the names of the classes, or None where they are not known."""
+        return read_json(self.labels)
+
+    def column_ranges(self):
+        """List of dicts of a column's `name`, `low` and `high`; None unless it is of a table."""
+        return read_json(self.columns)
 
     def load_results(self):
         """The results row in `results.json`.
@@ -165,10 +248,7 @@ class Workdir:
         Raises:
             WorkdirError: if the file is damaged.
         """
-        try:
-            return json.loads(self.results.read_text())
-        except ValueError as error:
-            raise WorkdirError(f"{self.results} is damaged; remove it: {error}") from error
+        return read_json(self.results)
 
     def log_epoch(self, record):
         """Appends a line to `metrics.jsonl`."""
@@ -193,6 +273,20 @@ class Workdir:
         lines = [json.dumps(record) + "\n" for record in self.epochs() if record["epoch"] <= beyond]
         with atomic_file(self.metrics) as temporary:
             temporary.write_text("".join(lines))
+
+
+def read_json(path):
+    """What a JSON file holds, or None if there is none.
+
+    Raises:
+        WorkdirError: if it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise WorkdirError(f"{path} is damaged; remove it: {error}") from error
 
 
 def load_network(path):

@@ -141,14 +141,14 @@ def test_without_warmup_no_data_are_read(finished, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"format": ("tflite",)}, "--format: expected one of saved_model, litert, onnx, micro"),
+        ({"format": ("tflite",)}, "format: expected one of saved_model, litert, onnx, micro"),
         (
             {"format": ()},
-            "--format: expected some of saved_model, litert, onnx, micro, received none",
+            "format: expected some of saved_model, litert, onnx, micro, received none",
         ),
-        ({"precision": ("int4",)}, "--precision: expected one of float32, float16, int8"),
-        ({"warmup_images": -1}, "--warmup_images: expected a value at least 0, received -1"),
-        ({"litert_examples": 0}, "--litert_examples: expected a value at least 1, received 0"),
+        ({"precision": ("int4",)}, "precision: expected one of float32, float16, int8"),
+        ({"warmup_images": -1}, "warmup_images: expected a value at least 0, received -1"),
+        ({"litert_examples": 0}, "litert_examples: expected a value at least 1, received 0"),
     ],
 )
 def test_invalid_forms(arguments, message):

@@ -32,7 +32,8 @@ VALUES = {
     "limit_test_examples": st.none() | COUNT,
     "augmentation": st.sampled_from(["auto", *AUGMENTATIONS]),
     "validation_examples": st.integers(0, 10**9),
-    "network": st.sampled_from(list(NETWORKS)),
+    "network": st.sampled_from([*NETWORKS, "auto", "net:build", "net.keras"]),
+    "fresh": st.booleans(),
     "width_multiplier": ABOVE_0,
     "dropout_multiplier": st.floats(0, 1),
     "method": st.sampled_from(list(METHODS)),
@@ -66,6 +67,7 @@ VALUES = {
     "prune_until": RADIUS,
     "prune_updates": COUNT,
     "mask": st.sampled_from(list(MASKS)),
+    "mask_layers": st.lists(st.sampled_from(["conv1", "a b"]), max_size=2).map(tuple),
     "posterior": st.sampled_from(["kumaraswamy", "beta"]),
     "initial_a": st.floats(-1e30, 1e30),
     "epsilon": RADIUS,
@@ -152,6 +154,7 @@ def test_from_flag_lines_reads_what_a_person_writes():
         ("--epsilon=x", "could not convert string to float: 'x'"),
         ("--deterministic=perhaps", "expected true or false, received 'perhaps'"),
         ("--decay_at=0.5;0.7", "could not convert"),
+        ("--epsilon=8/0", "could not convert string to float: '8/0'"),
     ],
 )
 def test_from_flag_lines_errors(line, message):
@@ -162,7 +165,7 @@ def test_from_flag_lines_errors(line, message):
 @pytest.mark.parametrize("value", [0, -1, 1.5, math.nan, math.inf])
 @pytest.mark.parametrize("name", ["epsilon", "attack_step_size", "eval_attack_step_size"])
 def test_radius_is_in_0_to_1(name, value):
-    with pytest.raises(ValueError, match=f"^--{name}: expected a value in .0, 1., in pixel units"):
+    with pytest.raises(ValueError, match=f"^{name}: expected a value in .0, 1., in pixel units"):
         Settings(**{name: value})
 
 
@@ -199,7 +202,7 @@ BAD_VALUES = [
     ("test_share", (0.0, 1.0, math.nan)),
     ("dataset", ("",)),
     ("method", ("anpvs", "")),
-    ("network", ("lenet",)),
+    ("network", ("",)),
     ("posterior", ("gamma",)),
     ("mask", ("l0",)),
     ("attack", ("cw",)),
@@ -222,20 +225,21 @@ BAD_VALUES = [
     ],
 )
 def test_value_that_is_not_valid(name, value):
-    with pytest.raises(ValueError, match=rf"^--{name}: expected .*received ") as caught:
+    with pytest.raises(ValueError, match=rf"^{name}: expected .*received ") as caught:
         Settings(**{name: value})
     assert str(value) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_bad_values_cover_every_checked_field(name):
-    free = {"data_dir", "image_key", "label_key", "init_from", "deterministic", "jit"}
+    free = {"data_dir", "image_key", "label_key", "init_from"}
+    free |= {"deterministic", "jit", "fresh", "mask_layers"}
     radii = {"epsilon", "attack_step_size", "eval_attack_step_size"}
     assert name in free | radii | {name for name, _ in BAD_VALUES}
 
 
 def test_trades_has_an_attack_of_its_own():
-    with pytest.raises(ValueError, match="--attack: expected pgd, for method trades"):
+    with pytest.raises(ValueError, match=r"^attack: expected pgd, for method trades"):
         Settings(method="trades", attack="fgsm")
 
 
@@ -252,6 +256,27 @@ def test_trades_has_an_attack_of_its_own():
 def test_cifar_is_augmented_unless_said_otherwise(dataset, augmentation, expected):
     settings = Settings(dataset=dataset, augmentation=augmentation)
     assert settings.resolved_augmentation == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "epsilon", "steps"),
+    [
+        ({}, 0.3, (0.01, 0.01)),
+        ({"dataset": "mnist:3.0.1"}, 0.3, (0.01, 0.01)),
+        ({"dataset": "cifar10"}, 8 / 255, (2 / 255, 2 / 255)),
+        ({"dataset": "fashion_mnist"}, 8 / 255, (2 / 255, 2 / 255)),
+        ({"dataset": "photos", "epsilon": 0.2, "train_epsilon": 0.02}, 0.2, (0.005, 0.01)),
+    ],
+)
+def test_radius_by_data_set_and_steps_by_radius(values, epsilon, steps):
+    settings = Settings(**values)
+    assert settings.epsilon == epsilon
+    assert (settings.attack_step_size, settings.eval_attack_step_size) == steps
+
+
+@pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("0.3", 0.3), ("1e-1/2", 0.05)])
+def test_a_number_may_be_a_fraction(text, value):
+    assert Settings.from_flag_lines([f"--epsilon={text}"]).epsilon == value
 
 
 def test_near_match_is_suggested():

@@ -198,7 +198,7 @@ def test_space(space):
 def test_bad_spaces(tmp_path, text, message):
     path = tmp_path / "space.toml"
     path.write_text(text)
-    with pytest.raises(ValueError, match=f"--space: .*{message}"):
+    with pytest.raises(ValueError, match=f"space: .*{message}"):
         read_space(path)
 
 

@@ -1,5 +1,6 @@
 """The folder of a run."""
 
+import dataclasses
 import json
 import math
 
@@ -8,8 +9,9 @@ import pytest
 
 from anp_tf.layers import BetaBernoulliDropout
 from anp_tf.models import lenet5_caffe
+from anp_tf.options import MACHINE
 from anp_tf.settings import Settings
-from anp_tf.workdir import FREE, Workdir, WorkdirError, load_network
+from anp_tf.workdir import Workdir, WorkdirError, load_network
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_open_accepts_the_same_run_and_what_may_change(workdir):
         "checkpoint_seconds": 1.0,
         "keep_checkpoints": 7,
     }
-    assert changed.keys() == set(FREE)
+    assert changed.keys() == set(Settings.names(MACHINE))
     workdir.open(Settings(**changed))
     assert workdir.settings() == Settings(**changed)
 
@@ -59,7 +61,7 @@ def test_open_names_every_difference(workdir):
         workdir.open(Settings(epsilon=0.1, seed=4))
     message = str(caught.value)
     assert f"workdir {workdir.path} is of another configuration" in message
-    assert "--epsilon=0.3 (now 0.1), --seed=0 (now 4)" in message
+    assert "epsilon=0.3 (now 0.1), seed=0 (now 4)" in message
     assert workdir.config.read_text() == before
 
 
@@ -68,6 +70,29 @@ def test_a_configuration_that_never_ran_may_be_corrected(tmp_path):
     workdir.open(Settings(dataset="mnits"))
     workdir.open(Settings(dataset="mnist"))
     assert workdir.settings().dataset == "mnist"
+
+
+def test_what_is_used_in_place_of_what_was_asked_for(workdir):
+    asked = Settings(batch_size=5000)
+    workdir.open(Settings(), overwrite=True)
+    used = workdir.use(asked, batch_size=64, network="vgg16")
+    (workdir.checkpoints / "00000001").mkdir(parents=True, exist_ok=True)
+    assert workdir.settings() == used == dataclasses.replace(asked, batch_size=64, network="vgg16")
+    for again in (asked, used):
+        assert workdir.open(again) == used
+    with pytest.raises(WorkdirError, match=r"batch_size=64 \(now 32\)"):
+        workdir.open(dataclasses.replace(asked, batch_size=32))
+
+
+def test_more_epochs_go_on_and_other_options_overwrite(workdir):
+    workdir.network.touch()
+    workdir.open(Settings(epochs=300))
+    assert not workdir.network.exists()
+    assert workdir.settings().epochs == 300
+    with pytest.raises(WorkdirError, match=r"epochs=300 \(now 200\)"):
+        workdir.open(Settings())
+    workdir.open(Settings(), overwrite=True)
+    assert names(workdir.path) == ["config.cfg"]
 
 
 def test_a_trained_network_without_checkpoints_is_of_its_configuration(tmp_path):
@@ -219,7 +244,7 @@ def test_init_from_is_compared_as_a_place(tmp_path, monkeypatch):
     workdir.open(Settings(init_from="runs/standard"))
     (workdir.checkpoints / "00000001").mkdir(parents=True)
     workdir.open(Settings(init_from=f"{tmp_path}/runs//standard"))
-    with pytest.raises(WorkdirError, match="--init_from"):
+    with pytest.raises(WorkdirError, match="init_from"):
         workdir.open(Settings(init_from="runs/other"))
 
 
@@ -232,5 +257,5 @@ def test_a_folder_that_moved_with_what_it_starts_from_goes_on(tmp_path):
     moved = Workdir(new / "bp")
     moved.open(Settings(method="bp", init_from=str(new / "standard")))
     moved.open(Settings(method="bp", init_from=str(new / "standard")))  # as recorded now
-    with pytest.raises(WorkdirError, match="--init_from"):
+    with pytest.raises(WorkdirError, match="init_from"):
         moved.open(Settings(method="bp", init_from=str(new / "other")))

@@ -10,6 +10,7 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.evaluate.row import black_box_images, markdown_row, results_row
 from anp_tf.files import atomic_file
+from anp_tf.options import EVALUATION, one_of
 from anp_tf.robustness import (
     KNOWN_ATTACKS,
     NORMS,
@@ -25,18 +26,12 @@ from anp_tf.robustness import (
     test_examples,
 )
 from anp_tf.robustness.attack_names import STEPS, has_effect
-from anp_tf.settings import one_of
+from anp_tf.settings import Settings
 from anp_tf.training.progress import counting
 from anp_tf.training.threads import use_threads_for_attacks
 from anp_tf.workdir import Workdir, load_network
 
-CHANGEABLE = (
-    "limit_test_examples",
-    "epsilon",
-    "eval_attack_steps",
-    "eval_attack_step_size",
-    "eval_samples",
-)
+CHANGEABLE = Settings.names(EVALUATION)
 OF_MODELS = ("dataset", "pixels", "output_name", "binary", "channels_first")
 OF_ATTACKS = (
     "model",

@@ -7,15 +7,16 @@ import rich.table
 
 from anp_tf import data
 from anp_tf.attacks import PGD
+from anp_tf.evaluate.hints import hints
 from anp_tf.intervals import with_interval
 from anp_tf.layers import bayes_layers, mask_layers
-from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost, slim, unit_sparsity
 from anp_tf.robustness.accuracy import adversarial_batches, measure_robustness
 from anp_tf.robustness.candidate import check_fits
 from anp_tf.robustness.sampled import evaluate_sampled
 from anp_tf.tables import as_text
 from anp_tf.timing import median_latency
+from anp_tf.training.networks import AUTO, dense_like
 
 BATCH_SIZE = 250
 PAPER_COLUMNS = (
@@ -58,18 +59,14 @@ def results_row(settings, network, examples, black_box=None, counter=None):
     images = adversarial_batches(slimmed, batches, attack, settings.seed)
     white = measure(f"white-box PGD-{attack.steps}", images)
     black = black_box and measure(f"black-box PGD-{attack.steps}", black_box)
-    dense = NETWORKS[settings.network](
-        input_shape=examples.image_shape,
-        num_classes=examples.num_classes,
-        width_multiplier=settings.width_multiplier,
-    )
+    dense = dense_like(network, settings)
     dense_cost, slim_cost = cost(dense), cost(slimmed)
     latency = {
         str(size): median_latency({"dense": dense, "slim": slimmed}, size) for size in (1, 256)
     }
-    return {
+    row = {
         "dataset": settings.dataset,
-        "architecture": settings.network,
+        "architecture": network.name if settings.network == AUTO else settings.network,
         "method": settings.method,
         "clean_accuracy": 100 * white.clean_accuracy,
         "white_box_accuracy": 100 * white.adversarial_accuracy,
@@ -79,7 +76,7 @@ def results_row(settings, network, examples, black_box=None, counter=None):
         "memory_percent": 100 * slim_cost.memory / dense_cost.memory,
         "flops_reduction": dense_cost.flops / slim_cost.flops,
         "sparsity_percent": unit_sparsity(network),
-        "weight_sparsity_percent": 100 * (1 - _weights_left(slim_cost) / _weights_left(dense_cost)),
+        "weight_sparsity_percent": 100 * (1 - _weights_left(slim_cost) / dense_cost.kernel_weights),
         "dense_parameter_bytes": dense_cost.parameter_bytes,
         "slim_parameter_bytes": slim_cost.parameter_bytes,
         "dense_flops": dense_cost.flops,
@@ -93,6 +90,7 @@ def results_row(settings, network, examples, black_box=None, counter=None):
         "test_examples": white.examples,
         "seed": settings.seed,
     }
+    return {**row, "hints": hints(row, examples.num_classes)}
 
 
 def evaluation_attack(settings):

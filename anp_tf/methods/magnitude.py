@@ -31,6 +31,7 @@ class MagnitudePruning(GradualPruning):
     """
 
     uses_masks = True
+    takes = (*GradualPruning.takes, "granularity", "target_units")
 
     def __init__(self, *args, granularity="weight", target_units=None, **kwargs):
         super().__init__(*args, **kwargs)

@@ -17,6 +17,7 @@ class Trades(TrainingModel):
     uses_attack = True
     attack_class = TradesPGD
     compares = True
+    takes = ("trades_beta",)
 
     def __init__(self, *args, trades_beta=6.0, **kwargs):
         super().__init__(*args, **kwargs)

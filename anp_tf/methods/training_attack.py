@@ -78,7 +78,9 @@ def validation_attack_like(attack, steps=10):
         return attack
     epsilon = attack.epsilon
     step_size = min(1.0, 2.5 * epsilon / steps)
-    return PGD(epsilon=epsilon, step_size=step_size, steps=steps, norm=attack.norm)
+    return PGD(
+        epsilon=epsilon, step_size=step_size, steps=steps, norm=getattr(attack, "norm", None)
+    )
 
 
 def warmed(step, warmup_steps):

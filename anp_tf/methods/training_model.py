@@ -37,7 +37,8 @@ class TrainingModel(NetworkTrainer):
     `learns_masks`, where these are distributions), `uses_random_weights`, `suppresses` (the
     vulnerability) and `compares` (clean and adversarial predictions); by `default_beta` what
     the command line takes where no beta is given; by `starts_from` the method whose network they
-    start from; by `attack_class` the attack they are defined with. All randomness is a function of
+    start from; by `attack_class` the attack they are defined with; by `takes`
+    the options that no other method reads. All randomness is a function of
     `seed` and the number of steps done.
 
     Args:
@@ -89,6 +90,7 @@ class TrainingModel(NetworkTrainer):
     default_beta = 0.0
     starts_from = None
     attack_class = PGD
+    takes = ()
 
     def __init__(
         self,

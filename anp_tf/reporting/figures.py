@@ -94,7 +94,7 @@ def sparsity_figure(path, folder):
         ]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"--sparsity: expected a file of reproduce --figure=sparsity, received {path}: {error}"
+            f"sparsity: expected a file of reproduce --figure=sparsity, received {path}: {error}"
         ) from error
     with atomic_file(folder / "sparsity.json") as temporary:
         temporary.write_text(text)

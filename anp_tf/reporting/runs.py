@@ -63,7 +63,7 @@ def load_runs(paths):
     workdirs = [Workdir(path) for path in paths]
     for path, count in collections.Counter(w.path.resolve() for w in workdirs).items():
         if count > 1:
-            raise WorkdirError(f"--workdir: expected each workdir once, received {path} twice")
+            raise WorkdirError(f"workdir: expected each workdir once, received {path} twice")
     settings = [workdir.settings() for workdir in workdirs]
     runs = []
     for workdir, each, label in zip(workdirs, settings, _labels(workdirs, settings), strict=True):
@@ -111,6 +111,6 @@ def _labels(workdirs, settings):
 def _check_same(first, other, what, value):
     if value(first) != value(other):
         raise ValueError(
-            f"--workdir: expected runs of one {what}, received {value(first)} "
+            f"workdir: expected runs of one {what}, received {value(first)} "
             f"({first.workdir.path}) and {value(other)} ({other.workdir.path})"
         )

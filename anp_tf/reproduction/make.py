@@ -1,5 +1,6 @@
 """Makes runs one after the other, and says what is running, what is left and for how long."""
 
+import dataclasses
 import datetime
 import statistics
 
@@ -23,11 +24,13 @@ def make(runs, evaluate):
     for index, run in enumerate(runs):
         if run.done:
             run.workdir.open(run.settings)  # an error where it was made with other settings
+        if run.done:  # still, as it need not go on to more epochs
             continue
         print(_status(run, runs[index + 1 :], runs), flush=True)
         network = train(run.settings, run.workdir)
         if run.row:
-            run.workdir.save_results(evaluate(run, network))
+            used = dataclasses.replace(run, settings=run.workdir.settings())
+            run.workdir.save_results(evaluate(used, network))
 
 
 def rows():

@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 
-from anp_tf.methods import METHODS, GradualPruning, MagnitudePruning, Trades
-from anp_tf.settings import Settings
+from anp_tf.methods import METHODS
+from anp_tf.settings import Settings, unread
 from anp_tf.workdir import Workdir
 
 SOURCE_SEED = 1_000_003  # of the black-box source, which no row shares
@@ -92,52 +92,6 @@ def table_runs(folder, settings, methods, seeds, standard_epochs=None):
     return runs
 
 
-# The options that only some methods read.
-OF_ATTACKS = (
-    "adversarial_weight",
-    "attack",
-    "attack_queries",
-    "attack_steps",
-    "attack_steps_first",
-    "attack_step_size",
-    "attack_noise",
-    "last_attack_at",
-    "last_attack_steps",
-    "train_epsilon",
-    "epsilon_warmup_epochs",
-)
-OF_MASKS = (
-    "mask",
-    "posterior",
-    "initial_a",
-    "mask_learning_rate",
-    "mask_decay_at",
-    "mask_freeze_at",
-    "fix_sparsity",
-    "kl_flops_exponent",
-    "select_min_sparsity",
-)
-OF_PRUNING = ("target_sparsity", "prune_until", "prune_updates")
-OF_RANDOM_WEIGHTS = ("prior_scale", "initial_rho", "eval_samples")
-
-
-def _unread(kind):
-    """The options that a method does not read."""
-    weighs = kind.learns_masks or kind.uses_random_weights
-    groups = (
-        (OF_ATTACKS, kind.uses_attack),
-        (OF_MASKS, kind.learns_masks),
-        (("kl_warmup_epochs",), weighs),
-        (("dropout_multiplier",), not kind.uses_masks),
-        (OF_PRUNING, issubclass(kind, GradualPruning)),
-        (OF_RANDOM_WEIGHTS, kind.uses_random_weights),
-        (("vulnerability_weight",), kind.suppresses),
-        (("trades_beta",), issubclass(kind, Trades)),
-        (("granularity", "target_units"), issubclass(kind, MagnitudePruning)),
-    )
-    return [name for names, read in groups if not read for name in names]
-
-
 def of_method(settings, method, seed, folder, standard_epochs=None):
     """The settings of one run, which starts from another one's network in the folder if it must.
 
@@ -146,7 +100,7 @@ def of_method(settings, method, seed, folder, standard_epochs=None):
     """
     kind = METHODS[method]
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-    changes = {name: defaults[name] for name in _unread(kind)}
+    changes = {name: defaults[name] for name in unread(kind)}
     changes |= {"method": method, "seed": seed}
     if not (kind.uses_attack and kind.learns_masks):
         changes["beta"] = kind.default_beta

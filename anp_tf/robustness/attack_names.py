@@ -18,8 +18,8 @@ from anp_tf.attacks import (
     standard_attack,
 )
 from anp_tf.losses import cross_entropy, dlr, margin
+from anp_tf.options import one_of
 from anp_tf.robustness.threat import Threat
-from anp_tf.settings import one_of
 
 LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 CLASSES = {"dlr": 3, "t": 4}  # that a loss needs; FAB-T, by the same letter, fewer

@@ -12,7 +12,9 @@ from anp_tf.serving.warmup import write_warmup
 CLASSIFY_METHOD = tf.saved_model.CLASSIFY_METHOD_NAME
 
 
-def export_saved_model(network, directory, version=None, class_names=None, warmup_images=None):
+def export_saved_model(
+    network, directory, version=None, class_names=None, warmup_images=None, columns=None
+):
     """Writes a network to `directory/<version>/`, whole or not at all.
 
     Signatures, all in inference mode:
@@ -25,6 +27,9 @@ def export_saved_model(network, directory, version=None, class_names=None, warmu
     - `bytes`, where the network takes images of 1, 3 or 4 channels: `image_bytes`, string [batch],
       PNG or JPEG files of the image's size, to what `serving_default` returns.
 
+    - `rows`, where the columns of a table are given: `values`, float32 [batch, columns] as they
+      stand in the table, to what `serving_default` returns.
+
     A request whose pixels are NaN or not in [0, 1] is answered by an error. The SavedModel loads
     without anp_tf and without Keras.
 
@@ -36,6 +41,8 @@ def export_saved_model(network, directory, version=None, class_names=None, warmu
         class_names: Sequence of strings, a name for each logit. None: "0", "1", and so on.
         warmup_images: Optional float array [images, *image shape] in [0, 1]; a server asks each
             signature for the first of them, and for all, before it answers others.
+        columns: Optional list of dicts of a column's `name`, `low` and `high`, the range that was
+            scaled to [0, 1], in order.
 
     Returns:
         `pathlib.Path` of the folder that was written.
@@ -55,11 +62,14 @@ def export_saved_model(network, directory, version=None, class_names=None, warmu
     }
     if signatures.takes_images(network):
         functions[signatures.BYTES] = signatures.from_bytes(network)
+    warmed = dict(functions)
+    if columns:
+        functions[signatures.ROWS] = signatures.from_rows(network, columns)
     with atomic_directory(path) as temporary:
         write(functions, temporary)
         _name_method(temporary)
         if warmup_images is not None:
-            write_warmup(temporary, warmup_images, functions)
+            write_warmup(temporary, warmup_images, warmed)
     return path
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from anp_tf.models.classifier import check_classifier
 from anp_tf.models.comparison import TOLERANCE_IN_HALF, alike, computes_in_half
 
-PREDICT, CLASSIFY, BYTES = "serving_default", "classify", "bytes"
+PREDICT, CLASSIFY, BYTES, ROWS = "serving_default", "classify", "bytes", "rows"
 NOT_PIXELS = "`pixels` must be finite numbers in [0, 1]"
 
 
@@ -76,6 +76,29 @@ def from_bytes(network):
         return _answer(network, pixels)
 
     return serve, [tf.TensorSpec([None], tf.string, name="image_bytes")]
+
+
+def from_rows(network, columns):
+    """`rows`: `values`, float32 [batch, columns] as they stand in the table, to logits and so on.
+
+    Each column is scaled to [0, 1] by its range, and clipped to it, as the test part is.
+
+    Args:
+        network: `keras.Model` of rows.
+        columns: List of dicts of a column's `low` and `high`, in order.
+    """
+    low = np.array([column["low"] for column in columns], np.float64)
+    high = np.array([column["high"] for column in columns], np.float64)
+    span = np.where(high > low, high - low, 1.0)
+
+    def serve(values):
+        finite = tf.reduce_all(tf.math.is_finite(values))
+        check = tf.debugging.Assert(finite, ["`values` must be finite numbers"])
+        with tf.control_dependencies([check]):
+            scaled = (tf.cast(values, tf.float64) - low) / span
+        return _answer(network, tf.cast(tf.clip_by_value(scaled, 0.0, 1.0), tf.float32))
+
+    return serve, [tf.TensorSpec([None, len(columns)], tf.float32, name="values")]
 
 
 def takes_images(network):

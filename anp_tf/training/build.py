@@ -13,10 +13,12 @@ from anp_tf.layers import (
     BayesDense,
     BayesianMask,
     UnitMask,
+    mask_layers,
 )
-from anp_tf.methods import METHODS, GradualPruning, MagnitudePruning, Trades
+from anp_tf.methods import METHODS
 from anp_tf.models import NETWORKS
-from anp_tf.pruning import flops_weights
+from anp_tf.pruning import flops_weights, insert_masks
+from anp_tf.training.networks import AUTO, default_network, own_network
 from anp_tf.training.schedules import schedules
 from anp_tf.workdir import WorkdirError
 
@@ -24,16 +26,52 @@ from anp_tf.workdir import WorkdirError
 def build_network(settings, examples):
     """The untrained network of the settings, for examples of this shape and number of classes."""
     method = METHODS[settings.method]
-    network = NETWORKS[settings.network](
-        mask=_mask(settings) if method.uses_masks else None,
-        input_shape=examples.image_shape,
-        num_classes=examples.num_classes,
-        width_multiplier=settings.width_multiplier,
-        **({"layers": _random_layers(settings)} if method.uses_random_weights else {}),
-    )
+    name = settings.network
+    if name == AUTO:
+        name = default_network(examples.image_shape)
+    mask = _mask(settings) if method.uses_masks else None
+    shapes = {"input_shape": examples.image_shape, "num_classes": examples.num_classes}
+    if name in NETWORKS:
+        network = NETWORKS[name](
+            mask=None if settings.mask_layers else mask,
+            width_multiplier=settings.width_multiplier,
+            **shapes,
+            **({"layers": _random_layers(settings)} if method.uses_random_weights else {}),
+        )
+    else:
+        _check_own(settings, method)
+        network = own_network(name, **shapes, fresh=settings.fresh)
+    if mask is not None and not mask_layers(network):
+        network = _masked(network, mask, settings.mask_layers)
     for layer in network.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate *= settings.dropout_multiplier
+    return network
+
+
+def _check_own(settings, method):
+    """A ValueError for options that a network of one's own cannot have."""
+    if method.uses_random_weights:
+        raise ValueError(
+            f"network: expected one of {', '.join(NETWORKS)} for the random weights of "
+            f"{settings.method}, received {settings.network}"
+        )
+    if settings.width_multiplier != 1:
+        raise ValueError(
+            f"width_multiplier: expected 1 for a network that is none of {', '.join(NETWORKS)}, "
+            f"received {settings.width_multiplier:g}"
+        )
+
+
+def _masked(network, mask, layers):
+    """The network with masks after some of its layers, or after all that can have one."""
+    try:
+        network = insert_masks(network, mask, layers or None)
+    except ValueError as error:
+        about = "mask_layers" if "Argument `layers`" in str(error) else "network"
+        raise ValueError(f"{about}: {error}") from error
+    if not mask_layers(network):
+        raise ValueError("network: expected a layer that can have a mask, received none")
     return network
 
 
@@ -120,7 +158,7 @@ def _mask_freeze_step(settings, method, total_steps):
     """The step from which masks do not change, or None: learned ones are fixed, others all cut."""
     if method.learns_masks and settings.mask_freeze_at < 1:
         return round(settings.mask_freeze_at * total_steps)
-    if issubclass(method, MagnitudePruning) and settings.granularity == "unit":
+    if "granularity" in method.takes and settings.granularity == "unit":
         return _pruning_steps(settings, total_steps) + 1
     return None
 
@@ -155,18 +193,16 @@ def _last_attack(settings, method, total_steps):
 
 
 def _method_options(settings, method, total_steps):
-    """The arguments that only some methods have."""
-    options = {}
-    if issubclass(method, Trades):
-        options["trades_beta"] = settings.trades_beta
-    if issubclass(method, GradualPruning):
-        options["target_sparsity"] = settings.target_sparsity
-        options["pruning_steps"] = _pruning_steps(settings, total_steps)
-        options["pruning_updates"] = settings.prune_updates
-    if issubclass(method, MagnitudePruning):
-        options["granularity"] = settings.granularity
-        options["target_units"] = [int(count) for count in settings.target_units] or None
-    return options
+    """The arguments of a method that it has by the options that it takes."""
+    arguments = {
+        "trades_beta": ("trades_beta", settings.trades_beta),
+        "target_sparsity": ("target_sparsity", settings.target_sparsity),
+        "prune_until": ("pruning_steps", _pruning_steps(settings, total_steps)),
+        "prune_updates": ("pruning_updates", settings.prune_updates),
+        "granularity": ("granularity", settings.granularity),
+        "target_units": ("target_units", [int(n) for n in settings.target_units] or None),
+    }
+    return dict(arguments[name] for name in method.takes)
 
 
 def copy_weights(source, network):

@@ -25,7 +25,7 @@ def cluster():
     if all(name in os.environ for name in SLURM):
         return _from_slurm()
     raise ValueError(
-        "--distribution: multi_worker expects TF_CONFIG, or the variables of a SLURM step (srun), "
+        "distribution: multi_worker expects TF_CONFIG, or the variables of a SLURM step (srun), "
         "in the environment; received neither"
     )
 
@@ -46,7 +46,7 @@ def _from_tf_config(text):
         valid = False
     if not valid:
         raise ValueError(
-            "--distribution: expected a TF_CONFIG such as "
+            "distribution: expected a TF_CONFIG such as "
             '{"cluster": {"worker": ["host1:port", "host2:port"]}, '
             '"task": {"type": "worker", "index": 0}}, with the jobs chief (at most one) and '
             f"worker, received {text!r}"
@@ -61,7 +61,7 @@ def _from_slurm():
             gpus_per_node=2**16, gpus_per_task=1, auto_set_gpu=False
         )
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"--distribution: cannot read SLURM's variables: {error}") from error
+        raise ValueError(f"distribution: cannot read SLURM's variables: {error}") from error
     # Its own `cluster_spec` sorts the nodes by name, "n10" before "n9", which are not their ranks.
     tasks = resolver._task_configuration
     workers = [f"{node}:{SLURM_PORT + k}" for node, count in tasks.items() for k in range(count)]

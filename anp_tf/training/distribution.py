@@ -91,7 +91,7 @@ class Devices:
         """
         code = zlib.crc32(repr(value).encode())
         if self.any(self.of_chief(code) != code):
-            raise ValueError(f"--distribution: the workers have different {what}")
+            raise ValueError(f"distribution: the workers have different {what}")
 
 
 def devices(distribution):
@@ -107,7 +107,7 @@ def devices(distribution):
     if distribution == "multi_worker":
         if not join.cache_info().currsize:
             raise ValueError(
-                "--distribution: expected auto, none or mirrored, received multi_worker, which is "
+                "distribution: expected auto, none or mirrored, received multi_worker, which is "
                 "for the command anp_tf.train only"
             )
         return join()

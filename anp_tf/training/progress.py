@@ -55,6 +55,10 @@ class Progress(keras.callbacks.Callback):
         self.bar = progress_bar()
         self.task = self.bar.add_task(title, total=self.total, completed=done)
 
+    def say(self, text):
+        """Prints a line of the run."""
+        self._print(text)
+
     def __enter__(self):
         self._print(self.start)
         self.bar.start()

@@ -13,7 +13,8 @@ class Records(keras.callbacks.Callback):
 
     Args:
         workdir: `anp_tf.workdir.Workdir` of the run.
-        images: Float tensor [n, height, width, channels], pixels that are shown under attack.
+        images: Float tensor [n, height, width, channels], pixels that are shown under attack;
+            of a table [n, columns], which are not shown.
         labels: Integer tensor [n].
     """
 
@@ -41,7 +42,7 @@ class Records(keras.callbacks.Callback):
                 tf.summary.scalar(name, value)
             for mask in self.model.masks:
                 tf.summary.histogram(f"expected_mask/{mask.name}", mask.inference_mask())
-            if self.model.validation_attack is not None:
+            if self.model.validation_attack is not None and len(self.images.shape) == 4:
                 tf.summary.image("adversarial", self._adversarial(), max_outputs=len(self.images))
         self.writer.flush()
 

@@ -1,18 +1,26 @@
 """A training run, from settings to a trained network in its workdir."""
 
 import contextlib
+import dataclasses
+import datetime
 import hashlib
 import logging
 import math
+import os
+import platform
+import shlex
+import sys
 
 import keras
 import tensorflow as tf
 
-from anp_tf import data
+from anp_tf import __version__, data
 from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
+from anp_tf.files import write_json
 from anp_tf.interruption import passing
-from anp_tf.methods import METHODS, GradualPruning
+from anp_tf.methods import METHODS
 from anp_tf.methods.checks import NOT_FINITE
+from anp_tf.models import NETWORKS
 from anp_tf.training.averaging import Averaging
 from anp_tf.training.best import BestEpoch
 from anp_tf.training.build import (
@@ -25,22 +33,27 @@ from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
 from anp_tf.training.clock import Clock
 from anp_tf.training.collapse import CollapseGuard
 from anp_tf.training.distribution import LOST, devices
+from anp_tf.training.networks import AUTO, default_network
 from anp_tf.training.progress import Progress
 from anp_tf.training.records import Records
 from anp_tf.training.saver import Saver, WorkerLost
 from anp_tf.training.threads import use_op_threads
-from anp_tf.workdir import FREE, load_network
+from anp_tf.workdir import load_network
 
 STATISTICS_BATCHES = 20
 log = logging.getLogger(__name__)
 
 
-def train(settings, workdir):
+def train(settings, workdir, overwrite=False):
     """Trains as the settings say; goes on where an earlier start of the same run was stopped.
+
+    What is used in place of what the settings say, such as the default network of the images, is in
+    `workdir.settings()` from then on.
 
     Args:
         settings: `Settings`.
         workdir: `Workdir`.
+        overwrite: Boolean; a run in the workdir that has finished or is another one is removed.
 
     Returns:
         The trained network, which is in the workdir too.
@@ -57,9 +70,9 @@ def train(settings, workdir):
         use_op_threads(settings.op_threads)
     team = devices(settings.distribution)
     if team.workers == 1:
-        return _locked(settings, workdir, team)
+        return _locked(settings, workdir, team, overwrite)
     try:
-        return _locked(settings, workdir, team)
+        return _locked(settings, workdir, team, overwrite)
     except LOST as error:
         raise WorkerLost(
             "another worker has ended; the same command, on all workers, goes on from the last "
@@ -67,11 +80,11 @@ def train(settings, workdir):
         ) from error
 
 
-def _locked(settings, workdir, team):
+def _locked(settings, workdir, team, overwrite):
     with workdir.locked() if team.chief else contextlib.nullcontext():
+        team.check_same("options", settings.of_the_run())
         if team.chief:
-            workdir.open(settings)
-        team.check_same("options", {k: v for k, v in vars(settings).items() if k not in FREE})
+            settings = workdir.open(settings, overwrite)
         if team.of_chief(workdir.network.exists()):
             return workdir.load_network()
         network = _train(settings, workdir, team)
@@ -85,11 +98,14 @@ def _locked(settings, workdir, team):
 
 
 def _train(settings, workdir, team):
+    if settings.network not in NETWORKS:
+        keras.utils.clear_session(free_memory=False)  # so that its layers have the same names
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     training, validation = _examples(settings)
     batch_size = _batch_size(settings, len(training), team)
+    settings = _used(settings, workdir, team, training, validation, batch_size)
     steps_per_epoch = len(training) // batch_size
     _check_execution(settings, steps_per_epoch)
     with team.strategy.scope():
@@ -113,10 +129,11 @@ def _train(settings, workdir, team):
     with contextlib.ExitStack() as stack:
         if team.chief:
             shown = data.batches((validation or training).take(8), 8)
-            start = f"step {step}" if step else settings.init_from or "random weights"
+            start = f"step {step}" if step else settings.init_from or _weights_from(settings)
             progress = Progress(
                 settings.method, start, settings.epochs, steps_per_epoch, step, str(team)
             )
+            progress.say(_summary(settings, training))
             watchers.append(Records(workdir, *next(iter(shown))))
             shows.append(stack.enter_context(progress))
         if model.averages:
@@ -165,6 +182,39 @@ def _train(settings, workdir, team):
     return network
 
 
+def _used(settings, workdir, team, training, validation, batch_size):
+    """The settings with what is used in place of what they say; written down, and told of."""
+    name = settings.network
+    changes = {
+        "batch_size": batch_size,
+        "validation_examples": len(validation) if validation else 0,
+        "network": default_network(training.image_shape) if name == AUTO else name,
+    }
+    if not team.chief:
+        return dataclasses.replace(settings, **changes)
+    if batch_size != settings.batch_size:
+        log.warning("batches are of %d images, which is all there are", batch_size)
+    workdir.describe(training)
+    origin = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "command": _command(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {team}",
+        "training_examples": len(training),
+        "validation_examples": changes["validation_examples"],
+        "batch_size": batch_size,
+    }
+    write_json(workdir.origin, origin)
+    return workdir.use(settings, **changes)
+
+
+def _command():
+    """The command line of this process, as it can be typed."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    start = ["-m", module.name.removesuffix(".__main__")] if module else [sys.argv[0]]
+    return shlex.join(["python", *start, *sys.argv[1:]])
+
+
 def _examples(settings):
     """The training and the validation examples; None for the latter where none are set aside."""
     passing("examples")
@@ -187,7 +237,7 @@ def _batch_size(settings, examples, team):
     """The batch size, an equal part of it for each replica."""
     if settings.batch_size % team.replicas:
         raise ValueError(
-            f"--batch_size: expected a multiple of {team.replicas}, one part for each replica of "
+            f"batch_size: expected a multiple of {team.replicas}, one part for each replica of "
             f"--distribution={settings.distribution}, received {settings.batch_size}"
         )
     size = min(settings.batch_size, examples) // team.replicas * team.replicas
@@ -201,12 +251,12 @@ def _check_execution(settings, steps_per_epoch):
     count = settings.steps_per_execution
     if steps_per_epoch % count:
         raise ValueError(
-            f"--steps_per_execution: expected a divisor of the {steps_per_epoch} steps of an "
+            f"steps_per_execution: expected a divisor of the {steps_per_epoch} steps of an "
             f"epoch, received {count}"
         )
-    if count > 1 and issubclass(METHODS[settings.method], GradualPruning):
+    if count > 1 and "prune_until" in METHODS[settings.method].takes:
         raise ValueError(
-            f"--steps_per_execution: expected 1 for {settings.method}, which cuts weights after "
+            f"steps_per_execution: expected 1 for {settings.method}, which cuts weights after "
             f"every step, received {count}"
         )
 
@@ -228,6 +278,26 @@ def _statistics_batches(settings, training, batch_size):
     return batches.take(min(STATISTICS_BATCHES, len(training) // batch_size))
 
 
+def _summary(settings, training):
+    """What is trained on what, and against which attack, in one line."""
+    parts = [
+        f"{settings.network} on {len(training):,} examples of {settings.dataset}",
+        f"batches of {settings.batch_size}",
+    ]
+    if METHODS[settings.method].uses_attack:
+        radius = settings.epsilon_in_training
+        unit = "pixels in [0, 1]"
+        if training.columns:
+            unit = "shares of each column's range in the training part"
+        parts.append(f"ε = {radius:.4g} in {unit}")
+    return ", ".join(parts)
+
+
+def _weights_from(settings):
+    kept = settings.network.endswith(".keras") and not settings.fresh
+    return settings.network if kept else "random weights"
+
+
 def _best_epoch(settings, model):
     warm_ups = [0.0]
     if model.uses_attack:
@@ -236,7 +306,7 @@ def _best_epoch(settings, model):
         warm_ups.append(settings.kl_warmup_epochs)
     if model.mask_freeze_step is not None:
         warm_ups.append(settings.mask_freeze_at * settings.epochs)
-    if isinstance(model, GradualPruning):
+    if "prune_until" in model.takes:
         warm_ups.append(settings.prune_until * settings.epochs)
     first_epoch = min(settings.epochs, 1 + math.ceil(max(warm_ups)))
     return BestEpoch(first_epoch, settings.select_min_sparsity if model.masks else 0.0)

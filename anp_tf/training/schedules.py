@@ -5,7 +5,7 @@ import itertools
 import keras
 import tensorflow as tf
 
-from anp_tf.methods import METHODS, GradualPruning
+from anp_tf.methods import METHODS
 
 RESTART = 0.3
 
@@ -82,7 +82,7 @@ def schedules(settings, total_steps):
 def pruned_at(settings):
     """The share of the steps after which no unit and no weight is pruned any more; 1: never."""
     method = METHODS[settings.method]
-    if issubclass(method, GradualPruning):
+    if "prune_until" in method.takes:
         return settings.prune_until
     return settings.mask_freeze_at if method.learns_masks else 1.0
 

@@ -20,7 +20,7 @@ def use_op_threads(count):
         tf.config.threading.set_intra_op_parallelism_threads(count)
     except RuntimeError as error:
         raise ValueError(
-            f"--op_threads: expected what TensorFlow has started with in this process, "
+            f"op_threads: expected what TensorFlow has started with in this process, "
             f"{tf.config.threading.get_intra_op_parallelism_threads()} (0: as many as there are "
             f"cores), received {count}"
         ) from error

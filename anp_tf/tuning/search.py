@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import api as hparams
 from anp_tf.files import atomic_file, check_plain, write_json
 from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.training.run import train
-from anp_tf.workdir import FREE, Workdir, WorkdirError
+from anp_tf.workdir import Workdir, WorkdirError
 
 TUNERS = ("random", "bayesian", "hyperband")
 SCORE = "score"
@@ -36,11 +36,11 @@ class Goal:
     def __post_init__(self):
         if not 0 <= self.min_sparsity < 1:
             raise ValueError(
-                f"--min_sparsity: expected a value in [0, 1), received {self.min_sparsity}"
+                f"min_sparsity: expected a value in [0, 1), received {self.min_sparsity}"
             )
         if not self.sparsity_weight >= 0:
             raise ValueError(
-                f"--sparsity_weight: expected a value at least 0, received {self.sparsity_weight}"
+                f"sparsity_weight: expected a value at least 0, received {self.sparsity_weight}"
             )
 
     def of(self, epochs):
@@ -60,7 +60,7 @@ class Goal:
     def _sum(self, epoch):
         robust = epoch.get("val_adversarial_accuracy", epoch.get("val_accuracy"))
         if robust is None:
-            raise ValueError("--validation_examples: a search needs validation images, received 0")
+            raise ValueError("validation_examples: a search needs validation images, received 0")
         return robust + self.sparsity_weight * epoch.get("sparsity", 0.0)
 
 
@@ -154,7 +154,7 @@ def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
         WorkdirError: if the folder holds another search.
         ValueError: if the options of a trial are not valid, or the data cannot be read.
     """
-    check_plain("--workdir", folder)
+    check_plain("workdir", folder)
     folder = pathlib.Path(folder)
     _open(folder, settings, space, goal, tuner)
     objective = keras_tuner.Objective(SCORE, "max")
@@ -175,7 +175,7 @@ def _open(folder, settings, space, goal, tuner):
     """Makes the folder of a search, or checks that it holds this one."""
     path = folder / "search.json"
     asked = {
-        "settings": {name: value for name, value in vars(settings).items() if name not in FREE},
+        "settings": settings.of_the_run(),
         "space": [hyperparameter.get_config() for hyperparameter in space.space],
         "goal": dataclasses.asdict(goal),
         "tuner": tuner,

@@ -6,16 +6,8 @@ import tomllib
 
 import keras_tuner
 
-from anp_tf.settings import Settings, base_type
-
-# Options that a search has its own values of, or that would make its trials incomparable.
-FIXED = (
-    *("dataset", "image_size", "image_key", "label_key", "test_share", "data_dir"),
-    *("limit_train_examples", "limit_test_examples", "validation_examples"),
-    *("epsilon", "validation_attack_steps", "eval_attack_steps", "eval_attack_step_size"),
-    *("eval_samples", "method", "init_from", "select", "select_min_sparsity", "deterministic"),
-    *("checkpoint_seconds", "keep_checkpoints"),
-)
+from anp_tf.options import TRAINING, base_type
+from anp_tf.settings import Settings
 
 
 def read_space(path):
@@ -46,18 +38,18 @@ def read_space(path):
     try:
         tables = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"--space: {path} is not a TOML file: {error}") from error
+        raise ValueError(f"space: {path} is not a TOML file: {error}") from error
     types = {field.name: base_type(field.type) for field in dataclasses.fields(Settings)}
     if not tables:
-        raise ValueError(f"--space: expected a table for each option in {path}, received none")
+        raise ValueError(f"space: expected a table for each option in {path}, received none")
     space = keras_tuner.HyperParameters()
     for name, table in tables.items():
-        if name not in types or name in FIXED:
-            raise ValueError(f"--space: {name} in {path} is not an option that can be searched")
+        if name not in Settings.names(TRAINING):
+            raise ValueError(f"space: {name} in {path} is not an option that can be searched")
         try:
             _add(space, name, types[name], table)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise ValueError(f"--space: [{name}] in {path}: {error}") from error
+            raise ValueError(f"space: [{name}] in {path}: {error}") from error
     return space
 
 

@@ -179,7 +179,7 @@ def test_markdown_row_is_a_table(rows):
             elif row[name] is None:
                 assert cell == "-"
             else:
-                assert float(cell.split()[0]) == pytest.approx(row[name], rel=1e-3)
+                assert float(cell.split()[0]) == pytest.approx(row[name], rel=1e-3, abs=0.005)
 
 
 def test_comparison_shows_every_figure(rows):

@@ -258,7 +258,7 @@ def three_replicas():
 
 def test_batches_that_cannot_be_divided():
     settings = types.SimpleNamespace(batch_size=32, distribution="mirrored")
-    with pytest.raises(ValueError, match=r"--batch_size: expected a multiple of 3.* received 32"):
+    with pytest.raises(ValueError, match=r"batch_size: expected a multiple of 3.* received 32"):
         run._batch_size(settings, 1000, three_replicas())
     settings.batch_size = 33
     assert run._batch_size(settings, 1000, three_replicas()) == 33
@@ -309,7 +309,7 @@ def test_chief_and_workers_of_tf_config(environment):
 )
 def test_malformed_tf_config(environment, text):
     environment("TF_CONFIG", text)
-    with pytest.raises(ValueError, match=r"--distribution: expected a TF_CONFIG such as .*, recei"):
+    with pytest.raises(ValueError, match=r"distribution: expected a TF_CONFIG such as .*, recei"):
         cluster()
 
 
@@ -322,7 +322,7 @@ def test_slurm_tasks_in_the_order_of_their_ranks(environment):
 def test_malformed_slurm_variables(environment):
     for name, value in zip(SLURM, ("0", "2", "n[9-10]", "one"), strict=True):
         environment(name, value)
-    with pytest.raises(ValueError, match="--distribution: cannot read SLURM's variables"):
+    with pytest.raises(ValueError, match="distribution: cannot read SLURM's variables"):
         cluster()
 
 
@@ -335,5 +335,5 @@ def test_no_workers_named(commands, environment, tmp_path):
 
 
 def test_only_train_joins_other_workers():
-    with pytest.raises(ValueError, match=r"--distribution: .* for the command anp_tf.train only"):
+    with pytest.raises(ValueError, match=r"distribution: .* for the command anp_tf.train only"):
         devices("multi_worker")

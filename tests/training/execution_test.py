@@ -66,7 +66,7 @@ def test_several_steps_in_a_call(trained, monkeypatch):
     ],
 )
 def test_what_does_not_fit(trained, options, message):
-    with pytest.raises(ValueError, match=f"--steps_per_execution: {message}"):
+    with pytest.raises(ValueError, match=f"steps_per_execution: {message}"):
         trained("no", **{"method": "at", **options})
 
 

@@ -1,0 +1,246 @@
+"""One's own networks, and runs that say what they are, through the commands."""
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from anp_tf.models import lenet5_caffe
+from anp_tf.training.networks import own_network
+
+NET = """
+import keras
+
+def build(input_shape, num_classes):
+    return keras.Sequential([
+        keras.Input(input_shape),
+        keras.layers.Conv2D(8, 3, strides=2),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(),
+        keras.layers.Flatten(),
+        keras.layers.Dense(16, activation="relu"),
+        keras.layers.Dense(num_classes),
+    ])
+
+def rows(input_shape, num_classes):
+    x = pixels = keras.Input(input_shape)
+    x = keras.layers.Dense(12, activation="relu")(x)
+    return keras.Model(pixels, keras.layers.Dense(num_classes)(x))
+
+def broken(input_shape, num_classes):
+    return undefined
+
+def other(input_shape, num_classes):
+    layers = [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(3)]
+    return keras.Sequential(layers)
+
+def nothing(input_shape, num_classes):
+    return None
+"""
+QUICK = ["--epochs=2", "--limit_train_examples=128", "--limit_test_examples=40", "--batch_size=32"]
+QUICK += ["--attack_steps=1", "--validation_attack_steps=1", "--eval_attack_steps=2"]
+QUICK += ["--learning_rate=1e-2"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "net.py").write_text(NET)
+    return tmp_path
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def line(outcome):
+    assert outcome.code == 2, outcome.err
+    assert len(outcome.err.splitlines()) == 1, outcome.err
+    return outcome.err
+
+
+@pytest.mark.slow
+def test_a_function_from_training_to_export(commands, folder):
+    flags = ["--network=net:build", "--workdir=runs", "--method=standard,anp_vs", *QUICK]
+    outcome = commands.run("train", *flags, "--export", cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert "anp_vs  net:build on 103 examples of mnist, batches of 32, ε = 0.3" in outcome.out
+    run = folder / "runs" / "anp_vs"
+    network = keras.saving.load_model(run / "network.keras", compile=False)
+    assert "conv2d_mask" in [layer.name for layer in network.layers]
+    row = read(run / "results.json")
+    assert row["architecture"] == "net:build"
+    assert row["training_examples"] == 103
+    assert row["validation_examples"] == 25
+    assert row["batch_size"] == 32
+    assert row["seconds"] > 0
+    assert all(row[name] for name in ("version", "date", "machine"))
+    assert "anp_tf.train --network=net:build" in row["command"]
+    assert row["flops_reduction"] == pytest.approx(1, abs=0.5)
+    again = commands.run("evaluate", "--workdir=runs/anp_vs", cwd=folder)
+    assert again.code == 0, again.err
+    exported = tf.saved_model.load(str(folder / "runs" / "saved_model" / "1"))
+    pixels = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    logits = exported.signatures["serving_default"](pixels=tf.constant(pixels))["logits"]
+    np.testing.assert_allclose(logits, network(pixels), atol=1e-4)
+    report = commands.run("report", "--workdir=runs/standard", "--examples=20", cwd=folder)
+    assert report.code == 0, report.err
+
+
+@pytest.mark.slow
+def test_a_stopped_run_of_ones_own_network_goes_on(commands, folder):
+    flags = ["--network=net:build", "--method=anp", "--mask_layers=conv2d", *QUICK]
+    flags += ["--deterministic", "--checkpoint_seconds=0"]
+    whole = commands.run("train", *flags, "--workdir=whole", cwd=folder)
+    assert whole.code == 0, whole.err
+    killed = commands.run("train", *flags, "--workdir=cut", cwd=folder, kill_at="step:5")
+    assert killed.code == -9
+    outcome = commands.run("train", *flags, "--workdir=cut", cwd=folder)
+    assert outcome.code == 0, outcome.err
+    networks = [
+        keras.saving.load_model(folder / name / "network.keras", compile=False)
+        for name in ("whole", "cut")
+    ]
+    masks = [layer.name for layer in networks[0].layers if layer.name.endswith("_mask")]
+    assert masks == ["conv2d_mask"]
+    for ours, theirs in zip(*(network.weights for network in networks), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_file_keeps_its_weights_unless_fresh(commands, folder):
+    network = lenet5_caffe(width_multiplier=0.2)
+    network.save(folder / "mine.keras")
+    kernel = network.get_layer("conv1").kernel.numpy()
+    flags = ["--network=mine.keras", "--method=at", "--learning_rate=1e-9", "--weight_decay=0"]
+    for name, more in (
+        ("kept", []),
+        ("fresh", ["--fresh"]),
+        ("started", ["--init_from=mine.keras", "--fresh"]),
+    ):
+        run = [*QUICK, *flags, "--epochs=1", f"--workdir={name}", *more]
+        outcome = commands.run("train", *run, cwd=folder)
+        assert outcome.code == 0, outcome.err
+        trained = keras.saving.load_model(folder / name / "network.keras", compile=False)
+        same = np.allclose(trained.get_layer("conv1").kernel, kernel, atol=1e-5)
+        assert same == (name != "fresh")
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("vgg_16", "received 'vgg_16'; did you mean "),
+        ("resnet50", "did you mean ResNet50"),
+        ("nowhere:build", "cannot import nowhere: ModuleNotFoundError"),
+        ("net:missing", "net has no function 'missing', but build, rows"),
+        ("net:broken", "NameError: name 'undefined' is not defined"),
+        ("net:other", "10 logits, as the data set has them, received [28, 28, 1] and 3"),
+        ("net:nothing", "to be a keras.Model, received NoneType"),
+        ("missing.keras", "there is no network at missing.keras"),
+        ("damaged.keras", "cannot load a network from damaged.keras"),
+        ("VGG19", "VGG19 failed for input_shape=(28, 28, 1), num_classes=10"),
+    ],
+)
+def test_wrong_networks_are_one_line(commands, folder, network, message):
+    (folder / "damaged.keras").write_bytes(b"PK\x03\x04 and so on")
+    outcome = commands.run("train", f"--network={network}", "--workdir=run", *QUICK, cwd=folder)
+    assert message in line(outcome)
+
+
+def test_a_name_of_keras_applications():
+    network = own_network("MobileNetV2", (32, 32, 3), 7)
+    assert network.output_shape == (None, 7)
+    assert network.layers[1].name == "normalise"
+
+
+def test_epsilon_and_network_by_the_data(commands, folder):
+    """A fraction is taken; where none is given it is 8/255, and the network that of the images."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_train": rng.integers(0, 256, (60, 32, 32, 3)).astype(np.uint8),
+        "y_train": np.arange(60) % 3,
+        "x_test": rng.integers(0, 256, (12, 32, 32, 3)).astype(np.uint8),
+        "y_test": np.arange(12) % 3,
+    }
+    np.savez(folder / "small.npz", **arrays)
+    flags = ["--dataset=small.npz", "--method=at", "--width_multiplier=0.05", "--workdir=run"]
+    flags += ["--epochs=1", "--attack_steps=1", "--eval_attack_steps=1", "--batch_size=5000"]
+    flags += ["--attack_step_size=2/255"]
+    outcome = commands.run("train", *flags, cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert "vgg16 on 48 examples of small.npz, batches of 48, ε = 0.03137" in outcome.out
+    lines = (folder / "run" / "config.cfg").read_text().splitlines()
+    assert {"--network=vgg16", "--batch_size=48", "--validation_examples=12"} <= set(lines)
+    assert {f"--epsilon={8 / 255}", f"--attack_step_size={2 / 255}"} <= set(lines)
+    assert "# asked for: --batch_size=5000" in lines
+    assert read(folder / "run" / "results.json")["architecture"] == "vgg16"
+    assert "guessing among 3 classes" in outcome.out
+    again = commands.run("train", *flags, cwd=folder)  # the same flags are the same run
+    assert again.code == 0, again.err
+    assert outcome.out.endswith(again.out)
+    message = line(commands.run("train", *flags, "--epsilon=1/x", cwd=folder))
+    assert "flag --epsilon=1/x: could not convert" in message
+
+
+def test_changed_and_longer_runs(commands, folder):
+    flags = ["--method=standard", "--workdir=run", "--width_multiplier=0.1", *QUICK]
+    assert commands.run("train", *flags, cwd=folder).code == 0
+    outcome = commands.run("train", *flags, "--epochs=3", cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert "from step 6" in outcome.out
+    epochs = [json.loads(x) for x in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in epochs] == [1, 2, 3]
+    message = line(commands.run("train", *flags, "--epochs=1", cwd=folder))
+    assert "--epochs=3 (now 1)" in message
+    changed = [*flags, "--epochs=1", "--learning_rate=1e-4"]
+    message = line(commands.run("train", *changed, cwd=folder))
+    assert "--epochs=3 (now 1), --learning_rate=0.01 (now 0.0001)" in message
+    assert "--overwrite" in message
+    outcome = commands.run("train", *changed, "--overwrite", cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert "--learning_rate=0.0001" in (folder / "run" / "config.cfg").read_text()
+    assert len((folder / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_table_is_exported_with_its_ranges_and_classes(commands, folder):
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 2, 200)
+    height = np.where(kind, 180, 120) + rng.normal(0, 5, 200)
+    weight = rng.normal(60, 10, 200)
+    rows = ["height,weight,class"]
+    names = np.array(["child", "adult"])[kind]
+    rows += [f"{h},{w},{n}" for h, w, n in zip(height, weight, names, strict=True)]
+    (folder / "people.csv").write_text("\n".join(rows))
+    flags = ["--dataset=people.csv", "--network=net:rows", "--method=at", "--workdir=run"]
+    flags += ["--epochs=8", "--batch_size=16", "--attack_steps=2", "--eval_attack_steps=2"]
+    flags += ["--learning_rate=3e-2", "--export"]
+    outcome = commands.run("train", *flags, cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert "ε = 0.03137 in shares of each column's range in the training part" in outcome.out
+    assert read(folder / "run" / "labels.json") == ["adult", "child"]
+    columns = read(folder / "run" / "columns.json")
+    assert [column["name"] for column in columns] == ["height", "weight"]
+    directory = folder / "run" / "saved_model"
+    assert read(directory / "columns.json") == columns
+    exported = tf.saved_model.load(str(directory / "1")).signatures
+    values = np.array([[181.0, 60.0], [119.0, 60.0]], np.float32)
+    answers = exported["rows"](values=tf.constant(values))
+    low, high = (np.array([column[end] for column in columns]) for end in ("low", "high"))
+    pixels = np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+    network = keras.saving.load_model(folder / "run" / "network.keras", compile=False)
+    np.testing.assert_allclose(answers["logits"], network(pixels), atol=1e-4)
+    assert list(np.argmax(answers["logits"], -1)) == [0, 1]
+    example = tf.train.Example(
+        features=tf.train.Features(
+            feature={"pixels": tf.train.Feature(float_list=tf.train.FloatList(value=pixels[0]))}
+        )
+    )
+    classes = exported["classify"](inputs=tf.constant([example.SerializeToString()]))["classes"]
+    assert classes.numpy().tolist() == [[b"adult", b"child"]]
+    card = (directory / "README.md").read_text()
+    assert "Classes, in the order of the logits: adult, child." in card
+    assert re.search(r"\| height \| 1\d\d\.?\d* \| 19\d\.?\d* \|", card), card
+    outcome = commands.run("train", *flags[:1], "--method=at", "--workdir=other", cwd=folder)
+    assert "--network: expected one of your own for rows of numbers" in line(outcome)

@@ -25,7 +25,7 @@ from anp_tf.robustness import (
     saved_images,
     test_examples,
 )
-from anp_tf.robustness.attack_names import STEPS, has_effect
+from anp_tf.robustness.attack_names import STEPS, check_names, has_effect
 from anp_tf.settings import Settings
 from anp_tf.training.progress import counting
 from anp_tf.training.threads import use_threads_for_attacks
@@ -111,8 +111,13 @@ def main():
     part = _part()
     if given.images and not pathlib.Path(given.images).absolute().parent.is_dir():
         raise ValueError(f"images: there is no folder for {given.images}")
+    if (given.workdir is None) == (given.model is None):
+        raise ValueError("model: expected either --workdir or --model")
+    if given.model and not given.dataset:
+        raise ValueError("dataset: expected the data set of --model, received none")
+    check_names(given.attack or [])
+    threat, pgd = _threat(Workdir(given.workdir).settings() if given.workdir else None)
     candidate = _candidate()
-    threat, pgd = _threat(candidate.settings)
     output = pathlib.Path(given.output or _default_output(candidate))
     source = _other(given.source, candidate)
     queries = {} if given.queries is None else {"queries": given.queries}
@@ -163,12 +168,8 @@ def _part():
 
 def _candidate():
     given = flags.FLAGS
-    if (given.workdir is None) == (given.model is None):
-        raise ValueError("model: expected either --workdir or --model")
     if given.workdir:
         return from_workdir(given.workdir, given.limit_test_examples, given.data_dir, _interface())
-    if not given.dataset:
-        raise ValueError("dataset: expected the data set of --model, received none")
     return from_model(
         given.model, given.dataset, given.limit_test_examples, given.data_dir, _interface()
     )

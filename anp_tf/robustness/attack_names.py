@@ -95,8 +95,7 @@ def named_attacks(
     Raises:
         ValueError: if a name is not known, or an argument not valid for it or of no effect.
     """
-    for name in names:
-        one_of("attack", _stem(name), KNOWN_ATTACKS)
+    check_names(names)
     given = {"restarts": restarts, "queries": queries, "steps": steps, "step_size": step_size}
     for option, value in given.items():
         if value is not None and not has_effect(option, names, gradients):
@@ -113,6 +112,12 @@ def named_attacks(
     if gradients:
         return attacks, []
     return _without_gradients(attacks, source, restarts or STANDARD_RESTARTS)
+
+
+def check_names(names):
+    """Raises a ValueError if the name of an attack is not known."""
+    for name in names:
+        one_of("attack", _stem(name), KNOWN_ATTACKS)
 
 
 def has_effect(option, names, gradients=True):

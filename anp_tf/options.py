@@ -160,7 +160,8 @@ def check(field, value):
         near = difflib.get_close_matches(str(value), names or (), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         shown = repr(value) if isinstance(value, str) else value
-        raise ValueError(f"{field.name}: expected {valid.expected}, received {shown}{hint}")
+        finite = " and finite" if value in (math.inf, -math.inf) else ""
+        raise ValueError(f"{field.name}: expected {valid.expected}{finite}, received {shown}{hint}")
 
 
 def one_of(name, value, known):

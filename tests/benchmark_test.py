@@ -145,7 +145,7 @@ def test_a_network_in_pytorch(build):
         (
             ["smile"],
             "unexpected argument 'smile'; flags start with --, subjects are attack, training, "
-            "scaling, slim",
+            "networks, scaling, slim, verdict",
         ),
         (["slim", "--repeats=0"], "--repeats: expected a value above 0, received 0"),
         (["attack", "--op_threads=-1"], "--op_threads: expected a value at least 0, received -1"),

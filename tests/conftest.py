@@ -145,7 +145,14 @@ for line in sys.stdin:
         os.environ.update(request["env"])
         sys.argv = ["", *request["flags"]]
         exec(request["before"])
-        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+        try:
+            runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+        except SystemExit as error:
+            if error.code != 2:
+                raise
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(2)  # of bad input: TensorFlow has begun nothing that it would have to end
         sys.exit()
     print(pid, flush=True)
 """

@@ -37,6 +37,7 @@ def run(block):
     return runpy.run_path(str(script), run_name="example")
 
 
+@pytest.mark.slow
 def test_a_functional_network(folder, capsys):
     found = run(blocks("training.md")[0])
     logs = found["history"].history
@@ -46,6 +47,7 @@ def test_a_functional_network(folder, capsys):
     assert small.output_shape == (None, 10)
 
 
+@pytest.mark.slow
 def test_a_network_of_keras_applications(folder):
     found = run(blocks("training.md")[1])
     assert found["names"] == ["bird", "cat", "frog"]

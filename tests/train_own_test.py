@@ -155,6 +155,7 @@ def test_a_name_of_keras_applications():
     assert network.layers[1].name == "normalise"
 
 
+@pytest.mark.slow
 def test_epsilon_and_network_by_the_data(commands, folder):
     """A fraction is taken; where none is given it is 8/255, and the network that of the images."""
     rng = np.random.default_rng(0)
@@ -184,6 +185,7 @@ def test_epsilon_and_network_by_the_data(commands, folder):
     assert "flag --epsilon=1/x: could not convert" in message
 
 
+@pytest.mark.slow
 def test_changed_and_longer_runs(commands, folder):
     flags = ["--method=standard", "--workdir=run", "--width_multiplier=0.1", *QUICK]
     assert commands.run("train", *flags, cwd=folder).code == 0

@@ -428,6 +428,7 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(finished, comman
     assert not (tmp_path / "run" / "network.keras").exists()
 
 
+@pytest.mark.slow
 def test_nan_in_the_weights_at_the_start(finished, commands, tmp_path):
     network = keras.saving.load_model(finished.path / "standard" / "network.keras", compile=False)
     kernel = network.get_layer("conv2").kernel.numpy()
@@ -457,6 +458,7 @@ def test_export_is_of_the_network_that_is_there(tmp_path, capsys):
 # ------------------------------------------------------------------------------- one's own data
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_from_training_to_export(commands, tmp_path):
     rng = np.random.default_rng(0)
     for index, name in enumerate(["dark", "light"]):

@@ -39,6 +39,15 @@ def default_network(image_shape):
     return "vgg16" if max(image_shape[:2]) <= LARGE else "resnet18"
 
 
+def check_name(name):
+    """Raises a ValueError if a name cannot be that of a network."""
+    if not (name in (AUTO, *NETWORKS, *APPLICATIONS) or ":" in name or name.endswith(".keras")):
+        raise ValueError(
+            f"network: expected {', '.join(NETWORKS)}, a name of keras.applications, "
+            f"MODULE:FUNCTION or a .keras file, received {name!r}{_hint(name)}"
+        )
+
+
 def own_network(name, input_shape, num_classes, fresh=False):
     """A network that is not one of the package's.
 
@@ -65,13 +74,9 @@ def own_network(name, input_shape, num_classes, fresh=False):
         raise ValueError(f"fresh: expected a .keras file as the network, received {name}")
     elif ":" in name:
         network = _called(name, _function(name), input_shape, num_classes)
-    elif name in APPLICATIONS:
-        network = _called(name, _application(APPLICATIONS[name]), input_shape, num_classes)
     else:
-        raise ValueError(
-            f"network: expected {', '.join(NETWORKS)}, a name of keras.applications, "
-            f"MODULE:FUNCTION or a .keras file, received {name!r}{_hint(name)}"
-        )
+        check_name(name)
+        network = _called(name, _application(APPLICATIONS[name]), input_shape, num_classes)
     return _checked(network, name, input_shape, num_classes)
 
 

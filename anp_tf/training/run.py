@@ -33,7 +33,7 @@ from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
 from anp_tf.training.clock import Clock
 from anp_tf.training.collapse import CollapseGuard
 from anp_tf.training.distribution import LOST, devices
-from anp_tf.training.networks import AUTO, default_network
+from anp_tf.training.networks import AUTO, check_name, default_network
 from anp_tf.training.progress import Progress
 from anp_tf.training.records import Records
 from anp_tf.training.saver import Saver, WorkerLost
@@ -66,6 +66,7 @@ def train(settings, workdir, overwrite=False):
         Stopped: if a signal asked the run to stop.
         WorkerLost: a `Stopped`, if another worker has ended or cannot be reached.
     """
+    check_name(settings.network)
     if settings.op_threads:
         use_op_threads(settings.op_threads)
     team = devices(settings.distribution)
@@ -192,8 +193,6 @@ def _used(settings, workdir, team, training, validation, batch_size):
     }
     if not team.chief:
         return dataclasses.replace(settings, **changes)
-    if batch_size != settings.batch_size:
-        log.warning("batches are of %d images, which is all there are", batch_size)
     workdir.describe(training)
     origin = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

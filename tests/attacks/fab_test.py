@@ -271,6 +271,7 @@ def test_results_are_in_the_ball(weights, problem, epsilon, steps, restarts, nor
     np.testing.assert_array_equal(moved[:3], x[:3])  # which are misclassified
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_more_targets_steps_and_restarts_are_not_farther(network, problem, norm):
     x, y, seed = problem

@@ -109,6 +109,7 @@ def art_starts(monkeypatch, module, problem, norm):
     monkeypatch.setattr(module, "random_sphere", random_sphere)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_pgd_is_as_arts(problem, estimator, monkeypatch, norm):
     budget = {"eps": EPSILON[norm], "eps_step": EPSILON[norm] / 5, "max_iter": 10}

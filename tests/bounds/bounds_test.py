@@ -174,6 +174,7 @@ def test_bounds_of_each_layer_are_those_of_numpy(name, oracle):
         assert np.all(margins[index] <= upper - lower[label] + 1e-3)
 
 
+@pytest.mark.slow
 def test_branches_products_and_operations():
     check_all(branches(), (4, 4, 2))
 

@@ -140,6 +140,7 @@ def test_probabilities_and_latents_out_of_reach_are_refused(commands, tmp_path, 
     assert "needs a functional Keras model" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_stochastic_network_is_attacked_by_the_mean_of_draws(tmp_path, small_data_dir):
     """Noise so large that a single draw is wrong about images that the mean is right about."""
     examples = data.load("mnist", "test", small_data_dir).take(20)

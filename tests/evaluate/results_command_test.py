@@ -33,6 +33,7 @@ def test_measures_what_the_training_measured(finished, commands, copy):
     assert float(shown["white_box_accuracy"].split()[0]) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_source_gives_black_box_figures_and_flags_change_the_attack(finished, commands, copy):
     before = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
     output = copy.parent / "row.json"

@@ -104,6 +104,7 @@ def test_keras_file_round_trip(mask, tmp_path):
     np.testing.assert_array_equal(copy(features()), model(features()))
 
 
+@pytest.mark.slow
 def test_keras_file_loads_in_a_fresh_process(tmp_path):
     masks = [mask for name, mask in MASKS.items() if name != "custom"]
     model = keras.Sequential([keras.Input((3,)), *(mask() for mask in masks)])

@@ -579,6 +579,7 @@ def test_masks_need_an_optimizer_of_their_own():
 # Layers and uses of Keras.
 
 
+@pytest.mark.slow
 def test_lenet_with_names_of_optimizers():
     lenet = lenet5_caffe(lambda name: BetaBernoulliDropout(name=name), width_multiplier=0.05)
     attack = PGD(epsilon=0.1, step_size=0.05, steps=2)

@@ -315,6 +315,7 @@ def test_a_mask_that_is_called_more_than_once_counts_once():
     assert set(cost(model).layers) == set(cost(toy_resnet()).layers)
 
 
+@pytest.mark.slow
 def test_unit_flops_of_vgg():
     widths = [3, 4, 4, 8, 8, 16, 16, 16, 32, 32, 32, 32, 32, 32]
     sizes = [32, 32, 16, 16, 8, 8, 8, 4, 4, 4, 2, 2, 2]

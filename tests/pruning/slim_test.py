@@ -137,6 +137,7 @@ def resnet(deep):
     return deep["resnet18"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg16", "resnet18"])
 @hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
 @hypothesis.given(seed=st.integers(0, 1000))
@@ -589,6 +590,7 @@ assert not [name for name in sys.modules if name.startswith("anp_tf.")]
 """
 
 
+@pytest.mark.slow
 def test_loads_in_a_process_without_anp_tf(tmp_path):
     model = lenet(width_multiplier=0.2)
     for layer in mask_layers(model):

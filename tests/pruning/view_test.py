@@ -126,6 +126,7 @@ def toy(norm):
     return randomise(keras.Model(pixels, keras.layers.Dense(3, name="logits")(x), name="toy"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "freeze"),
     [

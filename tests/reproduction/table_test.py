@@ -100,6 +100,7 @@ def test_only_what_is_not_done_is_made(run, monkeypatch, capsys):
 
     def train(settings, workdir):
         trained.append(settings.method)
+        workdir.open(settings)
         workdir.network.touch()
         return settings.method
 

@@ -85,10 +85,10 @@ def test_standard_with_few_classes(classes):
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        (["pdg"], {}, "--attack: expected one of .*received 'pdg'; did you mean pgd"),
-        (["pgd-"], {}, "--attack: expected one of"),
-        (["fgsm9"], {}, "--attack: expected one of"),
-        (["PGD"], {}, "--attack: expected one of"),
+        (["pdg"], {}, "attack: expected one of .*received 'pdg'; did you mean pgd"),
+        (["pgd-"], {}, "attack: expected one of"),
+        (["fgsm9"], {}, "attack: expected one of"),
+        (["PGD"], {}, "attack: expected one of"),
         (["pgd0"], {}, "argument `steps`"),
         (["transfer"], {}, "transfer needs another network, source"),
         (["standard"], {"restarts": 3}, "restarts: expected with an attack that it has an effect"),

@@ -34,6 +34,8 @@ FILES = {
     "tensorboard",
     "network.keras",
     "results.json",
+    "run.json",
+    "labels.json",
 }
 TWO_CPUS = """
 import tensorflow as tf

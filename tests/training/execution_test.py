@@ -106,6 +106,7 @@ def count_traces(model, monkeypatch):
     return counts["train_step"], counts["test_step"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [m if m == "anp_vs" else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],

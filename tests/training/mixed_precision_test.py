@@ -59,6 +59,7 @@ def test_layers_compute_in_bfloat16_and_back_and_weights_stay(name):
     np.testing.assert_array_equal(network(pixels), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [m if m == "anp_vs" else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],

@@ -220,7 +220,9 @@ def examples():
 
 
 def test_network_fits_the_examples(examples):
-    network = build_network(Settings(method="standard", width_multiplier=0.5), examples)
+    network = build_network(
+        Settings(network="lenet5_caffe", method="standard", width_multiplier=0.5), examples
+    )
     assert network.input_shape == (None, 32, 32, 3)
     assert network.output_shape == (None, 7)
     assert network.get_layer("conv1").filters == 10
@@ -236,7 +238,7 @@ def test_dropout_is_as_the_settings_say(examples):
 
 @pytest.mark.parametrize("method", ["bp", "anp_vs"])
 def test_masks_are_as_the_settings_say(examples, method):
-    settings = Settings(method=method, posterior="beta", initial_a=1.5)
+    settings = Settings(network="lenet5_caffe", method=method, posterior="beta", initial_a=1.5)
     masks = mask_layers(build_network(settings, examples))
     assert len(masks) == 4
     for mask in masks:

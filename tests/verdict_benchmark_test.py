@@ -29,6 +29,7 @@ def test_a_saved_model_in_pytorch(name):
     np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", [False, True])
 def test_stages(data_dir, monkeypatch, apart):
     def attacks(epsilon, classes, norm):

@@ -141,7 +141,7 @@ def test_checkpoints(steps):
         assert points == [22, 41, 57, 70, 80, 87, 93, 99]
 
 
-@hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=10, deadline=None, derandomize=True)
 @hypothesis.given(
     epsilon=st.sampled_from([1e-4, 0.1, 1.0]),
     steps=st.integers(1, 6),

@@ -33,7 +33,8 @@ def network(kind):
     return keras.Model(start, keras.layers.Dense(3)(keras.layers.Dense(6, activation="relu")(x)))
 
 
-@pytest.mark.parametrize("kind", ["pooled", pytest.param("other", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pooled", "other"])
 def test_logits_and_gradients_are_those_of_the_function(kind):
     model = network(kind)
 

@@ -159,6 +159,7 @@ def masked():
     return network
 
 
+@pytest.mark.slow
 def test_attack_on_the_slimmed_network_is_the_attack_on_the_network(masked):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (100, 28, 28, 1), np.uint8)

@@ -170,6 +170,7 @@ def test_workdir_of_another_configuration(finished, commands):
 # ---------------------------------------------------------------------------------------- data
 
 
+@pytest.mark.slow
 def test_unknown_dataset_then_the_right_one(commands, tmp_path):
     flags = [f"--workdir={tmp_path / 'run'}", *QUICK, "--eval_attack_steps=1"]
     outcome = commands.run("train", *flags, "--dataset=mnits")

@@ -264,7 +264,8 @@ def saved(case):
     return texts
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("name", NAMES)
 def test_drawn_from_saved_data(saved, tmp_path, name, count):
     networks = dict(list(json.loads(saved[name]).items())[:count])

@@ -397,8 +397,16 @@ def test_console_is_silent(report, tmp_path):
 
 
 @browser
-@pytest.mark.parametrize("width", [380, 1200])
-@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (380, "dark"),
+        *(
+            pytest.param(width, scheme, marks=pytest.mark.slow)
+            for width, scheme in [(380, "light"), (1200, "dark"), (1200, "light")]
+        ),
+    ],
+)
 def test_as_shown(folder, report, tmp_path, width, scheme):
     text = (report / "report.html").read_text()
     allowed = text.replace("style-src", "script-src 'unsafe-inline'; style-src", 1)

@@ -220,6 +220,7 @@ def check_lines(rule, function):
             assert np.all(gap >= 0)
 
 
+@pytest.mark.slow
 def test_other_activations():
     layers = [L.LeakyReLU(0.3), L.PReLU(), L.ELU(0.5), L.ReLU(0.6), L.ReLU(None, 0.1, 0.2)]
     wide = [layer for activation in layers for layer in (L.Dense(5), activation)]

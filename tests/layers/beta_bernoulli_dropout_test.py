@@ -258,6 +258,7 @@ def test_config_has_every_argument():
     assert (copy.temperature, copy.threshold, copy.seed) == (0.3, 0.02, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_users_model_in_six_lines(posterior):
     """Bayesian pruning with Keras alone: the divergence falls, and so does the loss."""

@@ -117,6 +117,7 @@ def test_last_partial_batch_counts_by_its_size():
     assert figures(result) == (6 / 7, 6 / 7, 0.0)
 
 
+@pytest.mark.slow
 def test_random_starts_follow_the_seed(examples):
     attack = PGD(epsilon=0.5, step_size=1e-6, steps=1)
 

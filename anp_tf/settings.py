@@ -32,14 +32,14 @@ from anp_tf.options import (
 LONGEST_STEP = 0.01  # of PGD, unless another one is given
 SHARES = Range(
     lambda v: all(0 < share < 1 for share in v) and list(v) == sorted(v),
-    "a value increasing shares in (0, 1)",
+    "increasing shares in (0, 1)",
 )
 COUNTS = Range(
     lambda v: all(count >= 1 and count == int(count) for count in v),
-    "a value of whole numbers of at least 1",
+    "whole numbers of at least 1",
 )
 SIZE = Range(
-    lambda v: len(v) in (0, 2) and COUNTS.holds(v), "a value H,W of whole numbers of at least 1"
+    lambda v: len(v) in (0, 2) and COUNTS.holds(v), "H,W, two whole numbers of at least 1"
 )
 
 

@@ -25,9 +25,10 @@ def test_slim(commands, tmp_path):
     record = record["slim"]
     names = ["lenet5_caffe, mnist anp_vs"]
     names += [
-        f"{network}, {share} % of the units pruned"
+        f"{network}, {share} % of the units pruned{rounded}"
         for network in ("vgg16", "resnet18")
         for share in (50, 75, 90)
+        for rounded in ("", ", widths rounded up to 8s")
     ]
     figures = ["FLOPs"]
     for form in ("SavedModel", "LiteRT"):
@@ -38,7 +39,7 @@ def test_slim(commands, tmp_path):
     row = json.loads((SHIPPED / "results.json").read_text())
     assert record[f"{names[0]}: FLOPs"] == pytest.approx(row["flops_reduction"])
     assert record[f"{names[0]}: bytes, LiteRT"] > 20
-    for build, name in ((vgg16, names[1]), (resnet18, names[4])):
+    for build, name in ((vgg16, names[1]), (resnet18, names[7])):
         half = cost(build(width_multiplier=1 / 32)).flops  # half the units of each layer
         dense = cost(build(width_multiplier=1 / 16)).flops
         assert record[f"{name}: FLOPs"] == pytest.approx(dense / half, rel=0.05)

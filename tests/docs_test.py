@@ -84,6 +84,8 @@ def test_the_worked_example_on_a_folder(folder, data_dir):
     smaller = {
         'tfds.builder("cifar10")': f'tfds.builder("mnist", data_dir={str(data_dir)!r})',
         "train[:5000]": "train[:300]",
+        "image, scale": "keras.ops.repeat(keras.ops.pad(image, [[2, 2], [2, 2], [0, 0]]), 3, -1), "
+        "scale",
         "training, validation = data.split_validation(pictures, 400": "training, validation = "
         "data.split_validation(pictures, 40",
         "// 64, 20": "// 64, 2",
@@ -96,5 +98,5 @@ def test_the_worked_example_on_a_folder(folder, data_dir):
             block = block.replace(text, small)
         found = run(block)
     served = tf.saved_model.load(str(folder / "served" / "1")).signatures["serving_default"]
-    assert served(pixels=tf.zeros([1, 28, 28, 1]))["logits"].shape == (1, 10)
+    assert served(pixels=tf.zeros([1, 32, 32, 3]))["logits"].shape == (1, 10)
     assert found["small"].count_params() <= found["network"].count_params()

@@ -41,7 +41,7 @@ def test_versions(commands, workdir):
     assert outcome.code == 0, outcome.err
     names = {p.name for p in (workdir / "saved_model").iterdir()}
     configs = {"models.config", "batching.config"}
-    assert names == {"3", "4", "README.md", "results.json", *configs}
+    assert names == {"3", "4", "README.md", "results.json", "labels.json", *configs}
     assert (path / "assets.extra" / "tf_serving_warmup_requests").is_file()
     assert 'name: "mnist_anp_vs"' in (workdir / "saved_model" / "models.config").read_text()
 

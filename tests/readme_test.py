@@ -130,9 +130,13 @@ def port():
     server.stop(None)
 
 
+def python_blocks():
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
 def test_python_blocks(folder, port):
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    outputs = run_blocks([b.replace("localhost:8500", f"localhost:{port}") for b in blocks], folder)
+    blocks = [block.replace("localhost:8500", f"localhost:{port}") for block in python_blocks()]
+    outputs = run_blocks(blocks, folder)
     assert "kept" in outputs[0]
     assert (folder / "pruned.keras").exists()
     assert "adversarial_accuracy" in outputs[2]
@@ -196,6 +200,8 @@ def test_commands(folder, commands):
         "reproduce",
         "tune",
     ]
+    if not (folder / "pruned.keras").exists():
+        run_blocks(python_blocks()[:1], folder)
     for name, flags in COMMANDS:
         if name == "benchmark":  # has tests of its own, of these very commands
             continue

@@ -65,13 +65,14 @@ NETWORKS["lenet5_caffe"], TrainingModel.fit = network, shown_differences
 # Prints the seeds of each step's draws.
 WATCH = """
 import tensorflow as tf
-from anp_tf.methods import TrainingModel
-seeds = TrainingModel._seeds
-def shown_seeds(self, step):
-    result = seeds(self, step)
-    tf.print("seed", step, *result, output_stream=sys.stdout)
+from anp_tf.methods import training_model
+seeds = training_model.seeds
+def shown_seeds(seed, step):
+    result = seeds(seed, step)
+    if tf.is_tensor(step):  # not in the validation
+        tf.print("seed", step, *result, output_stream=sys.stdout)
     return result
-TrainingModel._seeds = shown_seeds
+training_model.seeds = shown_seeds
 """
 
 

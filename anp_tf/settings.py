@@ -38,9 +38,7 @@ COUNTS = Range(
     lambda v: all(count >= 1 and count == int(count) for count in v),
     "whole numbers of at least 1",
 )
-SIZE = Range(
-    lambda v: len(v) in (0, 2) and COUNTS.holds(v), "H,W, two whole numbers of at least 1"
-)
+SIZE = Range(lambda v: len(v) in (0, 2) and COUNTS.holds(v), "H,W, two whole numbers of at least 1")
 
 
 # fmt: off

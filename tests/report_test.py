@@ -161,6 +161,7 @@ def test_figures_and_their_data(report):
     assert json.loads((report / "figures" / "sparsity.json").read_text()) == POINTS
 
 
+@pytest.mark.slow
 def test_first_point_of_the_restarts_is_the_evaluation(commands, folder, report):
     """The figures attack as `evaluate` does, on as many images."""
     outcome = commands.run(

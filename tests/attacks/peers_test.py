@@ -135,6 +135,7 @@ def test_pgd_is_as_arts(problem, estimator, monkeypatch, norm):
     assert abs(theirs - ours) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_pgd_is_as_foolboxs(problem, norm):
     epsilon = EPSILON[norm]

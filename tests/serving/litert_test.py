@@ -22,6 +22,7 @@ def test_logits(masked, slimmed, images, tmp_path, precision, tolerance):
         np.testing.assert_allclose(received, logits, atol=tolerance * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [vgg16, resnet18])
 def test_batch_normalization(build, tmp_path):
     network = build(width_multiplier=1 / 16)

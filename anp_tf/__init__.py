@@ -16,7 +16,7 @@ def load(path):
         Keras model, not compiled.
 
     Raises:
-        anp_tf.workdir.WorkdirError: if there is none, or the file is damaged.
+        anp_tf.errors.WorkdirError: if there is none, or the file is damaged.
     """
     from anp_tf.workdir import load_network  # TensorFlow takes seconds to be imported
 

@@ -11,15 +11,12 @@ import typing
 
 from absl import app, flags, logging
 
-from anp_tf.errors import sentence
+from anp_tf.errors import NonFiniteError, OtherRunError, Stopped, WorkerLost, sentence
 from anp_tf.options import base_type, number, parse
 from anp_tf.quiet import tensorflow as tf
 from anp_tf.settings import Settings
-from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.training.progress import nobody_reads
-from anp_tf.training.saver import Stopped, WorkerLost
 from anp_tf.training.threads import use_op_threads
-from anp_tf.workdir import OtherRunError
 
 EXIT_USAGE = 2  # bad input, bad data, a full disk
 EXIT_NON_FINITE = 3  # the training diverged

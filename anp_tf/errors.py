@@ -1,4 +1,4 @@
-"""Errors of TensorFlow and Keras in one sentence, without their traces."""
+"""Errors that end a command, and those of TensorFlow and Keras in one sentence."""
 
 import re
 
@@ -6,7 +6,42 @@ NOTES = re.compile(
     r"\{\{function_node .*?\}\}|\[\[\{?\{?node.*?\]\]|\[Op:[^\]]*\]|\(?node [^\s)]*\)?$"
 )
 PREFIX = re.compile(r"^(Graph execution error:|in user code:|\w+Error:)\s*")
-LONGEST = 300
+LONGEST = 300  # characters of an error of TensorFlow
+
+
+class WorkdirError(ValueError):
+    """A workdir is missing, incomplete, or of another configuration."""
+
+
+class OtherRunError(WorkdirError):
+    """A workdir holds a run of other options; the message has each as `name=value`."""
+
+
+class CheckpointError(ValueError):
+    """There are checkpoints, but none that this run can go on from."""
+
+
+class NonFiniteError(RuntimeError):
+    """A variable, a loss or a gradient is NaN or infinite."""
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop; its state is saved.
+
+    No `Exception`: it may be raised anywhere, and is not to be taken for a damaged file.
+    """
+
+
+class WorkerLost(Stopped):
+    """Another worker has ended, or cannot be reached."""
+
+
+def of_tensorflow(error):
+    """Whether an error is one of TensorFlow's operations, without importing TensorFlow."""
+    return any(
+        (kind.__module__, kind.__name__) == ("tensorflow.python.framework.errors_impl", "OpError")
+        for kind in type(error).__mro__
+    )
 
 
 def sentence(error):

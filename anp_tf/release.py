@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf import data
+from anp_tf.errors import WorkdirError
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.files import atomic_file, write_json
 from anp_tf.intervals import with_interval
@@ -41,7 +42,6 @@ from anp_tf.serving import (
     write_server_config,
 )
 from anp_tf.settings import Settings
-from anp_tf.workdir import WorkdirError
 
 FORMATS = ("saved_model", "litert", "onnx", "micro")
 PACKAGES = {

@@ -9,10 +9,10 @@ import rich.table
 from absl import flags
 
 from anp_tf import cli
+from anp_tf.errors import NonFiniteError
 from anp_tf.files import atomic_file
 from anp_tf.options import one_of
 from anp_tf.tables import as_text
-from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.tuning import (
     TUNERS,
     Goal,

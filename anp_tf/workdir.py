@@ -12,6 +12,7 @@ import shutil
 import keras
 
 from anp_tf import layers  # noqa: F401 - registers the mask layers for loading
+from anp_tf.errors import OtherRunError, WorkdirError
 from anp_tf.files import atomic_file, naming, write_json
 from anp_tf.settings import Settings
 
@@ -25,14 +26,6 @@ log = logging.getLogger(__name__)
 
 ASKED = "# asked for: --"
 PATHS = [field.name for field in dataclasses.fields(Settings) if field.metadata["path"]]
-
-
-class WorkdirError(ValueError):
-    """A workdir is missing, incomplete, or of another configuration."""
-
-
-class OtherRunError(WorkdirError):
-    """A workdir holds a run of other options; the message has each as `name=value`."""
 
 
 class Workdir:

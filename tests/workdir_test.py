@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from anp_tf.errors import WorkdirError
 from anp_tf.layers import BetaBernoulliDropout
 from anp_tf.models import lenet5_caffe
 from anp_tf.options import MACHINE
 from anp_tf.settings import Settings
-from anp_tf.workdir import Workdir, WorkdirError, load_network
+from anp_tf.workdir import Workdir, load_network
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """What the strong attacks and the checks left in the workdirs, for the template."""
 
+from anp_tf.errors import WorkdirError
 from anp_tf.intervals import with_interval
 from anp_tf.robustness import EvaluationError, checks_of, digest, robustness_of
-from anp_tf.workdir import WorkdirError
 
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "not run": "-"}
 

@@ -6,10 +6,11 @@ import pathlib
 
 import keras
 
+from anp_tf.errors import WorkdirError
 from anp_tf.reporting.records import read_checklist, read_suites
 from anp_tf.robustness import digest
 from anp_tf.settings import Settings
-from anp_tf.workdir import Workdir, WorkdirError
+from anp_tf.workdir import Workdir
 
 REQUIRED = (  # of a results row; more is shown where it is there
     *("clean_accuracy", "white_box_accuracy", "white_box_vulnerability", "sparsity_percent"),

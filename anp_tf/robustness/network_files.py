@@ -7,10 +7,9 @@ import threading
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.errors import sentence
+from anp_tf.errors import WorkdirError, sentence
 from anp_tf.models.frozen_form import frozen_form
 from anp_tf.robustness.interface import picked
-from anp_tf.workdir import WorkdirError
 
 SIGNATURE = "serving_default"
 

@@ -6,6 +6,7 @@ import types
 import keras
 
 from anp_tf.attacks import FGSM, NFGSM, PGD, SquarePGD
+from anp_tf.errors import WorkdirError
 from anp_tf.layers import (
     MASKS,
     BayesBatchNormalization,
@@ -20,7 +21,6 @@ from anp_tf.models import NETWORKS
 from anp_tf.pruning import flops_weights, insert_masks
 from anp_tf.training.networks import AUTO, default_network, own_network
 from anp_tf.training.schedules import schedules
-from anp_tf.workdir import WorkdirError
 
 
 def build_network(settings, examples):

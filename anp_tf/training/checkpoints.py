@@ -10,20 +10,13 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.errors import CheckpointError, NonFiniteError
 from anp_tf.files import atomic_directory, without_wildcards
 from anp_tf.interruption import passing
 from anp_tf.training.distribution import Devices
 
 FORMAT = 1
 log = logging.getLogger(__name__)
-
-
-class CheckpointError(ValueError):
-    """There are checkpoints, but none that this run can go on from."""
-
-
-class NonFiniteError(RuntimeError):
-    """A variable, a loss or a gradient is NaN or infinite."""
 
 
 class Checkpoints:

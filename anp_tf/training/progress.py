@@ -11,7 +11,7 @@ import rich.console
 import rich.progress
 import rich.table
 
-from anp_tf.training.saver import Stopped
+from anp_tf.errors import Stopped
 
 SHARES = {
     "accuracy": "clean",

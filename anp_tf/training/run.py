@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from anp_tf import __version__, data
 from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
+from anp_tf.errors import NonFiniteError, WorkerLost
 from anp_tf.files import write_json
 from anp_tf.interruption import passing
 from anp_tf.methods import METHODS
@@ -29,14 +30,14 @@ from anp_tf.training.build import (
     compute_in,
     copy_weights,
 )
-from anp_tf.training.checkpoints import Checkpoints, NonFiniteError
+from anp_tf.training.checkpoints import Checkpoints
 from anp_tf.training.clock import Clock
 from anp_tf.training.collapse import CollapseGuard
 from anp_tf.training.distribution import LOST, devices
 from anp_tf.training.networks import AUTO, check_name, default_network
 from anp_tf.training.progress import Progress
 from anp_tf.training.records import Records
-from anp_tf.training.saver import Saver, WorkerLost
+from anp_tf.training.saver import Saver
 from anp_tf.training.threads import use_op_threads
 from anp_tf.workdir import load_network
 

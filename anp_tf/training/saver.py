@@ -6,20 +6,9 @@ import time
 
 import keras
 
+from anp_tf.errors import CheckpointError, Stopped
 from anp_tf.interruption import passing
-from anp_tf.training.checkpoints import CheckpointError
 from anp_tf.training.distribution import Devices
-
-
-class Stopped(BaseException):
-    """A signal asked the run to stop; its state is saved.
-
-    No `Exception`: it may be raised anywhere, and is not to be taken for a damaged file.
-    """
-
-
-class WorkerLost(Stopped):
-    """Another worker has ended, or cannot be reached."""
 
 
 class Saver(keras.callbacks.Callback):

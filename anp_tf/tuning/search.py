@@ -9,10 +9,10 @@ import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
+from anp_tf.errors import NonFiniteError, WorkdirError
 from anp_tf.files import atomic_file, check_plain, write_json
-from anp_tf.training.checkpoints import NonFiniteError
 from anp_tf.training.run import train
-from anp_tf.workdir import Workdir, WorkdirError
+from anp_tf.workdir import Workdir
 
 TUNERS = ("random", "bayesian", "hyperband")
 SCORE = "score"

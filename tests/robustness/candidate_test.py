@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import input_gradient
+from anp_tf.errors import WorkdirError
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import insert_masks
 from anp_tf.robustness import from_model, from_workdir
 from anp_tf.robustness.candidate import digest
 from anp_tf.serving import export_saved_model
-from anp_tf.workdir import WorkdirError
 
 
 def dense(shape=(28, 28, 1), classes=10):

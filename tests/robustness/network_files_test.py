@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
+from anp_tf.errors import WorkdirError
 from anp_tf.robustness import (
     Interface,
     Threat,
@@ -18,7 +19,6 @@ from anp_tf.robustness import (
     network_file,
 )
 from anp_tf.serving import export_litert, export_onnx
-from anp_tf.workdir import WorkdirError
 
 SHAPE = (6, 6, 1)
 X = np.random.default_rng(1).random((9, *SHAPE)).astype(np.float32)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from anp_tf.errors import CheckpointError, NonFiniteError
 from anp_tf.training import checkpoints as module
-from anp_tf.training.checkpoints import CheckpointError, Checkpoints, NonFiniteError
+from anp_tf.training.checkpoints import Checkpoints
 
 
 def variables(*shapes):

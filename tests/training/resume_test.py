@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from anp_tf.errors import Stopped
 from anp_tf.methods.follow_pruning import FollowPruning
 from anp_tf.settings import Settings
 from anp_tf.training.run import train
-from anp_tf.training.saver import Saver, Stopped
+from anp_tf.training.saver import Saver
 from anp_tf.workdir import Workdir
 
 QUICK = {

@@ -12,13 +12,14 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
+from anp_tf.errors import WorkdirError
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe
 from anp_tf.settings import Settings
 from anp_tf.training import run as module
 from anp_tf.training.build import build_network, build_training_model, copy_weights
 from anp_tf.training.run import train
-from anp_tf.workdir import Workdir, WorkdirError
+from anp_tf.workdir import Workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = {

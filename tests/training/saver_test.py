@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from anp_tf import data
+from anp_tf.errors import CheckpointError, Stopped
 from anp_tf.methods import Standard
 from anp_tf.training.best import BestEpoch
-from anp_tf.training.checkpoints import CheckpointError, Checkpoints
-from anp_tf.training.saver import Saver, Stopped
+from anp_tf.training.checkpoints import Checkpoints
+from anp_tf.training.saver import Saver
 from anp_tf.workdir import Workdir
 
 STEPS = 5  # in an epoch

@@ -23,9 +23,11 @@ setuptools.setup(
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="MIT",
+    entry_points={"console_scripts": ["anp-tf=anp_tf.__main__:main"]},
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["anp_tf", "anp_tf.*"]),
     package_data={
+        "anp_tf": ["configs/*"],
         "anp_tf.data": ["mnist.npz"],
         "anp_tf.reproduction": ["*.csv"],
         "anp_tf.reporting": ["report.*"],

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import difflib
+import importlib
 import os
 import pathlib
 import re
@@ -11,15 +13,23 @@ import typing
 
 from absl import app, flags, logging
 
-from anp_tf.errors import NonFiniteError, OtherRunError, Stopped, WorkerLost, sentence
-from anp_tf.options import base_type, number, parse
-from anp_tf.quiet import tensorflow as tf
-from anp_tf.settings import Settings
-from anp_tf.training.progress import nobody_reads
-from anp_tf.training.threads import use_op_threads
+from anp_tf.errors import (
+    NonFiniteError,
+    OtherRunError,
+    Stopped,
+    WorkerLost,
+    nobody_reads,
+    of_tensorflow,
+    sentence,
+)
+from anp_tf.help_page import help_page
+from anp_tf.names import METHODS
+from anp_tf.options import base_type, check, number, one_of, parse
+from anp_tf.settings import Settings, method_class, unread
 
 EXIT_USAGE = 2  # bad input, bad data, a full disk
 EXIT_NON_FINITE = 3  # the training diverged
+HELP = ("h", "help", "helpshort", "helpfull")
 EXIT_STOPPED = 75  # saved and stopped by a signal; the same command goes on
 
 
@@ -37,8 +47,17 @@ _PARSERS = {
 }
 
 
-def define(name, default, text, kind=str):
-    """Defines a flag of the running command, listed by its `--help`."""
+def define(name, default, text, kind=str, group="run", exists=False):
+    """Defines a flag of the running command.
+
+    Args:
+        name: Its name.
+        default: Its default; None: not given.
+        text: Help text.
+        kind: `str`, `int`, `float`, `bool` or `list`, of strings.
+        group: The group in which `--help` lists it.
+        exists: Boolean, whether it names a file or a folder that must be there.
+    """
     module = sys.argv[0]
     if kind is bool:
         flags.DEFINE_boolean(name, default, text, module_name=module)
@@ -47,6 +66,8 @@ def define(name, default, text, kind=str):
     else:
         parser, serializer = _PARSERS[kind]
         flags.DEFINE(parser(), name, default, text, flags.FLAGS, serializer(), module_name=module)
+    flags.FLAGS[name].group = group
+    flags.FLAGS[name].exists = exists
 
 
 def define_settings(names=None):
@@ -60,7 +81,8 @@ def define_settings(names=None):
             default = field.default if names is None else None
             if typing.get_origin(kind) is tuple:
                 kind, default = list, default and ",".join(map(str, default))
-            define(field.name, default, field.metadata["help"], kind)
+            define(field.name, default, field.metadata["help"], kind, field.metadata["group"])
+            flags.FLAGS[field.name].field = field
 
 
 def settings_from_flags(**changes):
@@ -69,19 +91,25 @@ def settings_from_flags(**changes):
     for field in dataclasses.fields(Settings):
         if field.name in changes:
             continue
-        values[field.name] = flags.FLAGS[field.name].value
-        if typing.get_origin(field.type) is tuple:
-            text = ",".join(values[field.name] or ())
-            try:
-                values[field.name] = parse(field.type, text)
-            except ValueError as error:
-                raise ValueError(f"{field.name}: expected numbers, received {text}") from error
+        values[field.name] = _value(field)
     return Settings(**{**values, **changes})
 
 
-def define_workdir(text):
+def _value(field):
+    """The value of the flag of a field of `Settings`."""
+    value = flags.FLAGS[field.name].value
+    if typing.get_origin(field.type) is tuple:
+        text = ",".join(value or ())
+        try:
+            return parse(field.type, text)
+        except ValueError as error:
+            raise ValueError(f"{field.name}: expected numbers, received {text}") from error
+    return value
+
+
+def define_workdir(text, exists=False):
     """Defines `--workdir`, which every command needs."""
-    define("workdir", None, text)
+    define("workdir", None, text, exists=exists)
 
 
 def workdir():
@@ -103,31 +131,36 @@ def say_exported(paths):
         print(f"the slimmed network is in {path}{how}")
 
 
-def run(main, define_flags, subjects=()):
+def run(command, define_flags, subjects=()):
     """Runs a command: every expected error is one line on stderr and an exit code.
 
+    What needs no TensorFlow, which takes seconds to be imported, is done first: `--help`, and
+    errors in flags.
+
     Args:
-        main: Function without arguments, or of a list of subjects where there are some.
+        command: Name of the module whose `main` does the work, without arguments, or on a list of
+            subjects where there are some.
         define_flags: Function that defines the flags.
         subjects: What the command line may name beside the flags; all are meant if it names none.
     """
     define_flags()
+    purpose = define_flags.__globals__["__doc__"]
     signal.signal(signal.SIGTERM, _stop)
-    app.run(lambda argv: _guarded(main, argv, subjects), flags_parser=_parse)
+    app.run(
+        lambda argv: _guarded(command, argv, subjects),
+        flags_parser=lambda argv: _parse(argv, purpose),
+    )
 
 
-def _guarded(main, argv, subjects):
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
-        tf.get_logger().setLevel("ERROR")  # else each evaluation is one retracing too many
+def _guarded(command, argv, subjects):
     try:
         unknown = [argument for argument in argv[1:] if argument not in subjects]
         if unknown:
             known = f", subjects are {', '.join(subjects)}" if subjects else ""
             raise ValueError(f"unexpected argument {unknown[0]!r}; flags start with --{known}")
-        if "op_threads" in flags.FLAGS and flags.FLAGS.op_threads:
-            use_op_threads(flags.FLAGS.op_threads)
-        main(argv[1:] or list(subjects)) if subjects else main()
+        _check_flags()
+        main = _imported(command)
+        main(argv[1:]) if subjects else main()
     except WorkerLost as lost:
         _say(str(lost))
         for stream in (sys.stdout, sys.stderr):
@@ -144,12 +177,42 @@ def _guarded(main, argv, subjects):
         _exit(str(error), EXIT_USAGE)
     except OtherRunError as error:
         _exit(_with_flags(str(error)), EXIT_USAGE)
-    except (ValueError, tf.errors.OpError) as error:
+    except KeyboardInterrupt:
+        _exit("interrupted", EXIT_STOPPED)
+    except Exception as error:
+        if not isinstance(error, ValueError) and not of_tensorflow(error):
+            raise
         message = sentence(error)
         argument = message.partition(":")[0]
         _exit(f"--{message}" if argument in flags.FLAGS else message, EXIT_USAGE)
-    except KeyboardInterrupt:
-        _exit("interrupted", EXIT_STOPPED)
+
+
+def _imported(command):
+    """The `main` of a command's module, with TensorFlow imported without its notes, and set up."""
+    from anp_tf.quiet import tensorflow as tf
+
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+        tf.get_logger().setLevel("ERROR")  # else each evaluation is one retracing too many
+    if "op_threads" in flags.FLAGS and flags.FLAGS.op_threads:
+        from anp_tf.training.threads import use_op_threads
+
+        use_op_threads(flags.FLAGS.op_threads)
+    return importlib.import_module(command).main
+
+
+def _check_flags():
+    """Checks of the flags one by one that need no TensorFlow."""
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        field = getattr(flag, "field", None)
+        if field is not None and (value := _value(field)) is not None:
+            check(field, value)
+        if getattr(flag, "exists", False) and flag.value and not os.path.exists(flag.value):
+            raise ValueError(f"{name}: expected a place that exists, received {flag.value}")
+    if "method" in flags.FLAGS:
+        for method in flags.FLAGS.method.split(","):
+            one_of("method", method.strip(), METHODS)
 
 
 def _with_flags(message):
@@ -160,11 +223,51 @@ def _with_flags(message):
     return message.replace("another workdir, or overwrite it", ways[0] if overwrites else ways[1])
 
 
-def _parse(argv):
+def _parse(argv, purpose):
+    argv = [argv[0], *map(_flagfile, argv[1:])]
+    asked = [argument for argument in argv[1:] if argument.lstrip("-") in HELP]
+    argv = [argument for argument in argv if argument not in asked]
     try:
-        return flags.FLAGS(argv)
-    except (flags.Error, UnicodeDecodeError) as error:
+        rest = flags.FLAGS(argv, known_only=bool(asked))
+    except (flags.Error, UnicodeDecodeError, OSError) as error:
         _exit(str(error), EXIT_USAGE)
+    if asked:
+        full = asked[0].endswith("full")
+        try:
+            print(help_page(_command(), purpose, _unread(), full))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            nobody_reads()
+        sys.exit(0)
+    return rest
+
+
+def _unread():
+    """The options that the method does not read, if one is named."""
+    if "method" not in flags.FLAGS or not flags.FLAGS["method"].present:
+        return ()
+    from anp_tf.quiet import tensorflow  # noqa: F401 - without its notes
+
+    return unread(method_class(flags.FLAGS.method))
+
+
+def _flagfile(argument):
+    """`--config=NAME` as the flagfile of this name in the package."""
+    match = re.fullmatch(r"--?config=(.*)", argument)
+    if not match:
+        return argument
+    path = packaged_config(f"{match[1]}.cfg")
+    if not path.is_file():
+        names = sorted(path.stem for path in packaged_config("").glob("*.cfg"))
+        near = difflib.get_close_matches(match[1], names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        _exit(f"--config: expected one of {', '.join(names)}, received {match[1]!r}{hint}", 2)
+    return f"--flagfile={path}"
+
+
+def packaged_config(name):
+    """The path of a file among the configs that come with the package."""
+    return pathlib.Path(__file__).parent / "configs" / name
 
 
 def _stop(signum, frame):
@@ -177,7 +280,10 @@ def _exit(message, code):
 
 
 def _say(message):
-    line = " ".join(message.split())
-    command = pathlib.Path(sys.argv[0])
-    name = f"{command.parent.name}.py" if command.name == "__main__.py" else command.name
-    print(f"{name}: {line}", file=sys.stderr)
+    print(f"{_command()}: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _command():
+    """The name of the running command, as it was started."""
+    path = pathlib.Path(sys.argv[0])
+    return f"anp_tf.{path.parent.name}" if path.name == "__main__.py" else path.name

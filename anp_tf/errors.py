@@ -1,6 +1,8 @@
 """Errors that end a command, and those of TensorFlow and Keras in one sentence."""
 
+import os
 import re
+import sys
 
 NOTES = re.compile(
     r"\{\{function_node .*?\}\}|\[\[\{?\{?node.*?\]\]|\[Op:[^\]]*\]|\(?node [^\s)]*\)?$"
@@ -34,6 +36,12 @@ class Stopped(BaseException):
 
 class WorkerLost(Stopped):
     """Another worker has ended, or cannot be reached."""
+
+
+def nobody_reads():
+    """The error that ends a run whose output is closed; Python will not fail to flush it, then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Stopped("stopped, as nobody reads the output; the same command goes on from there")
 
 
 def of_tensorflow(error):

@@ -17,6 +17,18 @@ RUN = "run"  # how runs are made and compared: what a search leaves as it is
 EVALUATION = "evaluation"  # how the network is judged; an evaluation may have others
 TRAINING = "training"  # how the network is trained; a search may try others
 
+# Groups of options in the help of a command, by what a method says that it reads; others are in
+# the group of their scope.
+GROUPS = {
+    "uses_attack": "attack",
+    "learns_masks": "masks",
+    "uses_masks": "masks",
+    "default_beta": "masks",
+    "suppresses": "method",
+    "takes": "method",
+    "uses_random_weights": "method",
+}
+
 
 class Range(typing.NamedTuple):
     """Values that an option may have, and how an error says so."""
@@ -48,7 +60,7 @@ def one_among(names):
     return Range(lambda value: value in names, f"one of {', '.join(names)}")
 
 
-def option(default, text, valid=None, scope=TRAINING, of=None, path=False):
+def option(default, text, valid=None, scope=TRAINING, of=None, path=False, group=None):
     """A field of a record of options.
 
     Args:
@@ -59,6 +71,7 @@ def option(default, text, valid=None, scope=TRAINING, of=None, path=False):
         of: Name of the attribute by which a method says that it reads the option; None: all
             methods do, or those whose `takes` names it.
         path: Boolean, whether it may name a place.
+        group: Its group in the help, unless that follows from `of` or `scope`.
     """
     names = None if valid is None or isinstance(valid, Range) else tuple(valid)
     known = {
@@ -68,6 +81,7 @@ def option(default, text, valid=None, scope=TRAINING, of=None, path=False):
         "scope": scope,
         "of": of,
         "path": path,
+        "group": group or GROUPS.get(of, scope),
     }
     return dataclasses.field(default=default, metadata=known)
 

@@ -14,6 +14,7 @@ from anp_tf.errors import WorkdirError
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.files import atomic_file, write_json
 from anp_tf.intervals import with_interval
+from anp_tf.names import FORMATS, PRECISIONS
 from anp_tf.options import one_of
 from anp_tf.pruning import fold_batch_normalization, slim
 from anp_tf.robustness import (
@@ -30,7 +31,6 @@ from anp_tf.robustness import (
     test_examples,
 )
 from anp_tf.serving import (
-    PRECISIONS,
     Micro,
     checked_version,
     export_litert,
@@ -43,7 +43,6 @@ from anp_tf.serving import (
 )
 from anp_tf.settings import Settings
 
-FORMATS = ("saved_model", "litert", "onnx", "micro")
 PACKAGES = {
     "litert": "ai_edge_litert",
     "onnx": "tf2onnx",

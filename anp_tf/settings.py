@@ -2,11 +2,7 @@
 
 import dataclasses
 
-from anp_tf.attacks import PGD
-from anp_tf.data import AUGMENTATIONS
-from anp_tf.layers import MASKS
-from anp_tf.methods import METHODS
-from anp_tf.models import NETWORKS
+from anp_tf.names import AUGMENTATIONS, MASKS, METHODS, NETWORKS
 from anp_tf.options import (
     ABOVE_0,
     ABOVE_0_TO_1,
@@ -59,12 +55,12 @@ class Settings(Options):
     data_dir: str | None = option(None, "TFDS data directory; else TFDS_DATA_DIR, else ~/tensorflow_datasets", scope=MACHINE)
     limit_train_examples: int | None = option(None, "use only so many training images", AT_LEAST_1, DATA)
     limit_test_examples: int | None = option(None, "use only so many test images", AT_LEAST_1, EVALUATION)
-    augmentation: str = option("auto", "of training images: none, crop, crop_flip, crop_alternate, or auto: crop_flip for CIFAR", ("auto", *AUGMENTATIONS))
+    augmentation: str = option("auto", "of training images: none, crop, crop_flip, crop_alternate, or auto: crop_flip for CIFAR", ("auto", *AUGMENTATIONS), group="data")
     validation_examples: int = option(1000, "training images set aside to choose the best epoch (at most a fifth)", AT_LEAST_0, DATA)
-    network: str = option("auto", f"{', '.join(NETWORKS)}, one of keras.applications, MODULE:FUNCTION, a .keras file, or auto", NAME, path=True)
-    fresh: bool = option(False, "new weights for the network of a .keras file")
-    width_multiplier: float = option(1.0, f"scales the widths of {', '.join(NETWORKS)}", ABOVE_0)
-    dropout_multiplier: float = option(1.0, "scales the dropout rates of the network", SHARE)
+    network: str = option("auto", f"{', '.join(NETWORKS)}, one of keras.applications, MODULE:FUNCTION, a .keras file, or auto", NAME, path=True, group="network")
+    fresh: bool = option(False, "new weights for the network of a .keras file", group="network")
+    width_multiplier: float = option(1.0, f"scales the widths of {', '.join(NETWORKS)}", ABOVE_0, group="network")
+    dropout_multiplier: float = option(1.0, "scales the dropout rates of the network", SHARE, group="network")
     method: str = option("anp_vs", f"one of {', '.join(METHODS)}", METHODS, RUN)
     init_from: str | None = option(None, "workdir or .keras file of a network of the same shape to start from", scope=RUN, path=True)
     epochs: int = option(200, "passes over the training images", AT_LEAST_1)
@@ -84,7 +80,7 @@ class Settings(Options):
     average_decay: float = option(0.0, "share of the weights' averages that a step keeps, and these make the network; 0: none", BELOW_1)
     label_smoothing: float = option(0.0, "share of a label's probability spread over all classes, in training", BELOW_1)
     adversarial_weight: float = option(2.0, "w, weight of the adversarial against the clean loss; inf: adversarial alone", AT_LEAST_0_OR_INFINITE, of="uses_attack")
-    beta: float | None = option(None, "weight of KL/N, of masks or random weights; default 4 for anp and anp_vs, 1 for bp, 0.01 for at_bnn", AT_LEAST_0)
+    beta: float | None = option(None, "weight of KL/N, of masks or random weights; default 4 for anp and anp_vs, 1 for bp, 0.01 for at_bnn", AT_LEAST_0, group="masks")
     kl_flops_exponent: float = option(0.0, "a unit's KL counts by its share of the FLOPs to this power; 0 is the paper's", AT_LEAST_0, of="learns_masks")
     vulnerability_weight: float = option(1e-3, "lambda, weight of the vulnerability", AT_LEAST_0, of="suppresses")
     trades_beta: float = option(6.0, "trades: beta_T, weight of the divergence of the predictions", AT_LEAST_0, of="takes")
@@ -99,7 +95,7 @@ class Settings(Options):
     mask_layers: tuple[str, ...] = option((), "layers of one's own network that get masks; by default all that can", of="uses_masks")
     posterior: str = option("kumaraswamy", "of beta_bernoulli masks: kumaraswamy or beta", ("kumaraswamy", "beta"), of="learns_masks")
     initial_a: float = option(2.0, "where a_u of beta_bernoulli masks starts; -1 keeps 24 % of units, 2 68 %", FINITE, of="learns_masks")
-    epsilon: float | None = option(None, "radius of the attack's L-infinity ball, such as 8/255; default 0.3 for MNIST, 8/255 else", LENGTH, EVALUATION)
+    epsilon: float | None = option(None, "radius of the attack's L-infinity ball, such as 8/255; default 0.3 for MNIST, 8/255 else", LENGTH, EVALUATION, group="attack")
     train_epsilon: float | None = option(None, "radius in training, by default --epsilon", LENGTH, of="uses_attack")
     attack: str = option("pgd", "in training: pgd, fgsm, n_fgsm (noise, one step), or square_pgd (pgd, then squares)", ("pgd", "fgsm", "n_fgsm", "square_pgd"), of="uses_attack")
     attack_noise: float = option(2.0, "n_fgsm: size of the noise in units of epsilon; doubled after a collapse", AT_LEAST_0, of="uses_attack")
@@ -117,26 +113,28 @@ class Settings(Options):
     eval_samples: int = option(10, "at_bnn: draws of the weights in the evaluation of sampled networks", AT_LEAST_1, EVALUATION, of="uses_random_weights")
     select: str = option("best", "the network kept: best (robust validation accuracy) or last", ("best", "last"), RUN)
     select_min_sparsity: float = option(0.0, "share of pruned units, 0 to 1, an epoch needs to be chosen as best", BELOW_1, RUN, of="learns_masks")
-    mixed_precision: str = option("none", "of layers in training: none (float32), or bfloat16; weights and losses stay float32", ("none", "bfloat16"))
-    jit: bool = option(False, "compile the training step by XLA; for GPUs, on CPUs it is many times slower")
-    steps_per_execution: int = option(1, "steps that run in one call, a divisor of the steps of an epoch", AT_LEAST_1)
+    mixed_precision: str = option("none", "of layers in training: none (float32), or bfloat16; weights and losses stay float32", ("none", "bfloat16"), group="machine")
+    jit: bool = option(False, "compile the training step by XLA; for GPUs, on CPUs it is many times slower", group="machine")
+    steps_per_execution: int = option(1, "steps that run in one call, a divisor of the steps of an epoch", AT_LEAST_1, group="machine")
     op_threads: int | None = option(None, "CPU threads of an operation, by default all; if fewer, attacks on parts of a batch run side by side", AT_LEAST_1, MACHINE)
     seed: int = option(0, "of all randomness", SEED)
-    deterministic: bool = option(False, "bit for bit reproducible, at some cost in speed", scope=RUN)
+    deterministic: bool = option(False, "bit for bit reproducible, at some cost in speed", scope=RUN, group="machine")
     distribution: str = option("auto", "over none, mirrored (this machine's GPUs), multi_worker (many machines), auto (mirrored or none)", ("auto", "none", "mirrored", "multi_worker"), MACHINE)
     checkpoint_seconds: float = option(60.0, "time between checkpoints within an epoch", AT_LEAST_0_OR_INFINITE, MACHINE)
     keep_checkpoints: int = option(3, "number of checkpoints kept", AT_LEAST_1, MACHINE)
     # fmt: on
 
     def defaults(self):
-        yield "beta", METHODS[self.method].default_beta
+        yield "beta", method_class(self.method).default_beta
         is_mnist = self.dataset.partition("/")[0].partition(":")[0] == "mnist"
         yield "epsilon", 0.3 if is_mnist else 8 / 255
         yield "attack_step_size", min(LONGEST_STEP, self.epsilon_in_training / 4)
         yield "eval_attack_step_size", min(LONGEST_STEP, self.epsilon / 4)
 
     def check_together(self):
-        method = METHODS[self.method]
+        from anp_tf.attacks import PGD
+
+        method = method_class(self.method)
         if self.attack != "pgd" and method.attack_class is not PGD:
             raise ValueError(
                 f"attack: expected pgd, for method {self.method}, received {self.attack}"
@@ -168,6 +166,13 @@ class Settings(Options):
         if self.augmentation == "auto":
             return "crop_flip" if self.dataset.startswith("cifar") else "none"
         return self.augmentation
+
+
+def method_class(name):
+    """The class of a training method; for it TensorFlow is imported, and not for the options."""
+    from anp_tf.methods import METHODS
+
+    return METHODS[name]
 
 
 def unread(method):

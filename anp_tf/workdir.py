@@ -9,20 +9,11 @@ import os
 import pathlib
 import shutil
 
-import keras
-
-from anp_tf import layers  # noqa: F401 - registers the mask layers for loading
 from anp_tf.errors import OtherRunError, WorkdirError
 from anp_tf.files import atomic_file, naming, write_json
 from anp_tf.settings import Settings
 
-# Options that may change between two starts of the same run.
-FREE = ("data_dir", "op_threads", "distribution", "checkpoint_seconds", "keep_checkpoints")
-PATHS = ("init_from", "dataset")  # options that may name a place
-
-
 log = logging.getLogger(__name__)
-
 
 ASKED = "# asked for: --"
 PATHS = [field.name for field in dataclasses.fields(Settings) if field.metadata["path"]]
@@ -293,6 +284,10 @@ def load_network(path):
         return Workdir(path).load_network()
     if not path.exists():
         raise WorkdirError(f"there is no network at {path}")
+    import keras  # takes seconds
+
+    import anp_tf.layers  # noqa: F401 - registers the mask layers for loading
+
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises errors of many types for damaged files.

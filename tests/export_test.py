@@ -34,7 +34,7 @@ def test_versions(commands, workdir):
     before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
     outcome = commands.run("export", f"--workdir={workdir}", "--version=3")
     assert outcome.code == 2
-    assert outcome.err == f"export.py: {path} exists already and is not overwritten\n"
+    assert outcome.err == f"anp_tf.export: {path} exists already and is not overwritten\n"
     assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
 
     outcome = commands.run("export", f"--workdir={workdir}")
@@ -58,8 +58,8 @@ def test_other_formats(commands, workdir, tmp_path):
     outcome = commands.run("export", f"--workdir={workdir}", "--format=tflite")
     assert outcome.code == 2
     assert outcome.err == (
-        "export.py: --format: expected one of saved_model, litert, onnx, micro, received 'tflite'; "
-        "did you mean litert?\n"
+        "anp_tf.export: --format: expected one of saved_model, litert, onnx, micro, "
+        "received 'tflite'; did you mean litert?\n"
     )
 
 
@@ -112,5 +112,5 @@ def test_a_model_is_for_microcontrollers(commands):
     outcome = commands.run("export", f"--model={SHIPPED}")
     assert outcome.code == 2
     assert outcome.err == (
-        "export.py: --model goes with --format=micro, received --format=saved_model\n"
+        "anp_tf.export: --model goes with --format=micro, received --format=saved_model\n"
     )

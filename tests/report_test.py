@@ -335,7 +335,7 @@ def test_bad_flags(commands, folder, tmp_path, flags, message):
 def expect_error(outcome, message):
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
-    assert outcome.err.startswith("report.py: ")
+    assert outcome.err.startswith("anp_tf.report: ")
     assert re.search(message, outcome.err)
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from anp_tf.data import AUGMENTATIONS
 from anp_tf.layers import MASKS
 from anp_tf.methods import METHODS
 from anp_tf.models import NETWORKS
+from anp_tf.names import AUGMENTATIONS
 from anp_tf.settings import Settings
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}

@@ -12,13 +12,11 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from anp_tf import (
-    layers,  # noqa: F401 - registers the mask layers for loading
-    train,
-)
+from anp_tf import layers  # noqa: F401 - registers the mask layers for loading
 from anp_tf.intervals import with_interval
 from anp_tf.models import lenet5_caffe
 from anp_tf.settings import Settings
+from anp_tf.train import command
 from anp_tf.workdir import Workdir
 
 METRICS = {
@@ -94,7 +92,7 @@ def one_line(outcome, code):
     """The message of a command that ended by an error."""
     assert "Traceback" not in outcome.err
     assert len(outcome.err.splitlines()) == 1, outcome.err
-    assert outcome.err.startswith("train.py: ")
+    assert outcome.err.startswith("anp_tf.train: ")
     assert outcome.code == code, outcome.err
     return outcome.err
 
@@ -449,7 +447,7 @@ def test_export_is_of_the_network_that_is_there(tmp_path, capsys):
     workdir.save_network(lenet5_caffe(width_multiplier=0.1))
     for seconds, versions in ((-60, {"1"}), (-60, {"1"}), (60, {"1", "2"})):
         os.utime(workdir.network, (time.time() + seconds,) * 2)
-        train.export(workdir, tmp_path / "saved_model")
+        command.export(workdir, tmp_path / "saved_model")
         folders = {path.name for path in (tmp_path / "saved_model").iterdir() if path.is_dir()}
         assert folders == versions
         assert f"saved_model/{len(versions)}" in capsys.readouterr().out

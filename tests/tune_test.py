@@ -146,7 +146,7 @@ def test_a_search_whose_trials_all_diverge(commands, space, tmp_path):
     flags = [f"--space={space}", f"--workdir={tmp_path / 'run'}", "--trials=2", *FLAGS]
     outcome = commands.run("tune", *flags, "--learning_rate=1e30")
     assert outcome.code == 3
-    assert "tune.py: the training of all 2 trials diverged" in outcome.err
+    assert "anp_tf.tune: the training of all 2 trials diverged" in outcome.err
     damaged = tmp_path / "run" / "search" / "oracle.json"
     damaged.write_text(damaged.read_text()[:50])
     outcome = commands.run("tune", *flags, "--learning_rate=1e30")

@@ -5,13 +5,11 @@ import pathlib
 
 from anp_tf.data import image_folder, npz_file, table_file, tfds_sets
 from anp_tf.data.arrays import from_arrays
-from anp_tf.data.augmentation import AUGMENTATIONS
 from anp_tf.data.batches import batches, training_batches
 from anp_tf.data.errors import DataError
 from anp_tf.data.examples import Examples, split_validation
 
 __all__ = [
-    "AUGMENTATIONS",
     "DataError",
     "Examples",
     "as_path",

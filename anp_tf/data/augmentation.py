@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 
-AUGMENTATIONS = ("none", "crop", "crop_flip", "crop_alternate")
 PADDING = 4  # pixels on each side, of random crops
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.data.augmentation import AUGMENTATIONS, crop
+from anp_tf.data.augmentation import crop
 from anp_tf.data.errors import DataError, at_least
 from anp_tf.data.examples import permutation
+from anp_tf.names import AUGMENTATIONS
 
 _FLIPPING = -2  # takes an epoch's place in a seed
 

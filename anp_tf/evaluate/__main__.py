@@ -1,53 +1,15 @@
-"""`python -m anp_tf.evaluate`: a network's results row, or its accuracy under stronger attacks."""
+"""Makes a network's results row, or measures its accuracy under stronger attacks."""
 
-import dataclasses
-import pathlib
-import re
-
-import numpy as np
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluate.row import black_box_images, markdown_row, results_row
-from anp_tf.files import atomic_file
-from anp_tf.options import EVALUATION, one_of
-from anp_tf.robustness import (
-    KNOWN_ATTACKS,
-    NORMS,
-    Interface,
-    Threat,
-    attack_candidate,
-    attack_table,
-    check_candidate,
-    check_table,
-    from_model,
-    from_workdir,
-    saved_images,
-    test_examples,
-)
-from anp_tf.robustness.attack_names import STEPS, check_names, has_effect
+from anp_tf.names import ATTACKS, NORMS
+from anp_tf.options import EVALUATION
 from anp_tf.settings import Settings
-from anp_tf.training.progress import counting
-from anp_tf.training.threads import use_threads_for_attacks
-from anp_tf.workdir import Workdir, load_network
-
-CHANGEABLE = Settings.names(EVALUATION)
-OF_MODELS = ("dataset", "pixels", "output_name", "binary", "channels_first")
-OF_ATTACKS = (
-    "model",
-    *OF_MODELS,
-    "straight_through",
-    "norm",
-    "restarts",
-    "queries",
-    "batch_size",
-    "images",
-    "seed",
-)
 
 
 def define_flags():
-    cli.define_workdir("folder of the run whose network is evaluated")
+    cli.define_workdir("folder of the run whose network is evaluated", exists=True)
     cli.define(
         "model",
         None,
@@ -68,7 +30,7 @@ def define_flags():
     cli.define(
         "attack",
         None,
-        f"attacks, comma separated, for the worst case over them: {', '.join(KNOWN_ATTACKS)}; "
+        f"attacks, comma separated, for the worst case over them: {', '.join(ATTACKS)}; "
         "pgd20 is pgd with 20 steps. By default the results row is made",
         list,
     )
@@ -87,219 +49,10 @@ def define_flags():
         "run is changed, nowhere. Of --attack and --checks: the folder of robustness.json and "
         "checks.json; by default the workdir, or MODEL.robustness",
     )
-    cli.define_settings((*CHANGEABLE, "seed", "data_dir"))
+    cli.define_settings((*Settings.names(EVALUATION), "seed", "data_dir"))
+    flags.FLAGS["epsilon"].field = None  # L2 balls may be larger; `Threat` checks it
     flags.DEFINE_alias("eps", "epsilon")
 
 
-def main():
-    given = flags.FLAGS
-    if given.limit_test_examples is not None and given.limit_test_examples < 1:
-        raise ValueError(
-            f"limit_test_examples: expected at least 1, received {given.limit_test_examples}"
-        )
-    if not given.attack and not given.checks:
-        _unused("--attack or --checks", *OF_ATTACKS, "undefended", "part")
-        _row()
-        return
-    if not given.attack:
-        _unused("--attack", "restarts", "images", "part")
-    if not given.checks:
-        _unused("--checks", "undefended")
-    if not given.model:
-        _unused("--model", *OF_MODELS)
-    one_of("norm", given.norm, NORMS)
-    part = _part()
-    if given.images and not pathlib.Path(given.images).absolute().parent.is_dir():
-        raise ValueError(f"images: there is no folder for {given.images}")
-    if (given.workdir is None) == (given.model is None):
-        raise ValueError("model: expected either --workdir or --model")
-    if given.model and not given.dataset:
-        raise ValueError("dataset: expected the data set of --model, received none")
-    check_names(given.attack or [])
-    threat, pgd = _threat(Workdir(given.workdir).settings() if given.workdir else None)
-    candidate = _candidate()
-    output = pathlib.Path(given.output or _default_output(candidate))
-    source = _other(given.source, candidate)
-    queries = {} if given.queries is None else {"queries": given.queries}
-    if given.attack:
-        options = _with_effect({"restarts": given.restarts, **queries, **pgd})
-        shared = {"source": source, "counter": counting, "part": part}
-        result, folder = attack_candidate(
-            candidate, given.attack, output, threat, **shared, **options
-        )
-        if result is None:
-            print(f"part {given.part} is done; others are not there yet, in {folder}")
-            return
-        print(attack_table(result))
-        print(output / "robustness.json")
-        if given.images:
-            _save_images(folder, result["test_examples"], pathlib.Path(given.images))
-    if given.checks:
-        undefended = _other(given.undefended or _standard(candidate), candidate)
-        size = pgd.get("step_size")
-        options = {
-            "undefended": undefended,
-            "source": source,
-            "counter": counting,
-            "step_size": size and size * pgd.get("steps", STEPS) / STEPS,
-            **queries,
-        }
-        print(check_table(check_candidate(candidate, output, threat, **options)))
-        print(output / "checks.json")
-
-
-def _unused(needed, *names):
-    """An error for flags that have no effect without others."""
-    for name in names:
-        if flags.FLAGS[name].present:
-            raise ValueError(f"{name}: expected together with {needed}, received alone")
-
-
-def _part():
-    """The pair (k, n) of the flag."""
-    if flags.FLAGS.part is None:
-        return 1, 1
-    match = re.fullmatch(r"(\d+)/(\d+)", flags.FLAGS.part)
-    number, parts = map(int, match.groups()) if match else (0, 0)
-    if not 1 <= number <= parts:
-        raise ValueError(f"part: expected k/n such as 2/8, received {flags.FLAGS.part}")
-    return number, parts
-
-
-def _candidate():
-    given = flags.FLAGS
-    if given.workdir:
-        return from_workdir(given.workdir, given.limit_test_examples, given.data_dir, _interface())
-    return from_model(
-        given.model, given.dataset, given.limit_test_examples, given.data_dir, _interface()
-    )
-
-
-def _interface():
-    given, pixels = flags.FLAGS, None
-    if given.pixels is not None:
-        try:
-            pixels = tuple(float(number) for number in given.pixels)
-        except ValueError:
-            pixels = ()
-    if pixels == ():
-        raise ValueError(f"pixels: expected two numbers, received {','.join(given.pixels)}")
-    return Interface(
-        pixels, given.output_name, given.binary, given.channels_first, given.straight_through
-    )
-
-
-def _default_output(candidate):
-    """The workdir; of a file or folder, one beside it with its whole name."""
-    if candidate.settings:
-        return candidate.path
-    return f"{pathlib.Path(flags.FLAGS.model).absolute()}.robustness"
-
-
-def _other(path, candidate):
-    """Another network for the same images."""
-    if not path:
-        return None
-    run = Workdir(path)
-    path = run.network if run.config.exists() else path
-    data_dir = flags.FLAGS.data_dir or (candidate.settings and candidate.settings.data_dir)
-    return from_model(path, candidate.dataset, data_dir=data_dir)
-
-
-def _standard(candidate):
-    """The standard network that the run started from, or the one beside the run."""
-    if not candidate.settings:
-        return None
-    beside = candidate.path.absolute().parent
-    places = [beside / "standard"]
-    if candidate.settings.init_from:
-        start = pathlib.Path(candidate.settings.init_from)
-        places = [start, beside / start.name, *places]
-    for workdir in map(Workdir, places):
-        if workdir.network.exists() and _undefended_like(candidate.settings, workdir.settings()):
-            return workdir.path
-    return None
-
-
-def _undefended_like(settings, others):
-    """Whether `others` are of a standard network of the same shape, for the same data."""
-    shape = ("dataset", "network", "width_multiplier")
-    same = all(getattr(settings, name) == getattr(others, name) for name in shape)
-    return others.method == "standard" and same
-
-
-def _threat(settings):
-    """The `Threat`, and the options of PGD: as the run's evaluation has them, or as given."""
-    given = flags.FLAGS
-    own = settings is not None and given.norm == "Linf"  # the run's threat model
-    epsilon = given.epsilon
-    if epsilon is None:
-        if not own:
-            raise ValueError("epsilon: expected the radius of the ball, received none")
-        epsilon = settings.epsilon
-    pgd = {"steps": given.eval_attack_steps, "step_size": given.eval_attack_step_size}
-    for name, value in pgd.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"eval_attack_{name}: expected a value above 0, received {value}")
-    if own and epsilon == settings.epsilon and pgd["steps"] is None:
-        pgd["steps"] = settings.eval_attack_steps
-        pgd["step_size"] = pgd["step_size"] or settings.eval_attack_step_size
-    options = {"seed": given.seed, "samples": given.eval_samples}
-    options = {name: value for name, value in options.items() if value is not None}
-    pgd = {name: value for name, value in pgd.items() if value is not None}
-    return Threat(epsilon, given.norm, batch_size=given.batch_size, **options), pgd
-
-
-def _with_effect(options):
-    """Options of attacks without those that are of the run, or meant for the checks, alone."""
-    given = flags.FLAGS
-
-    def asked(name):
-        flag = given[name if name in given else f"eval_attack_{name}"]
-        return flag.present and not (given.checks and name != "restarts")
-
-    return {k: v for k, v in options.items() if has_effect(k, given.attack) or asked(k)}
-
-
-def _save_images(folder, count, path):
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **saved_images(folder, count))
-    print(path)
-
-
-def _row():
-    given = flags.FLAGS
-    workdir = Workdir(cli.workdir())
-    settings = workdir.settings()
-    values = {name: given[name].value for name in CHANGEABLE if given[name].value is not None}
-    changes = {name: value for name, value in values.items() if value != getattr(settings, name)}
-    settings = dataclasses.replace(
-        settings, **changes, data_dir=given.data_dir or settings.data_dir
-    )
-    network = workdir.load_network()
-    source = load_network(given.source) if given.source else None
-    output = given.output or (None if changes else workdir.results)
-    if output and not pathlib.Path(output).absolute().parent.is_dir():
-        raise ValueError(f"output: there is no folder for {output}")
-    examples = test_examples(settings)
-    black_box = source and black_box_images(settings, source, examples, counting)
-    row = results_row(settings, network, examples, black_box, counting)
-    row["black_box_source"] = given.source
-    if source is None and output and workdir.results.exists():
-        keep_black_box(row, workdir.load_results())
-    print(markdown_row(row))
-    if output:
-        print(workdir.save_results(row, output))
-
-
-def keep_black_box(row, old):
-    """Takes over the black-box figures that were measured before under the same attack."""
-    if all(
-        old.get(name) == row[name] for name in ("attack", "epsilon", "step_size", "test_examples")
-    ):
-        row.update({name: value for name, value in old.items() if name.startswith("black_box")})
-
-
 if __name__ == "__main__":
-    use_threads_for_attacks()
-    cli.run(main, define_flags)
+    cli.run("anp_tf.evaluate.command", define_flags)

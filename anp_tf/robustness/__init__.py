@@ -6,7 +6,7 @@ from anp_tf.robustness.accuracy import (
     evaluate_robustness,
     measure_robustness,
 )
-from anp_tf.robustness.attack_names import KNOWN_ATTACKS, named_attacks
+from anp_tf.robustness.attack_names import named_attacks
 from anp_tf.robustness.batch_files import EvaluationError, saved_images
 from anp_tf.robustness.candidate import (
     Candidate,
@@ -43,7 +43,6 @@ from anp_tf.robustness.threat import NORMS, Threat
 from anp_tf.robustness.worst_case import worst_case
 
 __all__ = [
-    "KNOWN_ATTACKS",
     "NORMS",
     "Candidate",
     "Check",

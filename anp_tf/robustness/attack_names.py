@@ -18,30 +18,13 @@ from anp_tf.attacks import (
     standard_attack,
 )
 from anp_tf.losses import cross_entropy, dlr, margin
+from anp_tf.names import ATTACKS
 from anp_tf.options import one_of
 from anp_tf.robustness.threat import Threat
 
 LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 CLASSES = {"dlr": 3, "t": 4}  # that a loss needs; FAB-T, by the same letter, fewer
 STEPS = 40  # of PGD where the name has no number, as in the paper
-KNOWN_ATTACKS = (
-    "standard",
-    "fgsm",
-    "pgd",
-    "pgd-margin",
-    "pgd-dlr",
-    "apgd",
-    "apgd-ce",
-    "apgd-margin",
-    "apgd-dlr",
-    "apgd-t",
-    "fab-t",
-    "square",
-    "latent",
-    "noise",
-    "transfer",
-)
-
 
 STANDARD_RESTARTS = 2  # of Square where it stands for the attacks that need gradients
 GRADIENT_FREE = Square, Noise, Transfer
@@ -117,7 +100,7 @@ def named_attacks(
 def check_names(names):
     """Raises a ValueError if the name of an attack is not known."""
     for name in names:
-        one_of("attack", _stem(name), KNOWN_ATTACKS)
+        one_of("attack", _stem(name), ATTACKS)
 
 
 def has_effect(option, names, gradients=True):

@@ -1,6 +1,6 @@
 """Networks in the forms that are deployed: SavedModels for TensorFlow Serving, LiteRT, ONNX."""
 
-from anp_tf.serving.litert import PRECISIONS, export_litert, litert_content, litert_network
+from anp_tf.serving.litert import export_litert, litert_content, litert_network
 from anp_tf.serving.micro import Micro, export_micro
 from anp_tf.serving.onnx import export_onnx
 from anp_tf.serving.saved_model import (
@@ -12,7 +12,6 @@ from anp_tf.serving.saved_model import (
 from anp_tf.serving.server_config import write_server_config
 
 __all__ = [
-    "PRECISIONS",
     "Micro",
     "checked_version",
     "export_litert",

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from anp_tf.files import atomic_file
 from anp_tf.models.comparison import example_inputs
+from anp_tf.names import PRECISIONS
 from anp_tf.serving import signatures
 from anp_tf.serving.saved_model import write
 
-PRECISIONS = ("float32", "float16", "int8")
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2}  # of the largest logit; int8 has none
 
 

@@ -2,8 +2,6 @@
 
 import contextlib
 import datetime
-import os
-import sys
 import time
 
 import keras
@@ -11,7 +9,7 @@ import rich.console
 import rich.progress
 import rich.table
 
-from anp_tf.errors import Stopped
+from anp_tf.errors import nobody_reads
 
 SHARES = {
     "accuracy": "clean",
@@ -98,12 +96,6 @@ class _Console(rich.console.Console):
 
     def on_broken_pipe(self):
         raise nobody_reads()
-
-
-def nobody_reads():
-    """The error that ends a run whose output is closed; Python will not fail to flush it, then."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return Stopped("stopped, as nobody reads the output; the same command goes on from there")
 
 
 def progress_bar():

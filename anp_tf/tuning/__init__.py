@@ -1,7 +1,6 @@
 """Search for the options of a run: the space, the trials, and what came out."""
 
 from anp_tf.tuning.search import (
-    TUNERS,
     Goal,
     completed_trials,
     failed_trials,
@@ -11,7 +10,6 @@ from anp_tf.tuning.search import (
 from anp_tf.tuning.space import read_space
 
 __all__ = [
-    "TUNERS",
     "Goal",
     "completed_trials",
     "failed_trials",

@@ -14,7 +14,6 @@ from anp_tf.files import atomic_file, check_plain, write_json
 from anp_tf.training.run import train
 from anp_tf.workdir import Workdir
 
-TUNERS = ("random", "bayesian", "hyperband")
 SCORE = "score"
 
 

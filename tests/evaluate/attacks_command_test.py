@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.evaluate import __main__ as evaluate
+from anp_tf.evaluate import command as evaluate
 from anp_tf.robustness import Candidate, Threat, attack_candidate, digest, from_workdir
 from anp_tf.training.progress import counting
 from anp_tf.workdir import Workdir, load_network
@@ -223,7 +223,7 @@ def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, cha
         (["--workdir={0}", "--attack=standard", "--restarts=3"], "--restarts: expected with an"),
         (["--workdir={0}", "--attack=square", "--restarts=3"], "--restarts: expected with an"),
         (["--workdir={0}", "--attack=fgsm", "--limit_test_examples=0"], "--limit_test_examples"),
-        (["--workdir={0}", "--limit_test_examples=0"], "--limit_test_examples: expected at least"),
+        (["--workdir={0}", "--limit_test_examples=0"], "--limit_test_examples: expected a value"),
         (["--workdir={0}", "--attack=fgsm", "--part=3/2"], "--part: expected k/n such as 2/8"),
         (["--workdir={0}", "--part=1/2"], "--part: expected together with --attack"),
         (["--workdir={0}", "--attack=fgsm", "--pixels=0,255"], "--pixels: expected together with"),

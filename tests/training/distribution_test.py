@@ -207,14 +207,14 @@ def test_a_job_that_is_stopped_and_then_loses_a_worker_goes_on(commands, alone, 
     for outcome in run_workers(commands, *flags, kill_at="step:2:SIGTERM"):
         assert outcome.code == 75
         assert outcome.err == (
-            "train.py: stopped after step 2; the same command goes on from there\n"
+            "anp_tf.train: stopped after step 2; the same command goes on from there\n"
         )
     chief, worker = run_workers(commands, *flags, kill_at="step:4")
     assert worker.code == -9
     assert chief.code == 75, chief.err
     assert chief.err == (
-        "train.py: another worker has ended; the same command, on all workers, goes on from the "
-        "last checkpoint\n"
+        "anp_tf.train: another worker has ended; the same command, on all workers, goes on "
+        "from the last checkpoint\n"
     )
     assert "from step 2 on" in chief.out
     chief, worker = run_workers(commands, *flags)
@@ -228,7 +228,7 @@ def test_workers_with_different_options(commands, tmp_path):
     flags = [*FLAGS, "--method=standard", f"--workdir={tmp_path}"]
     for outcome in run_workers(commands, *flags, of_each=(["--seed=1"], ["--seed=2"])):
         assert outcome.code == 2
-        assert outcome.err == "train.py: --distribution: the workers have different options\n"
+        assert outcome.err == "anp_tf.train: --distribution: the workers have different options\n"
 
 
 # --------------------------------------------------------------------------------- the batches
@@ -332,7 +332,9 @@ def test_malformed_slurm_variables(environment):
 def test_no_workers_named(commands, environment, tmp_path):
     outcome = commands.run("train", "--distribution=multi_worker", f"--workdir={tmp_path / 'run'}")
     assert outcome.code == 2
-    assert outcome.err.startswith("train.py: --distribution: multi_worker expects TF_CONFIG, or ")
+    assert outcome.err.startswith(
+        "anp_tf.train: --distribution: multi_worker expects TF_CONFIG, or "
+    )
     assert len(outcome.err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 

@@ -1,4 +1,4 @@
-"""`python -m anp_tf.reproduce`: the paper's tables, and its sparsity curve, measured."""
+"""What the command does once its flags are parsed."""
 
 import dataclasses
 import pathlib
@@ -8,6 +8,7 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.evaluate.row import results_row
 from anp_tf.files import atomic_file, write_json
+from anp_tf.names import FIGURES, TABLES
 from anp_tf.options import one_of
 from anp_tf.release import release
 from anp_tf.reproduction import paper, sparsity, table, wang2018
@@ -17,25 +18,6 @@ from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
 from anp_tf.settings import Settings
 from anp_tf.training.progress import counting
-
-TABLES = (*paper.SETTINGS, "wang2018")
-FIGURES = ("sparsity",)
-
-
-def define_flags():
-    cli.define_settings()
-    cli.define("table", None, f"one of {', '.join(TABLES)}")
-    cli.define("figure", None, f"one of {', '.join(FIGURES)}, in place of a table")
-    cli.define(
-        "methods",
-        None,
-        "rows of the table, comma separated; by default all. Of wang2018: fgsm_weight_96…",
-        list,
-    )
-    cli.define("seeds", 1, "networks per method, with the seeds --seed and up", int)
-    cli.define("standard_epochs", None, "epochs of `standard`; by default --epochs", int)
-    cli.define("export", False, "export each row, slimmed, to WORKDIR/saved_model", bool)
-    cli.define_workdir("folder of all runs, and of table.md and table.json")
 
 
 def main():
@@ -116,7 +98,3 @@ def _write(folder, name, record, markdown=None):
             temporary.write_text(markdown)
         print(markdown)
     print(folder / f"{name}.json")
-
-
-if __name__ == "__main__":
-    cli.run(main, define_flags)

@@ -1,4 +1,4 @@
-"""`python -m anp_tf.tune`: searches for options by keras-tuner."""
+"""What the command does once its flags are parsed."""
 
 import dataclasses
 import os
@@ -11,10 +11,10 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.errors import NonFiniteError
 from anp_tf.files import atomic_file
+from anp_tf.names import TUNERS
 from anp_tf.options import one_of
 from anp_tf.tables import as_text
 from anp_tf.tuning import (
-    TUNERS,
     Goal,
     completed_trials,
     failed_trials,
@@ -22,19 +22,6 @@ from anp_tf.tuning import (
     search,
     trial_rows,
 )
-
-
-def define_flags():
-    cli.define_settings()
-    cli.define("method", "anp_vs", "the method of all trials")
-    cli.define("space", None, "TOML file with a table for each option to search")
-    cli.define("tuner", "hyperband", f"one of {', '.join(TUNERS)}")
-    cli.define("trials", 20, "of random and bayesian: at most so many", int)
-    cli.define("min_sparsity", 0.0, "share of pruned units that an epoch needs to count", float)
-    cli.define(
-        "sparsity_weight", 0.0, "added to the robust accuracy: this times the sparsity", float
-    )
-    cli.define_workdir("folder of the search: trials/, best.cfg, hparams/ for TensorBoard")
 
 
 def main():
@@ -45,7 +32,9 @@ def main():
         raise ValueError("space: expected a TOML file, received none")
     if given.trials < 1:
         raise ValueError(f"trials: expected a value at least 1, received {given.trials}")
-    space = read_space(given.space)
+    packaged = cli.packaged_config(pathlib.Path(given.space).name)  # for --config
+    here = os.path.exists(given.space) or not packaged.is_file()
+    space = read_space(given.space if here else packaged)
     names = [hyperparameter.name for hyperparameter in space.space]
     settings = cli.settings_from_flags()
     goal = Goal(given.min_sparsity, given.sparsity_weight)
@@ -77,7 +66,3 @@ def _write(path, settings, trial, space):
     ]
     with atomic_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n")
-
-
-if __name__ == "__main__":
-    cli.run(main, define_flags)

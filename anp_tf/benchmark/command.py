@@ -1,10 +1,9 @@
-"""`python -m anp_tf.benchmark`: ratios of speed and size, measured in one process."""
+"""What the command does once its flags are parsed."""
 
 import pathlib
 
 from absl import flags
 
-from anp_tf import cli
 from anp_tf.benchmarks import (
     BATCH_SIZES,
     attack_record,
@@ -29,29 +28,6 @@ from anp_tf.benchmarks import (
 from anp_tf.files import write_json
 from anp_tf.methods import METHODS
 from anp_tf.training.threads import use_threads_for_attacks
-
-
-def define_flags():
-    cli.define("json", None, "also write {benchmark: {subject: images a second or ratio}} there")
-    cli.define(
-        "shipped",
-        None,
-        "slim: folder of an exported network to measure as well; verdict: of the network",
-    )
-    cli.define("networks", list(BATCH_SIZES), "attack: networks to attack", list)
-    cli.define("zoo", [], "networks: some of the networks; none: all", list)
-    cli.define("rows", None, "networks: JSON file of the rows; those in it are not made again")
-    cli.define("width_multiplier", 1.0, "attack, slim: of the networks", float)
-    cli.define("methods", list(METHODS), "training: methods to compare, at among them", list)
-    cli.define("batch_size", 128, "training: images a step", int)
-    cli.define("attack_steps", 20, "training: steps of PGD", int)
-    cli.define("mixed_precision", "none", "training: none (float32) or bfloat16", str)
-    cli.define("op_threads", 0, "CPU threads of an operation, as for train; 0: all", int)
-    cli.define("images", 200, "verdict: test images", int)
-    cli.define("norm", "Linf", "verdict: Linf or L2")
-    cli.define("epsilon", 0.0, "verdict: radius of the ball; 0: the exported network's", float)
-    cli.define("apart", False, "verdict: each attack on all images, not on what is left", bool)
-    cli.define("repeats", 10, "timed calls of each subject", int)
 
 
 def main(subjects):
@@ -138,6 +114,3 @@ BENCHMARKS = {
         verdict_record,
     ),
 }
-
-if __name__ == "__main__":
-    cli.run(main, define_flags, tuple(BENCHMARKS))

@@ -1,4 +1,4 @@
-"""`python -m anp_tf.report`: one self-contained page on trained networks, with figures."""
+"""What the command does once its flags are parsed."""
 
 import dataclasses
 import pathlib
@@ -10,14 +10,6 @@ from anp_tf.files import atomic_file
 from anp_tf.reporting import load_runs, make_figures, report_page, sparsity_figure
 from anp_tf.robustness import test_examples
 from anp_tf.training.progress import counting
-
-
-def define_flags():
-    cli.define_workdir("folders of finished runs of one data set, comma separated")
-    cli.define("output", "report", "folder of report.html and figures/, or the path of the page")
-    cli.define("examples", 1000, "test images that the figures are of", int)
-    cli.define("sparsity", None, "the sparsity.json that reproduce --figure=sparsity wrote")
-    cli.define_settings(["data_dir"])
 
 
 def main():
@@ -52,7 +44,3 @@ def _command(paths):
         if given[name].present:
             command.append(f"--{name}={given[name].value}")
     return command
-
-
-if __name__ == "__main__":
-    cli.run(main, define_flags)

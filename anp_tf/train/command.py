@@ -1,4 +1,4 @@
-"""`python -m anp_tf.train`: trains networks, evaluates them, and compares them on the screen."""
+"""What the command does once its flags are parsed."""
 
 import os
 
@@ -15,20 +15,6 @@ from anp_tf.training.distribution import join
 from anp_tf.training.progress import counting
 from anp_tf.training.run import train
 from anp_tf.workdir import Workdir
-
-
-def define_flags():
-    cli.define_settings()
-    cli.define(
-        "method",
-        "anp_vs",
-        f"one of {', '.join(METHODS)}; or several, comma separated, which are trained in order, "
-        "each from the network that it starts from, if that is among those before",
-    )
-    cli.define_workdir("folder of the run; of several methods, a folder in it for each")
-    cli.define("standard_epochs", None, "epochs of `standard` among several methods", int)
-    cli.define("overwrite", False, "train anew where the run has finished or is another one", bool)
-    cli.define("export", False, "export the last network, slimmed, to WORKDIR/saved_model", bool)
 
 
 def main():
@@ -94,7 +80,3 @@ def export(workdir, directory):
     if path is None or path.stat().st_mtime < workdir.network.stat().st_mtime:
         (path,) = release(workdir, directory)
     cli.say_exported([path])
-
-
-if __name__ == "__main__":
-    cli.run(main, define_flags)

@@ -1,0 +1,34 @@
+"""What the command does once its flags are parsed."""
+
+from absl import flags
+
+from anp_tf import cli
+from anp_tf.release import Form, add_micro, release
+from anp_tf.workdir import Workdir
+
+
+def main():
+    given = flags.FLAGS
+    cli.say_exported(_released(given) if given.model is None else _again(given))
+
+
+def _released(given):
+    workdir = Workdir(cli.workdir())
+    form = Form(
+        format=tuple(given.format),
+        precision=tuple(given.precision),
+        name=given.name,
+        warmup_images=given.warmup_images,
+        litert_examples=given.litert_examples,
+        data_dir=given.data_dir,
+    )
+    directory = given.output or workdir.path / "saved_model"
+    return release(workdir, directory, given.version, form)
+
+
+def _again(given):
+    if given.format != ["micro"]:
+        raise ValueError(
+            f"--model goes with --format=micro, received --format={','.join(given.format)}"
+        )
+    return add_micro(given.model, given.data_dir)

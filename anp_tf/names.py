@@ -1,0 +1,46 @@
+"""Names that options take, so that a command line is checked before TensorFlow is imported.
+
+Each family's table, in its package, has these names in this order.
+"""
+
+METHODS = (
+    "standard",
+    "bp",
+    "at",
+    "at_vs",
+    "at_bnn",
+    "pretrained_at",
+    "admm",
+    "trades",
+    "anp",
+    "anp_vs",
+    "magnitude",
+)
+MASKS = ("beta_bernoulli", "hard_concrete", "information_bottleneck", "log_normal")
+NETWORKS = ("lenet5_caffe", "vgg16", "resnet18")
+AUGMENTATIONS = ("none", "crop", "crop_flip", "crop_alternate")
+NORMS = ("Linf", "L2")
+ATTACKS = (  # of an evaluation
+    "standard",
+    "fgsm",
+    "pgd",
+    "pgd-margin",
+    "pgd-dlr",
+    "apgd",
+    "apgd-ce",
+    "apgd-margin",
+    "apgd-dlr",
+    "apgd-t",
+    "fab-t",
+    "square",
+    "latent",
+    "noise",
+    "transfer",
+)
+FORMATS = ("saved_model", "litert", "onnx", "micro")
+PRECISIONS = ("float32", "float16", "int8")
+TUNERS = ("random", "bayesian", "hyperband")
+TABLES = ("mnist", "cifar10", "cifar100", "wang2018")
+FIGURES = ("sparsity",)
+BENCHMARKS = ("attack", "training", "networks", "scaling", "slim", "verdict")
+BENCHMARK_NETWORKS = ("lenet5_caffe", "vgg16")

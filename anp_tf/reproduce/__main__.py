@@ -1,0 +1,24 @@
+"""Makes the paper's tables, and its sparsity curve, measured."""
+
+from anp_tf import cli
+from anp_tf.names import FIGURES, TABLES
+
+
+def define_flags():
+    cli.define_workdir("folder of all runs, and of table.md and table.json")
+    cli.define("table", None, f"one of {', '.join(TABLES)}")
+    cli.define("figure", None, f"one of {', '.join(FIGURES)}, in place of a table")
+    cli.define(
+        "methods",
+        None,
+        "rows of the table, comma separated; by default all. Of wang2018: fgsm_weight_96…",
+        list,
+    )
+    cli.define("seeds", 1, "networks per method, with the seeds --seed and up", int)
+    cli.define("standard_epochs", None, "epochs of `standard`; by default --epochs", int)
+    cli.define("export", False, "export each row, slimmed, to WORKDIR/saved_model", bool)
+    cli.define_settings()
+
+
+if __name__ == "__main__":
+    cli.run("anp_tf.reproduce.command", define_flags)

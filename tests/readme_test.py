@@ -1,10 +1,11 @@
-"""The README's code and commands do what they say."""
+"""The code of the README and of the page on serving, and all commands, do what they say."""
 
 import base64
 import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 from concurrent import futures
@@ -18,6 +19,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SERVING = (ROOT / "docs" / "serving.md").read_text()
 SMALL = {
     "train": [
         "--limit_train_examples=300",
@@ -131,7 +133,7 @@ def port():
 
 
 def python_blocks():
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    return re.findall(r"```python\n(.*?)```", README + SERVING, re.DOTALL)
 
 
 def test_python_blocks(folder, port):
@@ -139,9 +141,9 @@ def test_python_blocks(folder, port):
     outputs = run_blocks(blocks, folder)
     assert "kept" in outputs[0]
     assert (folder / "pruned.keras").exists()
-    assert "adversarial_accuracy" in outputs[2]
-    assert "0." in outputs[3]
-    assert outputs[5].strip("[]\n").split()[2] == "1."  # a 2
+    assert "adversarial_accuracy" in outputs[1]
+    assert "0." in outputs[2]
+    assert outputs[4].strip("[]\n").split()[2] == "1."  # a 2
     check_rest_request(folder)
 
 
@@ -154,12 +156,12 @@ def check_rest_request(folder):
     ((name, spec),) = signature.structured_input_signature[1].items()
     assert spec.dtype == tf.string
     (probabilities,) = signature(**{name: tf.constant(files)})["probabilities"]
-    stated = re.search(r"class 2 is\s+([\d.]+)\.", README)[1]
+    stated = re.search(r"class 2 is\s+([\d.]+)\.", SERVING)[1]
     assert f"{probabilities[2]:.4f}" == stated
 
 
 def test_server_command():
-    (command,) = re.findall(r"^docker run (.*?)```", README, re.DOTALL | re.MULTILINE)
+    (command,) = re.findall(r"^docker run (.*?)```", SERVING, re.DOTALL | re.MULTILINE)
     folder, mounted = re.search(r'"\$PWD/(.*?):(.*?)"', command).groups()
     for name in re.findall(rf"{mounted}/(\S+)", command):
         assert (ROOT / folder / name).is_file()
@@ -167,44 +169,45 @@ def test_server_command():
     assert ROOT / folder == SERVED
 
 
-COMMANDS = re.findall(r"^python -m anp_tf\.(\w+) (.*)$", README, re.MULTILINE)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = {
+    page.stem: re.findall(r"^python -m anp_tf\.(\w+) (.*)$", page.read_text(), re.MULTILINE)
+    for page in PAGES
+}
 
 
 def test_flags_of_commands_are_known(folder, commands):
     started = [
-        commands.start(name, *flags.split(), "--only_check_args", cwd=folder)
-        for name, flags in COMMANDS
+        (page, name, commands.start(name, *shlex.split(flags), "--only_check_args", cwd=folder))
+        for page, listed in COMMANDS.items()
+        for name, flags in listed
     ]
-    for process, command in zip(started, COMMANDS, strict=True):
+    for *command, process in started:
         outcome = process.wait()
         assert (outcome.code, outcome.err) == (0, ""), command
-    assert len(started) > 10
+    assert len(started) > 20
+
+
+def test_links_lead_to_files():
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", page.read_text()):
+            assert (page.parent / link).exists(), (page.name, link)
 
 
 @pytest.mark.slow
 def test_commands(folder, commands):
-    assert [name for name, _ in COMMANDS] == [
-        "train",
-        "evaluate",
-        "export",
-        "evaluate",
-        "evaluate",
-        "evaluate",
-        "report",
-        "benchmark",
-        "benchmark",
-        "benchmark",
-        "benchmark",
-        "reproduce",
-        "reproduce",
-        "reproduce",
-        "tune",
-    ]
+    done = set()
     if not (folder / "pruned.keras").exists():
         run_blocks(python_blocks()[:1], folder)
-    for name, flags in COMMANDS:
-        if name == "benchmark":  # has tests of its own, of these very commands
+    for name, flags in (
+        command
+        for page in ("README", "commands", "robustness", "results")
+        for command in COMMANDS[page]
+        if "/shared/" not in command[1]
+    ):
+        if (name, flags) in done:
             continue
+        done.add((name, flags))
         outcome = commands.run(name, *flags.split(), *small(name, flags), cwd=folder)
         assert outcome.code == 0, outcome.out + outcome.err
     assert (folder / "runs/mnist/anp_vs/results.json").exists()
@@ -230,4 +233,4 @@ def test_methods_are_described():
     from anp_tf.methods import METHODS
 
     for method in METHODS:
-        assert f"| `{method}` |" in README
+        assert f"| `{method}` |" in (ROOT / "docs" / "commands.md").read_text()

@@ -37,6 +37,7 @@ ATTACKS = (  # of an evaluation
     "noise",
     "transfer",
 )
+PROOFS = ("interval", "crown", "alpha_crown")  # of a certificate
 FORMATS = ("saved_model", "litert", "onnx", "micro")
 PRECISIONS = ("float32", "float16", "int8")
 TUNERS = ("random", "bayesian", "hyperband")

@@ -21,6 +21,8 @@ from anp_tf.robustness import (
     LiteRtNetwork,
     Robustness,
     adversarial_batches,
+    certificate_lines,
+    certificate_of,
     checks_lines,
     checks_of,
     digest,
@@ -179,6 +181,9 @@ def release(workdir, directory, version=None, form=None):
     if checks := checks_of(workdir.checks, network_digest):
         stronger += checks_lines(checks)
         write_json(directory / workdir.checks.name, checks)
+    if certificate := certificate_of(workdir.certificate, network_digest):
+        stronger += certificate_lines(certificate)
+        write_json(directory / workdir.certificate.name, certificate)
     described = (workdir.labels, workdir.class_names()), (workdir.columns, workdir.column_ranges())
     for path, content in described:
         if content:

@@ -20,9 +20,11 @@ from anp_tf.bounds.bounds import (
 )
 from anp_tf.bounds.network import BoundedNetwork
 from anp_tf.files import atomic_file
+from anp_tf.losses import classified
+from anp_tf.names import PROOFS
 
 PROVED, BROKEN, OPEN = "proved", "broken", "open"
-METHODS = ("interval", "crown", "alpha_crown")
+METHODS = PROOFS
 FILE = "certificate.json"
 
 
@@ -40,6 +42,8 @@ def prove(
     rows=ROWS,
     alpha_steps=ALPHA_STEPS,
     path=None,
+    identity=None,
+    progress=None,
 ):
     """Proves for each image that no image in its ball is misclassified, or finds one that is.
 
@@ -63,13 +67,15 @@ def prove(
         rows: Integer, how many numbers of a layer CROWN bounds at a time.
         alpha_steps: Integer, steps of alpha-CROWN.
         path: Folder that `certificate.json` is written to after each batch. One that is there, of
-            the same network, images and settings, is gone on with.
+            the same network, settings and first images, is gone on with.
+        identity: Dict of what else identifies the certificate, which has it too; or None.
+        progress: Function that is called with the number of images done; or None.
 
     Returns:
         The certificate, a dict: `outcomes`, a list of `"proved"`, `"broken"` and `"open"` in the
         order of the images; `methods`, a list of what proved each, None where nothing did; `counts`
         of both; `epsilon`, `norm`, `settings`, the SHA-256 of the `network` and of the `images`
-        with their labels; `seconds`; `versions`.
+        with their labels; `seconds`; `versions`; the items of `identity`.
 
     Raises:
         ValueError: if an argument is invalid, if the file is that of something else, or as
@@ -86,10 +92,10 @@ def prove(
         "norm": norm,
         "settings": settings,
         "network": network_sha256(network),
-        "images": hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest(),
+        **(identity or {}),
     }
     path = None if path is None else pathlib.Path(path) / FILE
-    certificate = _begun(path, about)
+    certificate = _begun(path, about, x, y)
     outcomes, by, start = certificate["outcomes"], certificate["methods"], time.monotonic()
     before = certificate["seconds"]
     functions = _functions(network, epsilon, norm, methods, rows, alpha_steps)
@@ -100,6 +106,9 @@ def prove(
         by.extend(found[1])
         certificate["seconds"] = round(before + time.monotonic() - start, 3)
         certificate["counts"] = _counts(outcomes, by)
+        certificate["images"] = _images_sha256(x, y, len(outcomes))
+        if progress is not None:
+            progress(len(outcomes))
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as temporary:
@@ -134,11 +143,19 @@ def _check(x, y, methods, broken, batch_size):
         )
 
 
-def _begun(path, about):
+def _images_sha256(x, y, count):
+    """SHA-256 of the first images and their labels."""
+    return hashlib.sha256(x[:count].tobytes() + y[:count].tobytes()).hexdigest()
+
+
+def _begun(path, about, x, y):
     """The certificate of a file, or an empty one."""
     if path is not None and path.exists():
         certificate = json.loads(path.read_text())
-        for name, value in about.items():
+        done = len(certificate["outcomes"])
+        if done > len(x):
+            raise ValueError(f"{path} has the proofs of {done} images. Expected: {len(x)} at most")
+        for name, value in {**about, "images": _images_sha256(x, y, done)}.items():
             if certificate.get(name) != value:
                 raise ValueError(
                     f"{path} has the proofs of something else: its `{name}` is "
@@ -148,6 +165,7 @@ def _begun(path, about):
     versions = {"anp_tf": __version__, "keras": keras.__version__, "tensorflow": tf.__version__}
     return {
         **about,
+        "images": _images_sha256(x, y, 0),
         "versions": versions,
         "seconds": 0.0,
         "counts": _counts([], []),
@@ -198,7 +216,7 @@ def _of_batch(network, x, y, functions, broken, attack, first):
 
 
 def _misclassified(network, x, y):
-    return np.argmax(np.asarray(network(x, training=False)), -1) != y
+    return ~np.asarray(classified(network(x, training=False), y))
 
 
 def _check_apart(outcomes, broken, first):

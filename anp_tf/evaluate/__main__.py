@@ -3,7 +3,7 @@
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.names import ATTACKS, NORMS
+from anp_tf.names import ATTACKS, NORMS, PROOFS
 from anp_tf.options import EVALUATION
 from anp_tf.settings import Settings
 
@@ -35,6 +35,8 @@ def define_flags():
         list,
     )
     cli.define("checks", False, "look for signs that the robustness is only apparent", bool)
+    cli.define("prove", False, "prove what can be proved of each image: intervals, CROWN", bool)
+    cli.define("proofs", list(PROOFS), f"of --prove: some of {', '.join(PROOFS)}", list)
     cli.define("undefended", None, "of --checks: workdir or file of an undefended network")
     cli.define("norm", "Linf", f"of --attack and --checks: of the ball, {' or '.join(NORMS)}")
     cli.define("restarts", None, "of --attack: random starts of pgd, apgd, fab-t and latent", int)

@@ -10,6 +10,7 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.evaluate.row import black_box_images, markdown_row, results_row
 from anp_tf.files import atomic_file
+from anp_tf.names import PROOFS
 from anp_tf.options import EVALUATION, one_of
 from anp_tf.robustness import (
     NORMS,
@@ -17,10 +18,12 @@ from anp_tf.robustness import (
     Threat,
     attack_candidate,
     attack_table,
+    certificate_table,
     check_candidate,
     check_table,
     from_model,
     from_workdir,
+    prove_candidate,
     saved_images,
     test_examples,
 )
@@ -48,14 +51,18 @@ OF_ATTACKS = (
 def main():
     use_threads_for_attacks()
     given = flags.FLAGS
-    if not given.attack and not given.checks:
-        _unused("--attack or --checks", *OF_ATTACKS, "undefended", "part")
+    if not given.attack and not given.checks and not given.prove:
+        _unused("--attack, --checks or --prove", *OF_ATTACKS, "undefended", "part", "proofs")
         _row()
         return
     if not given.attack:
         _unused("--attack", "restarts", "images", "part")
     if not given.checks:
         _unused("--checks", "undefended")
+    if not given.prove:
+        _unused("--prove", "proofs")
+    for name in given.proofs:
+        one_of("proofs", name, PROOFS)
     if not given.model:
         _unused("--model", *OF_MODELS)
     one_of("norm", given.norm, NORMS)
@@ -97,6 +104,12 @@ def main():
         }
         print(check_table(check_candidate(candidate, output, threat, **options)))
         print(output / "checks.json")
+    if given.prove:
+        certificate = prove_candidate(
+            candidate, output, threat, proofs=given.proofs, counter=counting
+        )
+        print(certificate_table(certificate))
+        print(output / "certificate.json")
 
 
 def _unused(needed, *names):

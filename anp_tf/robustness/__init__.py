@@ -26,6 +26,12 @@ from anp_tf.robustness.network_files import (
     SavedModelNetwork,
     network_file,
 )
+from anp_tf.robustness.proof import (
+    certificate_lines,
+    certificate_of,
+    certificate_table,
+    prove_candidate,
+)
 from anp_tf.robustness.sampled import SampledAccuracy, SampledNetwork, evaluate_sampled
 from anp_tf.robustness.suite import (
     attack_candidate,
@@ -60,6 +66,9 @@ __all__ = [
     "adversarial_batches",
     "attack_candidate",
     "attack_table",
+    "certificate_lines",
+    "certificate_of",
+    "certificate_table",
     "check_candidate",
     "check_fits",
     "check_table",
@@ -75,6 +84,7 @@ __all__ = [
     "measure_robustness",
     "named_attacks",
     "network_file",
+    "prove_candidate",
     "robustness_lines",
     "robustness_of",
     "run_checks",

@@ -2,14 +2,13 @@
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 
 from anp_tf import __version__
 from anp_tf.files import write_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.robustness.attack_names import named_attacks
-from anp_tf.robustness.batch_files import EvaluationError
+from anp_tf.robustness.batch_files import read_json
 from anp_tf.robustness.checks import run_checks
 from anp_tf.robustness.checks.check import FAIL, PASS
 from anp_tf.robustness.checks.network_checks import (
@@ -79,10 +78,10 @@ def attack_candidate(
         )
     title = ",".join(names)
     used = any(name.split()[0].startswith("transfer") for name in attacks)
-    identity = _identity(candidate, source=source if used else None)
+    identity = identity_of(candidate, source=source if used else None)
     if not steady:
         identity["samples"] = threat.samples
-    folder = _folder(output, title.replace(",", "+"), threat)
+    folder = attacks_folder(output, title, threat)
     with counter(title, candidate.count()) if counter else contextlib.nullcontext() as progress:
         found = worst_case(
             judged,
@@ -125,13 +124,13 @@ def check_candidate(
     Returns:
         List of `Check`.
     """
-    identity = _identity(candidate, undefended=undefended, source=source)
+    identity = identity_of(candidate, undefended=undefended, source=source)
     total = candidate.count()
     checks = run_checks(
         candidate.network,
         candidate.batches(threat.batch_size),
         total,
-        _folder(output, "checks", threat),
+        attacks_folder(output, "checks", threat),
         threat,
         step_size=step_size,
         queries=queries,
@@ -150,13 +149,13 @@ def check_candidate(
 
 def robustness_of(path, network):
     """The results in a `robustness.json` that are of a network, by its digest: a dict."""
-    found = _read(path)
+    found = read_json(path)
     return {name: result for name, result in found.items() if result["network"] == network}
 
 
 def checks_of(path, network):
     """The content of a `checks.json` if it is of a network, by its digest, else None."""
-    record = _read(path)
+    record = read_json(path)
     return record if record.get("network") == network else None
 
 
@@ -204,11 +203,13 @@ def _keep(path, result):
     _write(path, known)
 
 
-def _folder(output, title, threat):
+def attacks_folder(output, title, threat):
+    """Where the images of some attacks are."""
+    title = title.replace(",", "+")
     return pathlib.Path(output) / "attacks" / f"{title}-{threat.norm}-{threat.epsilon:g}"
 
 
-def _identity(candidate, **others):
+def identity_of(candidate, **others):
     """What was attacked, and the other networks that had a part in it, by their digests."""
     digests = {name: other.digest for name, other in others.items() if other}
     interface = candidate.interface.record()
@@ -218,15 +219,6 @@ def _identity(candidate, **others):
 
 def _asked(candidate, threat):
     return {"path": str(candidate.path), "anp_tf": __version__, **threat.record()}
-
-
-def _read(path):
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise EvaluationError(f"{path} is damaged; remove it: {error}") from error
 
 
 def _write(path, record):

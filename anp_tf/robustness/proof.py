@@ -1,0 +1,163 @@
+"""What can be proved of a candidate's robustness, written beside the network."""
+
+import contextlib
+import pathlib
+
+import keras
+import numpy as np
+import rich.box
+import rich.table
+
+from anp_tf.attacks import PGD
+from anp_tf.bounds import prove
+from anp_tf.intervals import clopper_pearson
+from anp_tf.losses import classified
+from anp_tf.names import PROOFS
+from anp_tf.robustness.batch_files import read_json, saved_images
+from anp_tf.robustness.suite import attacks_folder, identity_of, robustness_of
+from anp_tf.tables import as_text
+
+STEPS = 40  # of PGD on the images that are neither proved nor broken by attacks made before
+FILE = "certificate.json"
+
+
+def prove_candidate(candidate, output, threat, *, proofs=PROOFS, counter=None):
+    """Proves what it can of a candidate; the certificate goes to `output/certificate.json`.
+
+    Images that attacks in `output` of the same network and ball have broken are broken; PGD-40 is
+    made on what is neither proved nor broken by those. One that was stopped goes on.
+
+    Args:
+        candidate: `Candidate`, a Keras model whose layers have rules, of pixels in [0, 1].
+        output: Folder, made if needed.
+        threat: `Threat`.
+        proofs: Sequence of `"interval"`, `"crown"` and `"alpha_crown"`: what is tried.
+        counter: As for `attack_candidate`.
+
+    Returns:
+        The certificate, as `anp_tf.bounds.prove` returns it, with `dataset`, `file` (the digest of
+        the network), `attack` and `path`.
+
+    Raises:
+        ValueError: if the network is no such Keras model, has a layer that is not known, or the
+            file is of something else.
+        RuntimeError: if an image is both proved and broken: one of the two is in error.
+    """
+    network = candidate.network
+    if not isinstance(network, keras.Model) or candidate.interface.record():
+        raise ValueError(
+            "prove: expected a Keras network of pixels in [0, 1] that returns its logits, received "
+            f"{candidate.path}"
+        )
+    x, y = (np.concatenate(parts) for parts in zip(*_arrays(candidate, threat), strict=True))
+    epsilon = threat.epsilon
+    step_size = 2.5 * epsilon / STEPS
+    attack = PGD(epsilon=epsilon, step_size=step_size, steps=STEPS, norm=threat.ball)
+    about = identity_of(candidate)
+    identity = {
+        "file": about.pop("network"),
+        **about,
+        "path": str(candidate.path),
+        "attack": f"PGD-{STEPS}",
+    }
+    keras.utils.set_random_seed(threat.seed)
+    with counter("proofs", len(x)) if counter else contextlib.nullcontext() as progress:
+        return prove(
+            network,
+            x,
+            y,
+            epsilon,
+            norm=threat.norm.lower(),
+            methods=proofs,
+            broken=broken_by_attacks(candidate, output, threat, x, y),
+            attack=attack,
+            path=output,
+            identity=identity,
+            progress=progress,
+        )
+
+
+def _arrays(candidate, threat):
+    return ((x.numpy(), y.numpy()) for x, y in candidate.batches(threat.batch_size))
+
+
+def broken_by_attacks(candidate, output, threat, x, y):
+    """Which images attacks have broken that are in `output`, of the same network and ball.
+
+    Each of their images is looked at again: it counts if it is in the ball, in [0, 1], and the
+    network misclassifies it.
+
+    Returns:
+        Boolean array [images].
+    """
+    broken = np.zeros(len(x), bool)
+    known = robustness_of(pathlib.Path(output) / "robustness.json", candidate.digest)
+    for result in known.values():
+        if (result["norm"], result["epsilon"]) != (threat.norm, threat.epsilon):
+            continue
+        folder = attacks_folder(output, result["attack"], threat)
+        if not folder.is_dir():
+            continue
+        found = saved_images(folder, min(len(x), result["test_examples"]))
+        for first in range(0, len(found["index"]), threat.batch_size):
+            part = slice(first, first + threat.batch_size)
+            index, images = found["index"][part], found["image"][part]
+            too_far, no_pixels, _ = threat.outside(images, x[index])
+            wrong = ~classified(candidate.network(images, training=False), y[index]).numpy()
+            broken[index[wrong & ~too_far & ~no_pixels]] = True
+    return broken
+
+
+def certificate_of(path, network):
+    """The content of a `certificate.json` if it is of a network, by its digest, else None."""
+    record = read_json(path)
+    return record if record.get("file") == network else None
+
+
+def certificate_table(certificate):
+    """The counts of a certificate, and the bounds of the robust accuracy."""
+    counts, total = certificate["counts"], len(certificate["outcomes"])
+    table = rich.table.Table("", box=rich.box.SIMPLE, title=_title(certificate, total))
+    for column in ("images", "%"):
+        table.add_column(column, justify="right")
+    for name, count in counts["proved_by"].items():
+        table.add_row(f"proved by {name.replace('_', '-')}", str(count), _percent(count, total))
+    for name in ("broken", "open"):
+        table.add_row(name, str(counts[name]), _percent(counts[name], total))
+    return "\n".join([as_text(table, width=90), f"{_bounds(certificate)}."])
+
+
+def certificate_lines(certificate):
+    """A certificate as lines of Markdown."""
+    total = len(certificate["outcomes"])
+    by = ", ".join(
+        f"{count} by {name.replace('_', '-')}"
+        for name, count in certificate["counts"]["proved_by"].items()
+    )
+    return [
+        f"Proved (`--prove`), {_title(certificate, total)}: {_bounds(certificate)}; {by}. What "
+        "is proved holds for all images in the ball, in float32.",
+        "",
+    ]
+
+
+def _title(certificate, total):
+    norm = {"linf": "Linf", "l2": "L2"}[certificate["norm"]]
+    return (
+        f"{certificate['dataset']}, {total:,} test images, {norm}, ε = {certificate['epsilon']:g}"
+    )
+
+
+def _bounds(certificate):
+    """The robust accuracy lies between what is proved and what is not broken."""
+    counts, total = certificate["counts"], len(certificate["outcomes"])
+    low, high = counts["proved"], total - counts["broken"]
+    bottom, top = 100 * clopper_pearson(low, total)[0], 100 * clopper_pearson(high, total)[1]
+    return (
+        f"robust accuracy between {100 * low / total:.2f} % (proved) and {100 * high / total:.2f} "
+        f"% (attacked) of these images; with 95 % intervals between {bottom:.2f} and {top:.2f} %"
+    )
+
+
+def _percent(count, total):
+    return f"{100 * count / total:.2f}"

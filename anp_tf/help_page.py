@@ -14,6 +14,7 @@ ORDER = (
     "training",
     "attack",
     "masks",
+    "bounds",
     "method",
     "evaluation",
     "machine",

@@ -76,6 +76,7 @@ class Settings(Options):
     mask_freeze_at: float = option(1.0, "share of the steps from which the masks are fixed, and their rate 0", ABOVE_0_TO_1, of="learns_masks")
     fix_sparsity: float = option(0.0, "share of the units that are pruned, at least, when the masks are fixed", BELOW_1, of="learns_masks")
     weight_decay: float = option(1e-4, "coefficient of half the squared weights", AT_LEAST_0)
+    gradient_norm: float | None = option(None, "gradients of the weights are cut to this norm", ABOVE_0)
     decayed: str = option("all", "which weights decay: all or kernels", ("all", "kernels"))
     average_decay: float = option(0.0, "share of the weights' averages that a step keeps, and these make the network; 0: none", BELOW_1)
     label_smoothing: float = option(0.0, "share of a label's probability spread over all classes, in training", BELOW_1)
@@ -107,6 +108,10 @@ class Settings(Options):
     last_attack_steps: int = option(2, "PGD steps there, each of 2.5 epsilon / steps", AT_LEAST_1, of="uses_attack")
     epsilon_warmup_epochs: float = option(2.0, "epochs over which the attack grows from 0", AT_LEAST_0, of="uses_attack")
     kl_warmup_epochs: float = option(2.0, "epochs over which beta grows from 0", AT_LEAST_0, of="default_beta")
+    bound_weight: float = option(0.0, "weight of what intervals can prove against the rest of the loss", SHARE, group="bounds")
+    bound_epsilon: float | None = option(None, "radius of the ball of the bounds; default --epsilon", LENGTH, group="bounds")
+    bound_warmup_epochs: float = option(2.0, "epochs over which that radius grows from 0", AT_LEAST_0, group="bounds")
+    bound_masks: bool = option(False, "the bounds count in the loss of the masks, too", group="bounds")
     validation_attack_steps: int = option(10, "PGD steps on the validation images, each of 2.5 epsilon / steps", AT_LEAST_1, RUN)
     eval_attack_steps: int = option(40, "PGD steps in the evaluation", AT_LEAST_1, EVALUATION)
     eval_attack_step_size: float | None = option(None, "length of a PGD step in the evaluation; default as in training", LENGTH, EVALUATION)
@@ -128,6 +133,7 @@ class Settings(Options):
         yield "beta", method_class(self.method).default_beta
         is_mnist = self.dataset.partition("/")[0].partition(":")[0] == "mnist"
         yield "epsilon", 0.3 if is_mnist else 8 / 255
+        yield "bound_epsilon", self.epsilon
         yield "attack_step_size", min(LONGEST_STEP, self.epsilon_in_training / 4)
         yield "eval_attack_step_size", min(LONGEST_STEP, self.epsilon / 4)
 

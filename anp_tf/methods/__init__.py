@@ -6,6 +6,7 @@ from anp_tf.methods.anp_vs import AdversarialNeuralPruningVS
 from anp_tf.methods.at import AdversarialTraining, PretrainedAdversarialTraining
 from anp_tf.methods.at_bnn import AdversarialBayesByBackprop
 from anp_tf.methods.at_vs import AdversarialTrainingVS
+from anp_tf.methods.bound_loss import Bound
 from anp_tf.methods.bp import BayesianPruning
 from anp_tf.methods.gradual_pruning import GradualPruning
 from anp_tf.methods.magnitude import MagnitudePruning
@@ -37,6 +38,7 @@ __all__ = [
     "AdversarialTraining",
     "AdversarialTrainingVS",
     "BayesianPruning",
+    "Bound",
     "GradualPruning",
     "MagnitudePruning",
     "PretrainedAdversarialTraining",

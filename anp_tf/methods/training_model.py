@@ -10,6 +10,7 @@ from anp_tf.attacks import PGD
 from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.methods.attacked_network import AttackedNetwork
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
+from anp_tf.methods.bound_loss import BoundLoss
 from anp_tf.methods.checks import check_finite, check_network, checked_kl_weights
 from anp_tf.methods.draws import seeds, training_masks
 from anp_tf.methods.follow_pruning import FollowPruning
@@ -72,6 +73,8 @@ class TrainingModel(NetworkTrainer):
             those that end in an activation (`anp_tf.models.with_latents`).
         fix_sparsity: Float in [0, 1), share of the units that are pruned, at least, when the masks
             are fixed: by `anp_tf.pruning.cut_to_share`.
+        bound: `Bound`, by which what can be proved counts in the losses; None: it does not. The
+            bounds are those of the whole network, also where it is slimmed.
         seed: Integer.
 
     Raises:
@@ -113,6 +116,7 @@ class TrainingModel(NetworkTrainer):
         mask_freeze_step=None,
         latents=None,
         fix_sparsity=0.0,
+        bound=None,
         seed=0,
         **kwargs,
     ):
@@ -160,6 +164,10 @@ class TrainingModel(NetworkTrainer):
         self.divergence = Divergence(self.divergent, beta / num_examples, kl_warmup_steps)
         self.decay = Decay(self.weight_variables, weight_decay, decayed)
         self.means = {**self.forward.means, "kl": self.divergence.mean}
+        self.bound_loss = None
+        if bound is not None and bound.weight:
+            self.bound_loss = BoundLoss(network, bound)
+            self.means.update(self.bound_loss.means)
         self._statistics = StatisticsPasses(self)
         self.built = True
 
@@ -235,7 +243,10 @@ class TrainingModel(NetworkTrainer):
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
             draws = training_masks(fixed, batch.pixels, mask_seed, step, self.mask_freeze_step)
             terms = self._terms(batch, adversarial, draws, step)
-            weight_loss, mask_loss = self.objective(terms)
+            weight_loss, mask_loss = losses = self.objective(terms)
+            if self.bound_loss is not None:
+                loss = self.bound_loss(batch.pixels, batch.labels, draws, step, batch.weights)
+                weight_loss, mask_loss = self.bound_loss.mixed(losses, loss)
         pairs = [(self.optimizer, self.weight_variables, weight_tape, weight_loss)]
         if self.mask_variables:
             pairs.append((self.mask_optimizer, self.mask_variables, mask_tape, mask_loss))
@@ -260,7 +271,11 @@ class TrainingModel(NetworkTrainer):
                 self.validation_attack, batch.pixels, batch.labels, fixed, seed=seed
             )
         self._forward(batch, batch.pixels, adversarial, fixed, training=False)
-        return for_fit(self.shown(True, adversarial is not None))
+        logs = self.shown(True, adversarial is not None)
+        if self.bound_loss is not None:
+            self.bound_loss.validate(batch.pixels, batch.labels, fixed)
+            logs |= {name: mean.result() for name, mean in self.bound_loss.means.items()}
+        return for_fit(logs)
 
     def _forward(self, batch, clean, adversarial, masks, training):
         """The passes of a batch, whose results go to the metrics."""
@@ -287,6 +302,8 @@ class TrainingModel(NetworkTrainer):
     def _logs(self, fixed):
         logs = self.shown(self.needs_clean(), self.attack is not None)
         logs["learning_rate"] = tf.convert_to_tensor(self.optimizer.learning_rate)
+        if self.bound_loss is not None:
+            logs["bound_loss"] = self.means["bound_loss"].result()
         if self.divergent:
             logs["kl"] = self.means["kl"].result()
         if self.masks:
@@ -300,4 +317,5 @@ class TrainingModel(NetworkTrainer):
         names = list(self._logs({mask: mask.inference_mask() for mask in self.masks}))
         if validated:
             names += [f"val_{n}" for n in self.shown(True, self.validation_attack is not None)]
+            names += [f"val_{n}" for n in (self.bound_loss.means if self.bound_loss else ())]
         return names

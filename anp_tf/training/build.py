@@ -16,7 +16,7 @@ from anp_tf.layers import (
     UnitMask,
     mask_layers,
 )
-from anp_tf.methods import METHODS
+from anp_tf.methods import METHODS, Bound
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import flops_weights, insert_masks
 from anp_tf.training.networks import AUTO, default_network, own_network
@@ -137,14 +137,16 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         kl_warmup_steps=round(settings.kl_warmup_epochs * steps_per_epoch),
         mask_freeze_step=_mask_freeze_step(settings, method, total_steps),
         fix_sparsity=settings.fix_sparsity if method.learns_masks else 0.0,
+        bound=_bound(settings, steps_per_epoch),
         seed=settings.seed,
         **_method_options(settings, method, total_steps),
     )
     rate, mask_rate = schedules(settings, total_steps)
+    clip = settings.gradient_norm
     if settings.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, global_clipnorm=clip)
     else:
-        optimizer = keras.optimizers.Adam(rate)
+        optimizer = keras.optimizers.Adam(rate, global_clipnorm=clip)
     model.compile(
         optimizer,
         keras.optimizers.Adam(mask_rate),
@@ -152,6 +154,18 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         steps_per_execution=settings.steps_per_execution,
     )
     return model
+
+
+def _bound(settings, steps_per_epoch):
+    """How bounds count in training, or None."""
+    if not settings.bound_weight:
+        return None
+    return Bound(
+        weight=settings.bound_weight,
+        epsilon=settings.bound_epsilon,
+        warmup_steps=round(settings.bound_warmup_epochs * steps_per_epoch),
+        masks=settings.bound_masks,
+    )
 
 
 def _mask_freeze_step(settings, method, total_steps):

@@ -16,6 +16,7 @@ SHARES = {
     "adversarial_accuracy": "adversarial",
     "val_accuracy": "val clean",
     "val_adversarial_accuracy": "val adversarial",
+    "val_proved": "val proved",
     "sparsity": "pruned",
 }
 NUMBERS = {

@@ -1,0 +1,92 @@
+"""A loss on what no attack can do: the cross-entropy of the margins' bounds."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from anp_tf.bounds import BoundedNetwork, interval_margins, proved
+from anp_tf.layers import given_masks
+from anp_tf.losses import cross_entropy, weighted_mean
+from anp_tf.methods.training_attack import warmed
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """How much bounds by intervals count in training (MTL-IBP, De Palma et al. 2024).
+
+    The loss of a method becomes (1 - weight) times itself, plus weight times the cross-entropy of
+    the margins' upper bounds over the ball.
+
+    Attributes:
+        weight: Float in [0, 1].
+        epsilon: Float, above 0, radius of the L-infinity ball in pixel units.
+        warmup_steps: Integer; the radius grows linearly from 0 over so many steps.
+        masks: Boolean, whether it is added to the loss of the masks, too.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    weight: float
+    epsilon: float
+    warmup_steps: int = 0
+    masks: bool = False
+
+    def __post_init__(self):
+        for name, valid, expected in (
+            ("weight", 0 <= self.weight <= 1, "in [0, 1]"),
+            ("epsilon", 0 < self.epsilon <= 1, "in (0, 1]"),
+            ("warmup_steps", self.warmup_steps >= 0, "at least 0"),
+        ):
+            if not valid:
+                raise ValueError(
+                    f"bound: expected a {name} {expected}, received {getattr(self, name)}"
+                )
+
+
+class BoundLoss:
+    """The loss of a `Bound`, and the means of what it showed.
+
+    Args:
+        network: Functional `keras.Model` whose layers have rules (`anp_tf.bounds`). Batch
+            normalization is that of inference.
+        bound: `Bound`.
+
+    Attributes:
+        means: Dict of `keras.metrics.Mean`: of the loss, and of the share of images that intervals
+            prove at the whole radius, up to rounding.
+
+    Raises:
+        ValueError: if a layer has no rule.
+    """
+
+    def __init__(self, network, bound):
+        self.bound = bound
+        self._network = BoundedNetwork(network, rounding=False)
+        self.means = {name: keras.metrics.Mean(name=name) for name in ("bound_loss", "proved")}
+
+    def __call__(self, x, y, masks, step, weights=None):
+        """The loss of some images, a scalar, at a training step, under given masks."""
+        radius = self.bound.epsilon * warmed(step, self.bound.warmup_steps)
+        loss = weighted_mean(cross_entropy(self._margins(x, y, masks, radius), y), weights)
+        self.means["bound_loss"].update_state(loss, sample_weight=tf.shape(y)[0])
+        return loss
+
+    def validate(self, x, y, masks):
+        """Counts which images are proved at the whole radius."""
+        margins = self._margins(x, y, masks, self.bound.epsilon)
+        self.means["proved"].update_state(proved(margins, y))
+        self.means["bound_loss"].update_state(cross_entropy(margins, y))
+
+    def mixed(self, losses, loss):
+        """The losses of the weights and of the masks with the bound's."""
+        weight_loss, mask_loss = losses
+        share = self.bound.weight
+        if self.bound.masks and mask_loss is not None:
+            mask_loss = (1 - share) * mask_loss + share * loss
+        return (1 - share) * weight_loss + share * loss, mask_loss
+
+    def _margins(self, x, y, masks, radius):
+        with given_masks(masks):
+            return interval_margins(self._network, x, y, radius)

@@ -191,6 +191,10 @@ BAD_VALUES = [
     ("last_attack_at", (0.0, 1.1, math.nan)),
     ("optimizer", ("lion",)),
     ("decayed", ("biases",)),
+    ("gradient_norm", (0.0, math.nan, math.inf)),
+    ("bound_weight", (-0.1, 1.1, math.nan)),
+    ("bound_epsilon", (0.0, 1.5, math.nan)),
+    ("bound_warmup_epochs", (-1.0, math.inf, math.nan)),
     ("op_threads", (0, -1)),
     ("validation_examples", (-1,)),
     ("beta", (-1.0, math.nan, math.inf)),
@@ -238,7 +242,7 @@ def test_value_that_is_not_valid(name, value):
 @pytest.mark.parametrize("name", VALUES)
 def test_bad_values_cover_every_checked_field(name):
     free = {"data_dir", "image_key", "label_key", "init_from"}
-    free |= {"deterministic", "jit", "fresh", "mask_layers"}
+    free |= {"deterministic", "jit", "fresh", "mask_layers", "bound_masks"}
     radii = {"epsilon", "attack_step_size", "eval_attack_step_size"}
     assert name in free | radii | {name for name, _ in BAD_VALUES}
 

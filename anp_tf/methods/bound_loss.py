@@ -63,8 +63,12 @@ class BoundLoss:
 
     def __init__(self, network, bound):
         self.bound = bound
-        self._network = BoundedNetwork(network, rounding=False)
+        self._network, self._view = BoundedNetwork(network, rounding=False), None
         self.means = {name: keras.metrics.Mean(name=name) for name in ("bound_loss", "proved")}
+
+    def slim(self, view):
+        """From here on bounds are those of a `SlimView` of the network, which has its outputs."""
+        self._network, self._view = BoundedNetwork(view.network, rounding=False), view
 
     def __call__(self, x, y, masks, step, weights=None):
         """The loss of some images, a scalar, at a training step, under given masks."""
@@ -88,5 +92,5 @@ class BoundLoss:
         return (1 - share) * weight_loss + share * loss, mask_loss
 
     def _margins(self, x, y, masks, radius):
-        with given_masks(masks):
+        with given_masks(masks) if self._view is None else self._view.weights():
             return interval_margins(self._network, x, y, radius)

@@ -73,8 +73,7 @@ class TrainingModel(NetworkTrainer):
             those that end in an activation (`anp_tf.models.with_latents`).
         fix_sparsity: Float in [0, 1), share of the units that are pruned, at least, when the masks
             are fixed: by `anp_tf.pruning.cut_to_share`.
-        bound: `Bound`, by which what can be proved counts in the losses; None: it does not. The
-            bounds are those of the whole network, also where it is slimmed.
+        bound: `Bound`, by which what can be proved counts in the losses; None: it does not.
         seed: Integer.
 
     Raises:
@@ -201,6 +200,8 @@ class TrainingModel(NetworkTrainer):
         try:
             view = SlimView(self.network)
             self.forward.slim(view)
+            if self.bound_loss is not None:
+                self.bound_loss.slim(view)
         except ValueError as error:
             log.warning("the network is trained at its full size: %s", error)
         else:

@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
+import tensorflow as tf
 
 from anp_tf.layers import UnitMask, mask_layers
 from anp_tf.methods import AdversarialTraining, Bound, Standard
 from anp_tf.methods.bound_loss import BoundLoss
+from anp_tf.pruning.view import SlimView
 
 FEATURES, HIDDEN, CLASSES = 6, 5, 3
 
@@ -57,6 +59,24 @@ def test_loss_is_the_cross_entropy_of_the_bounds(step, radius):
     assert weighted == pytest.approx(
         np.mean(weights * scipy.special.logsumexp(bounds, axis=1)), rel=1e-5
     )
+
+
+def test_through_the_slimmed_network():
+    mask = UnitMask()
+    net = network(mask)
+    x, y = data()
+    mask.prune([1, 3])
+    factors = np.array([1, 0, 1, 0, 1], np.float32)
+    loss = BoundLoss(net, Bound(0.5, epsilon=0.1))
+    whole = loss(x, y, {mask: factors}, 0).numpy()
+    loss.slim(SlimView(net))
+    kernel = net.trainable_variables[0]
+    with tf.GradientTape() as tape:
+        slim = loss(x, y, {mask: factors}, 0)
+    assert slim.numpy() == pytest.approx(whole, rel=1e-6)
+    gradient = tape.gradient(slim, kernel.value).numpy()
+    assert np.all(gradient[:, [1, 3]] == 0)
+    assert np.max(np.abs(gradient)) > 1e-3
 
 
 def test_validation_counts_what_is_proved():

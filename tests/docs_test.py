@@ -71,6 +71,13 @@ def test_arrays_as_data(folder, capsys):
     assert capsys.readouterr().out == "(16, 8, 8, 3) <dtype: 'float32'> <dtype: 'int32'>\n"
 
 
+def test_certificates(folder, capsys):
+    first, second = blocks("certificates.md")[:2]
+    found = run(f"{first}\n{second}")
+    assert capsys.readouterr().out.startswith("tf.Tensor([ True]")
+    assert found["model"].bound_loss.bound.weight == 0.1
+
+
 def test_public_names_are_listed():
     """The page is what `python docs/api.py` writes."""
     assert runpy.run_path(str(DOCS / "api.py"))["page"]() == (DOCS / "api.md").read_text()

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import pathlib
+import re
 
 import keras
 import numpy as np
@@ -45,6 +46,15 @@ def test_slim(commands, tmp_path):
         assert record[f"{name}: FLOPs"] == pytest.approx(dense / half, rel=0.05)
     for name in names:
         assert name in outcome.out
+
+
+@pytest.mark.slow
+def test_commands(commands):
+    outcome = commands.run("benchmark", "commands", "--repeats=1")
+    assert outcome.code == 0, outcome.err
+    shown = dict(re.findall(r"^ *(\S.*?)  +([\d.]+) *$", outcome.out, re.MULTILINE))
+    assert {"import anp_tf", "anp-tf train --help", "a wrong flag"} <= shown.keys()
+    assert all(float(seconds) > 0 for seconds in shown.values())
 
 
 @pytest.mark.slow
@@ -146,7 +156,7 @@ def test_a_network_in_pytorch(build):
         (
             ["smile"],
             "unexpected argument 'smile'; flags start with --, subjects are attack, training, "
-            "networks, scaling, slim, verdict",
+            "networks, scaling, slim, verdict, commands",
         ),
         (["slim", "--repeats=0"], "--repeats: expected a value above 0, received 0"),
         (["attack", "--op_threads=-1"], "--op_threads: expected a value at least 0, received -1"),

@@ -1,6 +1,7 @@
 """Measurements: of speed, as ratios taken in one process, interleaved; of networks of others."""
 
 from anp_tf.benchmarks.attack import BATCH_SIZES, attack_record, attack_table, benchmark_attack
+from anp_tf.benchmarks.commands import benchmark_commands, commands_record, commands_table
 from anp_tf.benchmarks.networks import benchmark_networks, networks_record, networks_table
 from anp_tf.benchmarks.scaling import benchmark_scaling, scaling_record, scaling_table
 from anp_tf.benchmarks.slim import benchmark_slim, slim_record, slim_table
@@ -12,11 +13,14 @@ __all__ = [
     "attack_record",
     "attack_table",
     "benchmark_attack",
+    "benchmark_commands",
     "benchmark_networks",
     "benchmark_scaling",
     "benchmark_slim",
     "benchmark_training",
     "benchmark_verdict",
+    "commands_record",
+    "commands_table",
     "networks_record",
     "networks_table",
     "scaling_record",

@@ -27,7 +27,7 @@ setuptools.setup(
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["anp_tf", "anp_tf.*"]),
     package_data={
-        "anp_tf": ["configs/*"],
+        "anp_tf": ["configs/*", "py.typed"],
         "anp_tf.data": ["mnist.npz"],
         "anp_tf.reproduction": ["*.csv"],
         "anp_tf.reporting": ["report.*"],
@@ -65,6 +65,7 @@ setuptools.setup(
             "openvino>=2026.4",
             "pytest>=8",
             "pytest-xdist>=3.6",
+            "setuptools>=70.1",
             "ruff==0.17.6",
         ],
     },

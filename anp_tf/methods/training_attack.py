@@ -52,13 +52,17 @@ class TrainingAttack:
         start, attack = self.last
 
         def last():
-            return self.attacked(attack, x, y, masks, seed=seed, scale=strength["scale"])
+            return self.attacked(attack, x, y, masks, seed=seed, **self._scale(step))
 
         return tf.cond(tf.cast(step, tf.int64) >= start, last, first)
 
+    def _scale(self, step):
+        """The share of the radius during the warm-up; attacks without one need not know of it."""
+        return {"scale": warmed(step, self.warmup_steps)} if self.warmup_steps else {}
+
     def _strength(self, step):
         """The attack's radius, number of steps and noise, as its keyword arguments."""
-        strength = {"scale": warmed(step, self.warmup_steps)}
+        strength = self._scale(step)
         if self.noise is not None:
             strength["noise"] = tf.convert_to_tensor(self.noise)
         if self.growth is not None:

@@ -1,4 +1,4 @@
-"""The worked example of `docs/extending.md` does what it says."""
+"""The worked examples of `docs/extending.md` do what they say."""
 
 import pathlib
 import re
@@ -8,13 +8,16 @@ from anp_tf.pruning import handlers
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "extending.md"
 
 
-def test_the_worked_example(request):
+def test_the_worked_examples(request, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     known = dict(handlers._HANDLERS)
     request.addfinalizer(lambda: (handlers._HANDLERS.clear(), handlers._HANDLERS.update(known)))
     namespace = {"__name__": "example"}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
         exec(block, namespace)
-    small, cost = namespace["small"], namespace["cost"]
+    small, cost, result = (namespace[name] for name in ("small", "cost", "result"))
+    assert 0 <= result["robust_accuracy"] <= result["clean_accuracy"] <= 100
+    assert result["test_examples"] == 96
     rows = {layer.name: layer.multiply_adds for layer in cost(small).layers}
     assert rows["gain"] == 14 * 14 * 4
     assert rows["gain_1"] == 12 * 12 * 6

@@ -48,10 +48,10 @@ class Workdir:
         The lock is the operating system's: it goes when the process ends, however it ends.
 
         Raises:
-            WorkdirError: if another process trains there.
+            WorkdirError: if another process trains there, or if a file is in the way.
             OSError: if the folder cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         folder = os.open(self.path, os.O_RDONLY)
         try:
             try:
@@ -63,6 +63,17 @@ class Workdir:
             yield
         finally:
             os.close(folder)
+
+    def _make(self):
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            places = (self.path, *self.path.parents)
+            file = next(place for place in places if place.exists())
+            raise WorkdirError(
+                f"workdir: expected a folder, or a place for one, received {self.path}, where "
+                f"{file} is a file: name another place, or move the file"
+            ) from error
 
     def open(self, settings, overwrite=False):
         """Writes the configuration of a run, or checks that the folder holds the same run.
@@ -82,7 +93,7 @@ class Workdir:
                 configuration.
             OSError: if it cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         begun = self.network.exists() or any(self.checkpoints.glob("[0-9]*"))
         if not begun or not self.config.exists():
             self._write(settings, {})
@@ -168,8 +179,14 @@ class Workdir:
         """The `Settings` the run was started with.
 
         Raises:
-            WorkdirError: if there is no readable configuration.
+            WorkdirError: if there is no readable configuration; one of several runs names them.
         """
+        runs = sorted(str(path.parent) for path in self.path.glob("*/config.cfg"))
+        if runs and not self.config.exists():
+            raise WorkdirError(
+                f"workdir: expected the folder of one run, received {self.path}, which holds "
+                f"several: {', '.join(runs)}"
+            )
         try:
             lines = self.config.read_text().splitlines()
             return Settings.from_flag_lines(x for x in lines if not x.startswith("--workdir="))

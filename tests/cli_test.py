@@ -144,14 +144,15 @@ AS_NOBODY = "import os\nif os.geteuid() == 0: os.seteuid(65534)"
 def test_workdir_that_is_a_file(commands, tmp_path):
     (tmp_path / "run").write_text("notes")
     outcome = commands.run("train", "--workdir=run", *QUICK, cwd=tmp_path)
-    assert "File exists: 'run'" in message(outcome, "train")
+    assert "--workdir: expected a folder" in (said := message(outcome, "train"))
+    assert "run is a file: name another place" in said
     assert (tmp_path / "run").read_text() == "notes"
 
 
 def test_workdir_in_a_file(commands, tmp_path):
     (tmp_path / "file").touch()
     outcome = commands.run("train", "--workdir=file/run", *QUICK, cwd=tmp_path)
-    assert "Not a directory: 'file/run'" in message(outcome, "train")
+    assert "received file/run, where file is a file" in message(outcome, "train")
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["exists", "to be made"])

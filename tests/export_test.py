@@ -50,7 +50,7 @@ def test_other_formats(commands, workdir, tmp_path):
     output = tmp_path / "out"
     flags = ["--format=litert,onnx", "--precision=float16", "--litert_examples=20"]
     outcome = commands.run("export", f"--workdir={workdir}", f"--output={output}", *flags)
-    assert outcome.code == 0, outcome.err
+    assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == (
         f"the slimmed network is in {output}/1.float16.tflite\n"
         f"the slimmed network is in {output}/1.onnx\n"

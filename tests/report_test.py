@@ -125,7 +125,10 @@ def report(commands, folder, flags):
     """The folder of a report that the command made."""
     outcome = commands.run("report", *flags, cwd=folder)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == "a report/report.html\n"
+    *lines, last = outcome.out.splitlines()
+    assert last == "a report/report.html"
+    for label in ("standard", "anp_vs"):
+        assert any(re.match(rf"{label}  PGD-2  20 in 0:", line) for line in lines)
     return folder / "a report"
 
 

@@ -260,3 +260,12 @@ def test_a_folder_that_moved_with_what_it_starts_from_goes_on(tmp_path):
     moved.open(Settings(method="bp", init_from=str(new / "standard")))  # as recorded now
     with pytest.raises(WorkdirError, match="init_from"):
         moved.open(Settings(method="bp", init_from=str(new / "other")))
+
+
+def test_a_folder_of_runs_names_them(tmp_path):
+    for name in ("b", "a"):
+        Workdir(tmp_path / name).open(Settings())
+    with pytest.raises(WorkdirError, match=f"holds several: {tmp_path}/a, {tmp_path}/b$"):
+        Workdir(tmp_path).settings()
+    Workdir(tmp_path).open(Settings())  # a run that has others in its folder
+    assert Workdir(tmp_path).settings() == Settings()

@@ -8,7 +8,7 @@ import numpy as np
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluate.row import black_box_images, markdown_row, results_row
+from anp_tf.evaluate.row import black_box_images, comparison, results_row, said_hints
 from anp_tf.files import atomic_file
 from anp_tf.names import PROOFS
 from anp_tf.options import EVALUATION, one_of
@@ -251,7 +251,9 @@ def _row():
     row["black_box_source"] = given.source
     if source is None and output and workdir.results.exists():
         keep_black_box(row, workdir.load_results())
-    print(markdown_row(row))
+    print(comparison([row]))
+    for hint in said_hints([row]):
+        print(hint)
     if output:
         print(workdir.save_results(row, output))
 

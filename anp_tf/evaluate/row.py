@@ -15,20 +15,10 @@ from anp_tf.robustness.accuracy import adversarial_batches, measure_robustness
 from anp_tf.robustness.candidate import check_fits
 from anp_tf.robustness.sampled import evaluate_sampled
 from anp_tf.tables import as_text
-from anp_tf.timing import median_latency
+from anp_tf.timing import latencies, latency_names, latency_text
 from anp_tf.training.networks import AUTO, dense_like
 
 BATCH_SIZE = 250
-PAPER_COLUMNS = (
-    "clean_accuracy",
-    "white_box_accuracy",
-    "black_box_accuracy",
-    "white_box_vulnerability",
-    "black_box_vulnerability",
-    "memory_percent",
-    "flops_reduction",
-    "sparsity_percent",
-)
 
 
 def results_row(settings, network, examples, black_box=None, counter=None):
@@ -61,9 +51,6 @@ def results_row(settings, network, examples, black_box=None, counter=None):
     black = black_box and measure(f"black-box PGD-{attack.steps}", black_box)
     dense = dense_like(network, settings)
     dense_cost, slim_cost = cost(dense), cost(slimmed)
-    latency = {
-        str(size): median_latency({"dense": dense, "slim": slimmed}, size) for size in (1, 256)
-    }
     row = {
         "dataset": settings.dataset,
         "architecture": network.name if settings.network == AUTO else settings.network,
@@ -81,7 +68,9 @@ def results_row(settings, network, examples, black_box=None, counter=None):
         "slim_parameter_bytes": slim_cost.parameter_bytes,
         "dense_flops": dense_cost.flops,
         "slim_flops": slim_cost.flops,
-        "latency_milliseconds": latency,
+        "latency_milliseconds": {
+            str(size): latencies({"dense": dense, "slim": slimmed}, size) for size in (1, 256)
+        },
         **_sampled_figures(settings, network, examples, attack, counter),
         "black_box_source": None,
         "attack": f"PGD-{attack.steps}",
@@ -151,16 +140,12 @@ def _sampled_figures(settings, network, examples, attack, counter):
     }
 
 
-def markdown_row(row):
-    """The paper's columns of a row as two lines of a Markdown table and its head."""
-    head = ["dataset", "architecture", "method", *PAPER_COLUMNS]
-    cells = [_number(row, name) if name in PAPER_COLUMNS else row[name] for name in head]
-    lines = [head, ["---"] * len(head), cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def comparison(rows):
-    """A table of several rows beside one another, as text; `a → b` is dense and slimmed."""
+    """A table of several rows beside one another, as text; `a → b` is dense and slimmed.
+
+    Of a latency there is the median with half the distance of its quartiles, and one figure alone
+    where nothing was pruned or where both are the same within this spread.
+    """
     first = rows[0]
     attack = f"{first['attack']}, ε = {first['epsilon']}"
     table = rich.table.Table(
@@ -170,32 +155,47 @@ def comparison(rows):
     for row in rows:
         table.add_column(row["method"], justify="right")
     figures = {
-        "clean accuracy, %": lambda row: _number(row, "clean_accuracy"),
-        f"accuracy under {attack}, %": lambda row: _number(row, "white_box_accuracy"),
-        "vulnerability": lambda row: f"{row['white_box_vulnerability']:.4f}",
+        "clean accuracy, %": lambda row: _share(row, "clean_accuracy"),
+        f"accuracy under {attack}, %": lambda row: _share(row, "white_box_accuracy"),
+        "accuracy, weights drawn, %": lambda row: _share(row, "sampled_white_box_accuracy"),
+        f"black-box {first['attack']}, %": lambda row: _share(row, "black_box_accuracy"),
+        "vulnerability": lambda row: _number(row, "white_box_vulnerability", "{:.4f}"),
+        "black-box vulnerability": lambda row: _number(row, "black_box_vulnerability", "{:.4f}"),
         "sparsity (units pruned), %": lambda row: f"{row['sparsity_percent']:.1f}",
         "FLOPs reduction, x": lambda row: f"{row['flops_reduction']:.2f}",
-        "parameter bytes": lambda row: _change(
-            row, "{:,}", row["dense_parameter_bytes"], row["slim_parameter_bytes"]
-        ),
+        "memory, %": lambda row: f"{row['memory_percent']:.2f}",
+        "parameter bytes": _bytes,
     }
     for size in ("1", "256"):
-        figures[f"latency, batch {size}, ms"] = lambda row, size=size: _change(
-            row, "{:.2f}", *(row["latency_milliseconds"][size][kind] for kind in ("dense", "slim"))
-        )
+        figures[f"latency, batch {size}, ms"] = lambda row, size=size: _latency(row, size)
     for label, figure in figures.items():
-        table.add_row(label, *(figure(row) for row in rows))
-    return as_text(table, width=50 + 30 * len(rows))
+        cells = [figure(row) for row in rows]
+        if set(cells) != {"-"}:
+            table.add_row(label, *cells)
+    return as_text(table, width=50 + 34 * len(rows))
 
 
-def _change(row, form, dense, slimmed):
+def said_hints(rows):
+    """The hints of the rows as lines, `METHOD: HINT`."""
+    return [f"{row['method']}: {hint}" for row in rows for hint in row.get("hints", ())]
+
+
+def _bytes(row):
+    dense, slimmed = row["dense_parameter_bytes"], row["slim_parameter_bytes"]
     if row["sparsity_percent"] == 0:
-        return form.format(dense)
-    return f"{form.format(dense)} → {form.format(slimmed)}"
+        return f"{dense:,}"
+    return f"{dense:,} → {slimmed:,}"
 
 
-def _number(row, name):
-    value = row[name]
-    if value is not None and name.endswith("accuracy"):
-        return with_interval(value, row["test_examples"])
-    return "-" if value is None else f"{value:.4g}"
+def _latency(row, size):
+    times = row["latency_milliseconds"][size]
+    return " → ".join(latency_text(times, name) for name in latency_names(row, size))
+
+
+def _share(row, name):
+    value = row.get(name)
+    return "-" if value is None else with_interval(value, row["test_examples"])
+
+
+def _number(row, name, form):
+    return "-" if row.get(name) is None else form.format(row[name])

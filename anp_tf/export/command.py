@@ -4,12 +4,15 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.release import Form, add_micro, release
+from anp_tf.silence import silent_stderr
 from anp_tf.workdir import Workdir
 
 
 def main():
     given = flags.FLAGS
-    cli.say_exported(_released(given) if given.model is None else _again(given))
+    with silent_stderr():  # of notes by LiteRT and its converter
+        paths = _released(given) if given.model is None else _again(given)
+    cli.say_exported(paths)
 
 
 def _released(given):

@@ -3,7 +3,6 @@
 import math
 import statistics
 
-from anp_tf.evaluate.row import PAPER_COLUMNS
 from anp_tf.intervals import with_interval
 from anp_tf.reproduction.paper import paper_rows
 
@@ -19,7 +18,7 @@ HEADS = {
     "weight_sparsity_percent": ("weights pruned, %", 2),
     "sampled_white_box_accuracy": ("white-box, drawn, %", 2),
 }
-COLUMNS = (*PAPER_COLUMNS, "weight_sparsity_percent", "sampled_white_box_accuracy")
+COLUMNS = tuple(HEADS)
 
 
 def table_record(table, methods, runs):

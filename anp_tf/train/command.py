@@ -5,7 +5,7 @@ import os
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluate.row import comparison, results_row
+from anp_tf.evaluate.row import comparison, results_row, said_hints
 from anp_tf.files import check_plain
 from anp_tf.methods import METHODS
 from anp_tf.release import release
@@ -29,9 +29,8 @@ def main():
     if not chief:
         return
     print(comparison(rows))
-    for row in rows:
-        for hint in row.get("hints", ()):
-            print(f"{row['method']}: {hint}")
+    for hint in said_hints(rows):
+        print(hint)
     for _, workdir in runs:
         print(workdir.results)
     if flags.FLAGS.export:

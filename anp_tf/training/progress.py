@@ -11,6 +11,7 @@ import rich.table
 
 from anp_tf.errors import nobody_reads
 
+SECONDS_BETWEEN_LINES = 30
 SHARES = {
     "accuracy": "clean",
     "adversarial_accuracy": "adversarial",
@@ -77,19 +78,42 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         spent = time.monotonic() - self.began
         left = spent / max(1, self.done - self.first) * (self.total - self.done)
-        remaining = datetime.timedelta(seconds=round(left))
-        self._print(f"epoch {epoch + 1}/{self.epochs}  {describe(logs)}  left {remaining}")
+        self._print(f"epoch {epoch + 1}/{self.epochs}  {describe(logs)}  left {_duration(left)}")
 
     def _print(self, text):
-        self.bar.console.print(f"{self.title}  {text}", highlight=False, soft_wrap=True)
+        _say(self.bar, f"{self.title}  {text}")
 
 
 @contextlib.contextmanager
 def counting(title, total):
-    """A bar for `total` examples; yields a function that takes the number done so far."""
+    """A bar for `total` examples; yields a function that takes the number done so far.
+
+    Without a terminal there is a line at the end, and before it one every half a minute.
+    """
+    start = said = time.monotonic()
     with progress_bar() as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        task, lines = bar.add_task(title, total=total), not bar.console.is_terminal
+
+        def progress(done):
+            nonlocal said
+            bar.update(task, completed=done)
+            spent = time.monotonic() - start
+            if lines and start + spent - said > SECONDS_BETWEEN_LINES and done:
+                said = start + spent
+                left = _duration(spent / done * (total - done))
+                _say(bar, f"{title}  {done:,} of {total:,}  left {left}")
+
+        yield progress
+    if lines:
+        _say(bar, f"{title}  {total:,} in {_duration(time.monotonic() - start)}")
+
+
+def _say(bar, text):
+    bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _duration(seconds):
+    return datetime.timedelta(seconds=round(seconds))
 
 
 class _Console(rich.console.Console):

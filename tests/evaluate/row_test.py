@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from anp_tf import data
-from anp_tf.evaluate.row import black_box_images, comparison, markdown_row, results_row
+from anp_tf.evaluate.row import black_box_images, comparison, results_row
 from anp_tf.intervals import with_interval
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe
@@ -165,23 +165,6 @@ def test_source_of_another_shape(examples, shape):
 # --------------------------------------------------------------------------------------- tables
 
 
-def test_markdown_row_is_a_table(rows):
-    for row in rows.values():
-        head, rule, cells = (
-            [cell.strip() for cell in line.strip("|").split("|")]
-            for line in markdown_row(row).splitlines()
-        )
-        assert head == COLUMNS
-        assert set(rule) == {"---"}
-        for name, cell in zip(head, cells, strict=True):
-            if isinstance(row[name], str):
-                assert cell == row[name]
-            elif row[name] is None:
-                assert cell == "-"
-            else:
-                assert float(cell.split()[0]) == pytest.approx(row[name], rel=1e-3, abs=0.005)
-
-
 def test_comparison_shows_every_figure(rows):
     rows = list(rows.values())
     text = comparison(rows)
@@ -191,7 +174,7 @@ def test_comparison_shows_every_figure(rows):
 
     def shown(label):
         (line,) = (line for line in lines if line.startswith(label))
-        return line.removeprefix(label).replace(" → ", "→").split()
+        return line.removeprefix(label).replace(" → ", "→").replace(" ± ", "±").split()
 
     def change(row, form, dense, small):
         if row["method"] == "standard":
@@ -204,6 +187,12 @@ def test_comparison_shows_every_figure(rows):
         ("FLOPs reduction, x", "{:.2f}", "flops_reduction"),
     ]:
         assert shown(label) == [form.format(row[name]) for row in rows], label
+    assert shown("black-box PGD-2, %") == [
+        "-",
+        *with_interval(rows[1]["black_box_accuracy"], 30).split(),
+        "-",
+    ]
+    assert shown("black-box vulnerability")[1] == f"{rows[1]['black_box_vulnerability']:.4f}"
     for label, name in [
         ("clean accuracy, %", "clean_accuracy"),
         ("accuracy under PGD-2, ε = 0.3, %", "white_box_accuracy"),
@@ -215,17 +204,32 @@ def test_comparison_shows_every_figure(rows):
         for row in rows
     ]
     for size in ("1", "256"):
-        assert shown(f"latency, batch {size}, ms") == [
-            change(row, "{:.2f}", *row["latency_milliseconds"][size].values()) for row in rows
-        ]
+        for row, latency in zip(rows, shown(f"latency, batch {size}, ms"), strict=True):
+            times = row["latency_milliseconds"][size]
+            ends = [text.partition("±")[0] for text in latency.split("→")]
+            names = ("dense", "slim")[-len(ends) :]
+            assert ends == [f"{times[name]:.2f}" for name in names]
+            assert row["method"] != "standard" or len(ends) == 1
     assert "…" not in text
 
 
 def test_comparison_of_one(rows):
-    assert "anp_vs" in comparison([rows["anp_vs"]])
+    text = comparison([rows["standard"]])
+    assert "standard" in text
+    assert "black-box" not in text  # it was not measured
+    assert "→" not in text
 
 
 def test_no_column_is_cut_off_with_full_size_networks(rows):
-    large = rows["anp_vs"] | {"dense_parameter_bytes": 1_724_320, "slim_parameter_bytes": 345_678}
+    times = {
+        **{"dense": 1234.56, "dense_quartiles": [1200.5, 1300.5]},
+        **{"slim": 123.456, "slim_quartiles": [110.5, 130.5]},
+    }
+    large = rows["anp_vs"] | {
+        "dense_parameter_bytes": 1_724_320,
+        "slim_parameter_bytes": 345_678,
+        "latency_milliseconds": {"1": times, "256": times},
+    }
     text = comparison([rows["standard"] | large, large, large])
     assert text.count("1,724,320 → 345,678") == 3
+    assert text.count("1234.56 ± 50.00 → 123.46 ± 10.00") == 6

@@ -6,13 +6,18 @@ import re
 import shlex
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import keras
 import pytest
 
 from anp_tf.files import atomic_file
+from anp_tf.methods import METHODS
+from anp_tf.reporting import facts, tables
+from anp_tf.reporting.runs import ReportedRun
 from anp_tf.reproduction.paper import paper_rows
 from anp_tf.robustness import digest
+from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
 
 ODD = '<b>$x$ & "y\'s"'  # in the name of a folder
@@ -154,7 +159,7 @@ def figure_of(results, cell):
 def test_figures_and_their_data(report):
     assert {path.name for path in report.iterdir()} == {"report.html", "figures"}
     names = {path.name for path in (report / "figures").iterdir()}
-    assert names == {f"{name}.{end}" for name in FIGURES for end in ("png", "json")}
+    assert names == {f"{name}.{end}" for name in FIGURES for end in ("svg", "json")}
     for name in FIGURES - {"sparsity"}:
         data = json.loads((report / "figures" / f"{name}.json").read_text())
         assert list(data["networks"]) == ["standard", "anp_vs"]
@@ -198,7 +203,7 @@ def test_cells_are_the_results(folder, page):
             assert "data-value" not in cell
             continue
         assert float(cell["data-value"]) == value
-        shown = cell["text"].partition(" (")[0].replace(",", "")
+        shown = cell["text"].split()[0].replace(",", "")
         digits = len(shown.partition(".")[2])
         assert float(shown) == round(value, digits)
     for method in ("standard", "anp_vs"):
@@ -238,7 +243,7 @@ def test_nothing_is_loaded_and_all_is_escaped(report, page):
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == len(FIGURES)
     for image in images:
-        assert image["src"].startswith("data:image/png;base64,")
+        assert image["src"].startswith("data:image/svg+xml;base64,")
         assert len(image["alt"]) > 20
     text = (report / "report.html").read_text()
     assert "url(" not in text
@@ -352,6 +357,19 @@ addEventListener("load", () => parent.postMessage(JSON.stringify({
   width: innerWidth,
   content: document.documentElement.scrollWidth,
   images: [...document.images].map(image => [image.complete, image.naturalWidth]),
+  dark: [...document.images].map(image => image.currentSrc != image.src),
+  cut: [...document.querySelectorAll("h1,h2,h3,p,li,dt,dd,th,td,figcaption,summary")]
+    .filter(element => element.innerText && element.scrollWidth > element.clientWidth + 1)
+    .map(element => element.innerText),
+  heads: [...document.querySelectorAll("#results thead th")].map(head => [
+    head.innerText, head.getBoundingClientRect().right,
+  ]),
+  stuck: [...document.querySelectorAll("#results tbody th")].map(head => {
+    const box = head.closest(".scroll");
+    box.scrollLeft = 10000;
+    return head.getBoundingClientRect().left - box.getBoundingClientRect().left;
+  }),
+  tops: [...document.querySelectorAll("figure")].map(figure => figure.offsetTop),
   background: getComputedStyle(document.body).backgroundColor,
   cells: [...document.querySelectorAll("[data-key]")].map(cell => ({
     ...cell.dataset, shown: cell.innerText, seen: cell.getBoundingClientRect().height > 0
@@ -407,7 +425,7 @@ def test_console_is_silent(report, tmp_path):
         (380, "dark"),
         *(
             pytest.param(width, scheme, marks=pytest.mark.slow)
-            for width, scheme in [(380, "light"), (1200, "dark"), (1200, "light")]
+            for width, scheme in [(380, "light"), (1280, "dark"), (1280, "light")]
         ),
     ],
 )
@@ -424,6 +442,13 @@ def test_as_shown(folder, report, tmp_path, width, scheme):
     assert found["content"] <= width
     assert len(found["images"]) == len(FIGURES)
     assert all(complete and natural > 0 for complete, natural in found["images"])
+    assert found["dark"] == [scheme == "dark"] * len(FIGURES)
+    assert found["cut"] == []
+    names, edges = zip(*found["heads"], strict=True)
+    assert names[1:5] == tuple(tables.COLUMNS.values())[:4]
+    assert edges[4] <= width  # the columns that matter are seen without scrolling
+    assert found["stuck"] == [0, 0]
+    assert len(set(found["tops"])) == (len(FIGURES) if width == 380 else (len(FIGURES) + 1) // 2)
     red = int(re.search(r"\d+", found["background"])[0])
     assert red < 60 if scheme == "dark" else red > 200
     rows = results(folder)
@@ -463,3 +488,40 @@ def test_labels_tell_runs_apart(finished, tmp_path):
         shutil.copytree(source, tmp_path / place)
     runs = load_runs([finished.path / "standard", tmp_path / "one/a", tmp_path / "two/a"])
     assert [run.label for run in runs] == ["standard", "anp_vs (one/a)", "anp_vs (two/a)"]
+
+
+def run_of(label, epochs, **results):
+    settings = Settings(epochs=epochs)
+    row = {"attack": "PGD-40", "epsilon": 0.3, "step_size": 0.01, "test_examples": 500}
+    row |= {"architecture": "lenet5_caffe", **results}
+    epochs = [{"epoch": 1, "seconds": 60.0}]
+    return ReportedRun(label, SimpleNamespace(epochs=lambda: epochs), settings, row, None, [], None)
+
+
+def test_what_was_run():
+    date = "2026-11-26T05:11:37+00:00"
+    runs = [run_of("a", 3, training_examples=49000, date=date), run_of("b", 20, date=date)]
+    found = dict(facts.facts(runs))
+    assert found["Epochs"] == "3 (a); 20 (b)"
+    assert found["Trained on"] == (
+        "49,000 images of mnist, lenet5_caffe (a); mnist, lenet5_caffe (b)"
+    )
+    assert found["Begun"] == "26 November 2026"
+    assert found["Training time"] == "0:01:00"
+    assert found["Tested on"] == "500 images"
+    assert "Black-box images of" not in found
+
+
+@pytest.mark.parametrize(
+    ("epochs", "examples", "share"),
+    [(3, 49000, "1.2 %"), (20, 59000, "9.8 %"), (20, None, None), (200, 1000, "1.7 %")],
+)
+def test_a_small_run_says_so(epochs, examples, share):
+    """By the images that were seen, beside 200 epochs of MNIST's 60,000."""
+    results = {"training_examples": examples} if examples else {}
+    text = facts.small_run([run_of("a", epochs, **results)])
+    assert text is None if share is None else text.startswith(f"A small run: {share} of")
+
+
+def test_every_method_has_words():
+    assert facts.WORDS.keys() == METHODS.keys()

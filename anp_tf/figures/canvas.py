@@ -7,15 +7,46 @@ from matplotlib.figure import Figure
 
 from anp_tf.files import atomic_file
 
-WIDTH = 5.2  # inches; small, so that text is legible where a page is narrow
+WIDTH = 3.8  # inches; so small that text of 7.5 points is legible on a telephone
+SMALL = 7.5  # points
 MARKERS = "osD^vP*X<>"
 # Colours that are told apart with any kind of colour vision (Okabe & Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
 
+GOOD, BAD = "#00603a", "#b00020"
+
 
 def new_figure(height, width=WIDTH):
-    """An empty white figure of a height and a width in inches."""
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    """An empty figure of a height and a width in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plot(figure, xlabel, ylabel):
+    """The axes of a figure of lines."""
+    axes = figure.add_subplot()
+    axes.set_xlabel(xlabel, fontsize=9)
+    axes.set_ylabel(ylabel, fontsize=9)
+    axes.tick_params(labelsize=8, which="both")
+    axes.grid(alpha=0.3)
+    return axes
+
+
+def rows_of_images(count, columns, height, below=0.0):
+    """A figure of rows of images, each `height` inches high with the line of text above it.
+
+    Args:
+        count: Integer, rows.
+        columns: Integer, images a row.
+        height: Float, inches.
+        below: Float, inches more for the last row, for what stands below it.
+
+    Returns:
+        The figure, and for each row a subfigure and the array of its axes.
+    """
+    figure = new_figure(count * height + below)
+    heights = [*[height] * (count - 1), height + below]
+    parts = figure.subfigures(count, 1, squeeze=False, height_ratios=heights).flat
+    return figure, [(part, part.subplots(1, columns, squeeze=False)[0]) for part in parts]
 
 
 def panels(count, height):
@@ -58,11 +89,12 @@ def wrapped(text, width=18):
 def legend(figure, axes):
     """A legend of the lines, below the axes."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = max(1, min(4, 60 // (4 + max(map(len, labels)))))
+    columns = max(1, min(4, 52 // (4 + max(map(len, labels)))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def save(figure, path):
     """Writes a figure, whole or not at all, as PNG or SVG by the ending of the path."""
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=170)
+        metadata = {"Date": None} if str(path).endswith(".svg") else None
+        figure.savefig(temporary, dpi=200, metadata=metadata)

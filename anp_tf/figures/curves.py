@@ -95,22 +95,22 @@ def accuracy_by_restarts(subject, progress=None):
 
 def draw_accuracy_by_epsilon(networks, path):
     """Draws a line a network, from what `accuracy_by_epsilon` returned of each, to `path`."""
-    _draw(networks, path, "epsilon", "ε, in pixel units")
+    _draw(networks, path, "epsilon", "radius ε of the attack, in pixel units")
 
 
 def draw_accuracy_by_steps(networks, path):
     """Draws a line a network, from what `accuracy_by_steps` returned of each, to `path`."""
-    _draw(networks, path, "steps", "steps of PGD", log=True)
+    _draw(networks, path, "steps", "steps of the attack", log=True)
 
 
 def draw_accuracy_by_restarts(networks, path):
     """Draws a line a network, from what `accuracy_by_restarts` returned of each, to `path`."""
-    _draw(networks, path, "restarts", "runs of PGD from random starts")
+    _draw(networks, path, "restarts", "runs of the attack from random starts")
 
 
 def _draw(networks, path, key, label, log=False):
-    figure = canvas.new_figure(3.6)
-    axes = figure.add_subplot(xlabel=label, ylabel="accuracy, %")
+    figure = canvas.new_figure(3.2)
+    axes = canvas.plot(figure, label, "accuracy under attack, %")
     for index, (name, data) in enumerate(networks.items()):
         axes.plot(data[key], data["accuracy"], label=canvas.plain(name), **canvas.style(index))
     if key != "epsilon":
@@ -120,7 +120,6 @@ def _draw(networks, path, key, label, log=False):
             axes.minorticks_off()
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_ylim(-3, 103)
-    axes.grid(alpha=0.3)
     canvas.legend(figure, axes)
     canvas.save(figure, path)
 

@@ -55,27 +55,25 @@ def draw_adversarial_examples(networks, path):
         path: PNG or SVG file to write.
     """
     first = next(iter(networks.values()))
-    columns, rows = len(first["clean"]), 1 + len(networks)
-    figure = canvas.new_figure(0.2 + rows * 1.0)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    show_row(axes[0], first["clean"], "clean")
-    for axis, label in zip(axes[0], first["labels"], strict=True):
-        axis.set_xlabel(canvas.plain(_short(label)), fontsize=7)
-    for row, (label, data) in zip(axes[1:], networks.items(), strict=True):
-        show_row(row, data["adversarial"], f"{canvas.wrapped(label)}\nadversarial")
-        for index, axis in enumerate(row):
+    figure, rows = canvas.rows_of_images(1 + len(networks), len(first["clean"]), 1.2)
+    show_row(rows[0], first["clean"], "clean images")
+    for axis, label in zip(rows[0][1], first["labels"], strict=True):
+        axis.set_xlabel(canvas.plain(_short(label)), fontsize=canvas.SMALL)
+    for row, (label, data) in zip(rows[1:], networks.items(), strict=True):
+        show_row(row, data["adversarial"], f"{label}: adversarial images")
+        for index, axis in enumerate(row[1]):
             _annotate(axis, *(data[name][index] for name in ANNOTATED))
     canvas.save(figure, path)
 
 
 def _annotate(axis, label, clean, clean_probability, adversarial, probability):
     fooled = adversarial != label
-    colour = "#b00020" if fooled else "#00603a"
+    colour = canvas.BAD if fooled else canvas.GOOD
     text = (
         f"{_short(clean)}: {100 * clean_probability:.0f} %\n"
         f"→ {_short(adversarial)}: {100 * probability:.0f} %{' ✗' if fooled else ''}"
     )
-    axis.set_xlabel(canvas.plain(text), fontsize=6.5, color=colour, labelpad=2)
+    axis.set_xlabel(canvas.plain(text), fontsize=7, color=colour, labelpad=2)
     for spine in axis.spines.values():
         spine.set(color=colour, linewidth=2 if fooled else 0.8)
 

@@ -1,6 +1,7 @@
 """How far an attack distorts latent features: of the first layer, and of each layer."""
 
 import numpy as np
+from matplotlib import rcParams
 
 from anp_tf.figures import canvas
 from anp_tf.figures.subject import BATCH_SIZE, rounded
@@ -50,7 +51,7 @@ def draw_feature_vulnerability(networks, path):
     values = {label: np.array(data["vulnerability"]) for label, data in networks.items()}
     top = max(value.max() for value in values.values()) or 1.0
     edges = np.linspace(0, top, BINS + 1)
-    figure, axes = canvas.panels(len(values), 1.7)
+    figure, axes = canvas.panels(len(values), 1.8)
     for index, (axis, (label, value)) in enumerate(zip(axes, values.items(), strict=True)):
         moved = value[value > 0]
         axis.hist(
@@ -59,13 +60,13 @@ def draw_feature_vulnerability(networks, path):
             weights=np.full(len(moved), 100 / len(value)),
             color=canvas.style(index)["color"],
         )
-        axis.axvline(value.mean(), color="#444444", linewidth=1, linestyle="--")
+        axis.axvline(value.mean(), color=rcParams["text.color"], linewidth=1, linestyle="--")
         zeros = 100 * zero_share(networks[label])
-        title = f"{canvas.wrapped(label, 36)}\nmean {value.mean():.4f}, exactly 0: {zeros:.1f} %"
+        title = f"{canvas.wrapped(label, 26)}\nmean {value.mean():.4f}\nexactly 0: {zeros:.1f} %"
         axis.set_title(title, fontsize=8)
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.tick_params(labelsize=7)
-    figure.supxlabel("vulnerability of a feature (mean |z(x) - z(x')|)", fontsize=9)
+        axis.tick_params(labelsize=canvas.SMALL)
+    figure.supxlabel("vulnerability of a feature", fontsize=9)
     figure.supylabel("share of the features, %", fontsize=9)
     canvas.save(figure, path)
 
@@ -82,8 +83,8 @@ def draw_layer_vulnerability(networks, path):
         networks: Dict from a label to what `layer_vulnerability` returns.
         path: PNG or SVG file to write.
     """
-    figure = canvas.new_figure(3.6)
-    axes = figure.add_subplot(xlabel="hidden layer", ylabel="vulnerability (mean |z(x) - z(x')|)")
+    figure = canvas.new_figure(3.2)
+    axes = canvas.plot(figure, "hidden layer", "vulnerability of its features")
     for index, (label, data) in enumerate(networks.items()):
         values = data["vulnerability"]
         numbers = range(1, len(values) + 1)
@@ -94,7 +95,6 @@ def draw_layer_vulnerability(networks, path):
     alike = all(data["layers"] == longest for data in networks.values())
     names = longest if alike and len(longest) <= 6 else range(1, len(longest) + 1)
     axes.set_xticks(range(1, len(longest) + 1), [canvas.plain(name) for name in names])
-    axes.grid(alpha=0.3)
     canvas.legend(figure, axes)
     canvas.save(figure, path)
 

@@ -50,30 +50,33 @@ def draw_pixel_vulnerability(networks, path):
         path: PNG or SVG file to write.
     """
     first = next(iter(networks.values()))
-    columns, rows = len(first["clean"]), 1 + 2 * len(networks)
+    columns, count = len(first["clean"]), 1 + 2 * len(networks)
     top = max(np.max(data["gradient"]) for data in networks.values()) or 1.0
     norm = PowerNorm(0.5, 0, top)
-    figure = canvas.new_figure(0.3 + rows * 0.72)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    show_row(axes[0], first["clean"], "clean")
+    figure, rows = canvas.rows_of_images(count, columns, 0.9, below=0.5)
+    show_row(rows[0], first["clean"], "clean images")
     for index, (label, data) in enumerate(networks.items()):
-        show_row(axes[1 + 2 * index], data["adversarial"], f"{canvas.wrapped(label)}\nadversarial")
-        title = f"{canvas.wrapped(label)}\ngradient\nmean {np.mean(data['gradient']):.1e}"
-        drawn = show_row(axes[2 + 2 * index], data["gradient"], title, cmap="magma", norm=norm)
-    bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, aspect=40, pad=0.01)
+        show_row(rows[1 + 2 * index], data["adversarial"], f"{label}: adversarial images")
+        title = f"{label}: gradient, mean {np.mean(data['gradient']):.1e}"
+        drawn = show_row(rows[2 + 2 * index], data["gradient"], title, cmap="magma", norm=norm)
+    part, axes = rows[-1]
+    bar = part.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, aspect=40)
     ticks = [0, top / 4, top]
-    bar.set_ticks(ticks, labels=[f"{tick:.1e}" if tick else "0" for tick in ticks], fontsize=7)
+    labels = [f"{tick:.1e}" if tick else "0" for tick in ticks]
+    bar.set_ticks(ticks, labels=labels, fontsize=canvas.SMALL)
     bar.set_label("|gradient| of the vulnerability in a pixel", fontsize=8)
     canvas.save(figure, path)
 
 
-def show_row(axes, images, title, **kwargs):
-    """Draws images [height, width] or [height, width, channels] in a row of axes.
+def show_row(row, images, title, **kwargs):
+    """Draws images [height, width] or [height, width, channels] in a row of `rows_of_images`.
 
     Returns:
         What Matplotlib drew last.
     """
     kwargs = kwargs or {"cmap": "gray", "vmin": 0, "vmax": 1}
+    part, axes = row
+    part.suptitle(canvas.plain(title), x=0.01, ha="left", fontsize=8)
     for axis, image in zip(axes, images, strict=True):
         image = np.array(image)
         if image.ndim == 3 and image.shape[-1] == 1:
@@ -81,5 +84,4 @@ def show_row(axes, images, title, **kwargs):
         drawn = axis.imshow(image, **kwargs)
         axis.set_xticks([])
         axis.set_yticks([])
-    axes[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=7, labelpad=4)
     return drawn

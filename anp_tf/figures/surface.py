@@ -48,23 +48,25 @@ def draw_loss_surface(networks, path):
     """
     top = max(np.max(data["loss"]) for data in networks.values())
     norm = LogNorm(FLOOR, max(top, 10 * FLOOR))
-    figure, axes = canvas.panels(len(networks), 2.1)
+    figure, axes = canvas.panels(len(networks), 1.9)
     for axis, (label, data) in zip(axes, networks.items(), strict=True):
         loss = np.maximum(np.array(data["loss"]).T, FLOOR)  # rows are the vertical axis
-        drawn = axis.pcolormesh(data["axis"], data["axis"], loss, norm=norm, cmap="viridis")
+        drawn = axis.pcolormesh(
+            data["axis"], data["axis"], loss, norm=norm, cmap="viridis", rasterized=True
+        )
         levels = [level for level in (0.01, 0.1, 1, 10) if loss.min() < level < loss.max()]
         if levels:
             lines = axis.contour(data["axis"], data["axis"], loss, levels, colors="white")
             lines.set_linewidth(0.8)
-            axis.clabel(lines, fontsize=6, fmt="%g")
+            axis.clabel(lines, fontsize=canvas.SMALL, fmt="%g")
         axis.plot([0, 1], [0, 0], color="red", marker="o", markersize=3, linewidth=1)
-        axis.set_title(canvas.wrapped(label, 36), fontsize=8)
+        axis.set_title(canvas.wrapped(label, 26), fontsize=8)
         axis.set_aspect("equal")
-        axis.tick_params(labelsize=7)
+        axis.tick_params(labelsize=canvas.SMALL)
     figure.supxlabel("along the attack, ε", fontsize=9)
     figure.supylabel("in a random direction, ε", fontsize=9)
-    bar = figure.colorbar(drawn, ax=axes, location="top", shrink=0.7, aspect=40)
-    bar.ax.tick_params(labelsize=7)
+    bar = figure.colorbar(drawn, ax=axes, location="top", shrink=0.9, aspect=40)
+    bar.ax.tick_params(labelsize=canvas.SMALL)
     bar.set_label("cross-entropy, nats", fontsize=8)
     canvas.save(figure, path)
 

@@ -57,7 +57,7 @@ def _surface(data):
     return f"cross-entropy {data['loss'][middle][middle]:.3g} at the images, {worst:.3g} at most"
 
 
-KINDS = (
+KINDS = (  # two side by side where there is room
     Kind(
         "feature_vulnerability",
         "Vulnerability of the features of the first layer",
@@ -70,26 +70,6 @@ KINDS = (
         lambda data: f"{100 * zero_share(data):.1f} % exactly 0",
     ),
     Kind(
-        "layer_vulnerability",
-        "Vulnerability of each hidden layer",
-        figures.layer_vulnerability,
-        figures.draw_layer_vulnerability,
-        "Mean |z(x) - z(x')| over the images and the features of each ReLU layer, pruned ones "
-        "included. A line that stays low is a network that the attack does not get into; one that "
-        "rises amplifies the distortion from layer to layer.",
-        lambda data: f"mean of the layers {_mean(data['vulnerability']):.4f}",
-    ),
-    Kind(
-        "pixel_vulnerability",
-        "Vulnerability with respect to the pixels",
-        figures.pixel_vulnerability,
-        figures.draw_pixel_vulnerability,
-        "For each network its adversarial images and, below them, how strongly each pixel acts on "
-        "the vulnerability of the latent features (absolute gradient; one scale for all). Darker "
-        "is better: fewer pixels through which features can be distorted.",
-        lambda data: f"mean gradient {_mean_of(data['gradient']):.2e}",
-    ),
-    Kind(
         "loss_surface",
         "Loss around the images",
         figures.loss_surface,
@@ -99,6 +79,16 @@ KINDS = (
         "(vertical), in units of ε and clipped to valid pixels. A flat, dark surface is a robust "
         "one; colours below 0.001 are cut off.",
         _surface,
+    ),
+    Kind(
+        "layer_vulnerability",
+        "Vulnerability of each hidden layer",
+        figures.layer_vulnerability,
+        figures.draw_layer_vulnerability,
+        "Mean |z(x) - z(x')| over the images and the features of each ReLU layer, pruned ones "
+        "included. A line that stays low is a network that the attack does not get into; one that "
+        "rises amplifies the distortion from layer to layer.",
+        lambda data: f"mean of the layers {_mean(data['vulnerability']):.4f}",
     ),
     Kind(
         "accuracy_by_epsilon",
@@ -129,6 +119,16 @@ KINDS = (
         "fools. The first point is the attack of the evaluation.",
         _ends("restarts", "runs"),
         lambda attack: figures.RESTARTS - 1,
+    ),
+    Kind(
+        "pixel_vulnerability",
+        "Vulnerability with respect to the pixels",
+        figures.pixel_vulnerability,
+        figures.draw_pixel_vulnerability,
+        "For each network its adversarial images and, below them, how strongly each pixel acts on "
+        "the vulnerability of the latent features (absolute gradient; one scale for all). Darker "
+        "is better: fewer pixels through which features can be distorted.",
+        lambda data: f"mean gradient {_mean_of(data['gradient']):.2e}",
     ),
     Kind(
         "adversarial_examples",

@@ -8,6 +8,7 @@ from anp_tf import __version__
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.figures import attacked_subject
 from anp_tf.files import atomic_file
+from anp_tf.reporting import theme
 from anp_tf.reporting.catalogue import KINDS, SPARSITY_CAPTION, SPARSITY_TITLE
 from anp_tf.reproduction import sparsity
 
@@ -19,7 +20,7 @@ class MadeFigure:
     Attributes:
         name: String, of its files.
         title, caption, alt: Strings.
-        path: `pathlib.Path` of the PNG; the data is beside it, as JSON.
+        path: `pathlib.Path` of the SVG; the data is beside it, as JSON.
     """
 
     name: str
@@ -38,7 +39,7 @@ def make_figures(runs, examples, folder, counter):
     Args:
         runs: List of `ReportedRun`.
         examples: `anp_tf.data.Examples`, the test images.
-        folder: Where `NAME.png` and `NAME.json` are written; it is made if need be.
+        folder: Where `NAME.svg` and `NAME.json` are written; it is made if need be.
         counter: Function `(title, total) -> context manager of a progress function`.
 
     Returns:
@@ -98,14 +99,15 @@ def sparsity_figure(path, folder):
         ) from error
     with atomic_file(folder / "sparsity.json") as temporary:
         temporary.write_text(text)
-    png = folder / "sparsity.png"
-    sparsity.draw(known, png)
+    drawn = folder / "sparsity.svg"
+    with theme.light():
+        sparsity.draw(known, drawn)
     alt = "; ".join(
         f"{sparsity.LABELS[point['method']]}: {point['white_box_accuracy']:.1f} % under attack at "
         f"{point['sparsity_percent']:.1f} % sparsity"
         for point in known
     )
-    return MadeFigure("sparsity", SPARSITY_TITLE, SPARSITY_CAPTION, alt, png)
+    return MadeFigure("sparsity", SPARSITY_TITLE, SPARSITY_CAPTION, alt, drawn)
 
 
 def _origin(run, examples):
@@ -140,8 +142,9 @@ def _compute(kind, subject, run, counter):
 def _draw(kind, entries, folder):
     _write(kind, entries, folder)
     data = {label: entry["data"] for label, entry in entries.items()}
-    path = folder / f"{kind.name}.png"
-    kind.draw(data, path)
+    path = folder / f"{kind.name}.svg"
+    with theme.light():
+        kind.draw(data, path)
     facts = "; ".join(f"{label}: {kind.facts(each)}" for label, each in data.items())
     return MadeFigure(kind.name, kind.title, kind.caption, f"{facts}.", path)
 

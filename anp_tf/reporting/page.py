@@ -1,12 +1,11 @@
 """The page of a report: one HTML file with everything in it."""
 
 import base64
-import datetime
 import importlib.resources
 import os
 import platform
+import re
 import shlex
-import struct
 
 import jinja2
 import keras
@@ -14,7 +13,7 @@ import tensorflow as tf
 
 from anp_tf import __version__
 from anp_tf.intervals import with_interval
-from anp_tf.reporting import tables
+from anp_tf.reporting import facts, tables, theme
 
 
 def report_page(runs, figures, figure_examples, command):
@@ -34,29 +33,35 @@ def report_page(runs, figures, figure_examples, command):
     template = environment.from_string(source.joinpath("report.html.jinja").read_text())
     results = [run.results for run in runs]
     dataset = runs[0].settings.dataset
-    networks = ", ".join(sorted({run.settings.network for run in runs}))
-    costs = tables.deployment_table(runs)
+    differing, shared = tables.settings_table(runs)
+    networks = ", ".join(sorted({facts.architecture(run) for run in runs}))
     return template.render(
         title=f"Adversarial robustness and size: {dataset}, {networks}",
         style=source.joinpath("report.css").read_text(),
         version=__version__,
         runs=runs,
-        dataset=dataset,
-        epsilons=[f"{epsilon:g}" for epsilon in sorted({row["epsilon"] for row in results})],
-        summary=[{"label": run.label, "text": _summary(run.results)} for run in runs],
+        facts=facts.facts(runs),
+        small=facts.small_run(runs),
+        summary=[
+            {
+                "label": run.label,
+                "words": facts.WORDS[run.settings.method],
+                "text": _summary(run.results),
+            }
+            for run in runs
+        ],
         results=tables.results_table(runs),
-        attacks=_attacks(runs),
-        sources=sorted({row["black_box_source"] for row in results if row.get("black_box_source")}),
-        uncertainty=_uncertainty(row["test_examples"] for row in results),
+        uncertainty=_uncertainty(figure_examples),
         suites=[{"run": run, **suite} for run in runs for suite in run.suites],
         checklists=[{"run": run, **run.checklist} for run in runs if run.checklist],
-        costs=[{**cost, "training": _duration(cost["run"])} for cost in costs],
+        costs=tables.deployment_table(runs),
         latency_sizes=list(results[0]["latency_milliseconds"]),
         machine=machine(),
         units=tables.kept_units(runs),
         figures=[_inlined(figure) for figure in figures],
         figure_examples=f"{figure_examples:,}",
-        flags=tables.settings_table(runs),
+        differing=differing,
+        shared=shared,
         commands=[*_commands(runs), shlex.join(command)],
     )
 
@@ -86,41 +91,31 @@ def _summary(row):
     return "; ".join(parts) + "."
 
 
-def _attacks(runs):
-    """The white-box attacks, each once, with the networks where they differ."""
-    labels = {}
-    for run in runs:
-        labels.setdefault(tables.attack_text(run.results), []).append(run.label)
-    if len(labels) == 1:
-        return [f"White-box: {text}" for text in labels]
-    return [f"White-box, {', '.join(names)}: {text}" for text, names in labels.items()]
-
-
-def _uncertainty(counts):
-    return ", ".join(
-        f"±{98 / count**0.5:.1f} points of {count:,} images" for count in sorted(set(counts))
-    )
-
-
-def _duration(run):
-    """How long the epochs of a run took, as text."""
-    seconds = sum(record.get("seconds", 0) for record in run.workdir.epochs())
-    return str(datetime.timedelta(seconds=round(seconds))) if seconds else "-"
+def _uncertainty(count):
+    return f"±{98 / count**0.5:.1f} points"
 
 
 def _inlined(figure):
-    """A figure with its image as a data URI, and its size in pixels."""
-    png = figure.path.read_bytes()
-    width, height = struct.unpack(">II", png[16:24])  # of the header
+    """A figure with its image, light and dark, as data URIs, and its size in pixels."""
+    svg = figure.path.read_text()
+    width, height = (
+        round(float(re.search(rf'<svg [^>]*?{name}="([\d.]+)pt"', svg)[1]) * 4 / 3)
+        for name in ("width", "height")
+    )
     return {
         "name": figure.name,
         "title": figure.title,
         "caption": figure.caption,
         "alt": figure.alt,
-        "source": f"data:image/png;base64,{base64.b64encode(png).decode()}",
+        "source": _data_uri(svg),
+        "dark_source": _data_uri(theme.dark(svg)),
         "width": width,
         "height": height,
     }
+
+
+def _data_uri(svg):
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def _commands(runs):

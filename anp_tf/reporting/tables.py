@@ -5,7 +5,24 @@ import numpy as np
 from anp_tf.intervals import with_interval
 from anp_tf.layers import mask_layers
 from anp_tf.reproduction.paper import SETTINGS, paper_rows
-from anp_tf.reproduction.table import COLUMNS, HEADS
+from anp_tf.reproduction.table import HEADS
+from anp_tf.timing import latency_names, latency_text
+
+# In the order of what matters, for narrow pages; `HEADS` has how many digits they are shown with.
+COLUMNS = {
+    "clean_accuracy": "accuracy, clean, %",
+    "white_box_accuracy": "accuracy under attack, %",
+    "sparsity_percent": "units pruned, %",
+    "flops_reduction": "times fewer FLOPs",
+    "black_box_accuracy": "accuracy, black-box, %",
+    "sampled_white_box_accuracy": "accuracy under attack, weights drawn, %",
+    "white_box_vulnerability": "vulnerability",
+    "black_box_vulnerability": "vulnerability, black-box",
+    "memory_percent": "memory left, %",
+    "weight_sparsity_percent": "weights pruned, %",
+}
+
+LATENCY = "latency_milliseconds"
 
 
 def results_table(runs):
@@ -15,8 +32,8 @@ def results_table(runs):
         runs: List of `ReportedRun`.
 
     Returns:
-        Dict: `heads`, texts; `rows`, dicts with `run`, `attack` and `cells`, dicts with `key`,
-        `value` (the figure of `results.json`, or None), `text` and `paper` (text or None).
+        Dict: `heads`, texts; `rows`, dicts with `run` and `cells`, dicts with `key`, `value` (the
+        figure of `results.json`, or None), `text`, `interval` and `paper` (texts or None).
     """
     papers = [_paper(run) for run in runs]
     columns = [
@@ -32,55 +49,37 @@ def results_table(runs):
         cells = []
         for column in columns:
             digits, value = HEADS[column][1], run.results.get(column)
-            text = "-" if value is None else f"{value:,.{digits}f}"
+            text, interval = "-" if value is None else f"{value:,.{digits}f}", None
             if value is not None and column.endswith("accuracy"):
-                text = with_interval(value, run.results["test_examples"], digits)
+                text, interval = with_interval(value, run.results["test_examples"], digits).split()
             cells.append(
                 {
                     "key": column,
                     "value": value,
                     "text": text,
+                    "interval": interval,
                     "paper": f"{paper[column]:,.{digits}f}" if column in paper else None,
                 }
             )
-        rows.append({"run": run, "attack": attack_text(run.results), "cells": cells})
-    return {"heads": [HEADS[column][0] for column in columns], "rows": rows}
-
-
-def attack_text(results):
-    """The attack of a results row in words."""
-    return (
-        f"{results['attack']}, ε = {results['epsilon']:g}, steps of {results['step_size']:g}, "
-        f"{results['test_examples']:,} images"
-    )
+        rows.append({"run": run, "cells": cells})
+    return {"heads": [COLUMNS[column] for column in columns], "rows": rows}
 
 
 def deployment_table(runs):
-    """What the networks cost, dense and slimmed: rows of a label and cells as in `results_table`.
+    """What the networks cost, dense and slimmed: one figure alone where both are the same.
 
     Args:
         runs: List of `ReportedRun`.
 
     Returns:
-        List of dicts with `run` and `cells`, a pair (dense, slim) of dicts per figure.
+        List of dicts with `run` and `figures`, lists of cells as in `results_table`.
     """
     return [
         {
             "run": run,
-            "pairs": [
-                [_cost_cell(run, f"{kind}_{key}") for kind in ("dense", "slim")]
-                for key in ("parameter_bytes", "flops")
-            ]
-            + [
-                [
-                    {
-                        "key": f"latency_milliseconds.{size}.{kind}",
-                        "value": times[kind],
-                        "text": f"{times[kind]:.2f}",
-                    }
-                    for kind in ("dense", "slim")
-                ]
-                for size, times in run.results["latency_milliseconds"].items()
+            "figures": [
+                *(_cost_cells(run.results, key) for key in ("parameter_bytes", "flops")),
+                *(_latency_cells(run.results, size) for size in run.results[LATENCY]),
             ],
         }
         for run in runs
@@ -101,17 +100,24 @@ def kept_units(runs):
 
 
 def settings_table(runs):
-    """The flags of the runs: dicts with `flag`, `values` (a text a run) and whether they `differ`.
+    """The flags of the runs.
 
     Args:
         runs: List of `ReportedRun`.
+
+    Returns:
+        A list of pairs of a flag and its values, a text a run, where these differ, and one of pairs
+        of a flag and its value, where all runs have the same.
     """
     flags = [_flags(run) for run in runs]
-    rows = []
+    differing, shared = [], []
     for name in dict.fromkeys(name for each in flags for name in each):
         values = [each.get(name, "") for each in flags]
-        rows.append({"flag": name, "values": values, "differ": len(set(values)) > 1})
-    return rows
+        if len(set(values)) > 1:
+            differing.append((name, values))
+        else:
+            shared.append((name, values[0]))
+    return differing, shared
 
 
 def _paper(run):
@@ -122,9 +128,18 @@ def _paper(run):
     return paper_rows(dataset).get(run.settings.method, {})
 
 
-def _cost_cell(run, key):
-    value = run.results[key]
-    return {"key": key, "value": value, "text": f"{value:,}"}
+def _cost_cells(results, key):
+    kinds = ["dense", "slim"] if results[f"dense_{key}"] != results[f"slim_{key}"] else ["slim"]
+    names = [f"{kind}_{key}" for kind in kinds]
+    return [{"key": name, "value": results[name], "text": f"{results[name]:,}"} for name in names]
+
+
+def _latency_cells(results, size):
+    times = results[LATENCY][size]
+    return [
+        {"key": f"{LATENCY}.{size}.{name}", "value": times[name], "text": latency_text(times, name)}
+        for name in latency_names(results, size)
+    ]
 
 
 def _flags(run):

@@ -3,9 +3,7 @@
 import dataclasses
 import pathlib
 
-from matplotlib.figure import Figure
-
-from anp_tf.files import atomic_file
+from anp_tf.figures import canvas
 from anp_tf.methods import METHODS
 from anp_tf.reproduction.plan import Run, of_method, with_starts
 from anp_tf.workdir import Workdir
@@ -77,21 +75,18 @@ def sparsity_record(runs):
 
 
 def draw(points, path):
-    """Draws the points as a PNG: accuracy under attack against sparsity, a line a method."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot(
-        xlabel="sparsity, % (units; ADMM: weights)", ylabel="accuracy under attack, %"
-    )
-    for method, label in LABELS.items():
+    """Draws accuracy under attack against sparsity, a line a method, as PNG or SVG."""
+    figure = canvas.new_figure(3.2)
+    sparsity = "sparsity, % of the units; ADMM: of the weights"
+    axes = canvas.plot(figure, sparsity, "accuracy under attack, %")
+    for index, (method, label) in enumerate(LABELS.items()):
         line = sorted(
             (point["sparsity_percent"], point["white_box_accuracy"])
             for point in points
             if point["method"] == method
         )
         if line:
-            axes.plot(*zip(*line, strict=True), marker="o", label=label)
+            axes.plot(*zip(*line, strict=True), label=label, **canvas.style(index))
     if points:
-        axes.legend()
-    axes.grid(alpha=0.3)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        canvas.legend(figure, axes)
+    canvas.save(figure, path)

@@ -1,17 +1,47 @@
-"""Tables as text."""
+"""Tables as text, which a notebook shows as HTML."""
 
+import html
 import io
 
 import rich.box
 import rich.console
 import rich.table
+import rich.text
 
 
-def as_text(table, width=100):
-    """A `rich` table as a string of at most `width` columns, without colours."""
+class TextTable(str):
+    """A string that a notebook shows as a table in place of its characters.
+
+    Args:
+        text: The string.
+        html: What the notebook shows.
+    """
+
+    __slots__ = ("html",)
+
+    def __new__(cls, text, html):
+        table = super().__new__(cls, text)
+        table.html = html
+        return table
+
+    def _repr_html_(self):
+        return self.html
+
+
+def as_text(table, width=100, notes=()):
+    """A `rich` table of strings, and lines below it, without colours.
+
+    Args:
+        table: `rich.table.Table`.
+        width: Integer, columns that the table takes at most.
+        notes: Sequence of strings.
+
+    Returns:
+        `TextTable`.
+    """
     text = io.StringIO()
     rich.console.Console(file=text, width=width).print(table)
-    return text.getvalue().rstrip()
+    return TextTable("\n".join([text.getvalue().rstrip(), *notes]), _html(table, notes))
 
 
 def plain_table(title, columns, rows, width=130):
@@ -22,3 +52,28 @@ def plain_table(title, columns, rows, width=130):
     for row in rows:
         table.add_row(*row)
     return as_text(table, width)
+
+
+def _html(table, notes):
+    def row(kind, texts):
+        cells = (
+            f'<{kind} style="text-align: {column.justify}">{_plain(text)}</{kind}>'
+            for column, text in zip(table.columns, texts, strict=True)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    head = row("th", [column.header for column in table.columns])
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    return "".join(
+        [
+            "<table>",
+            f"<caption>{_plain(table.title)}</caption>" if table.title else "",
+            f"<thead>{head}</thead>" if table.show_header else "",
+            f"<tbody>{''.join(row('td', texts) for texts in rows)}</tbody></table>",
+            *(f"<p>{html.escape(note)}</p>" for note in notes),
+        ]
+    )
+
+
+def _plain(text):
+    return html.escape(rich.text.Text.from_markup(text).plain)

@@ -2,16 +2,18 @@
 
 import dataclasses
 import numbers
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from anp_tf.attacks import draws
+from anp_tf.attacks.description import Described
 from anp_tf.attacks.entrance import Logits, checked_labels, checked_pixels
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.linf import Linf
 
 
-class Attack:
+class Attack(Described):
     """Base class: an attack looks for images in a ball that a network misclassifies.
 
     Called as `attack(network, x, y)`, eagerly, in a `tf.function` or under a strategy; the network
@@ -22,7 +24,7 @@ class Attack:
         norm: The geometry of the ball, `Linf()` or `L2()`; None: `Linf()`.
     """
 
-    def __init__(self, *, epsilon, norm=None):
+    def __init__(self, *, epsilon: float, norm: Linf | L2 | None = None) -> None:
         self.norm = Linf() if norm is None else norm
         check("norm", norm, isinstance(self.norm, Linf | L2), "Linf() or L2()")
         most = self.norm.largest_radius
@@ -31,7 +33,14 @@ class Attack:
         check("epsilon", epsilon, valid, f"{expected}, in pixel units")
         self.epsilon = float(epsilon)
 
-    def __call__(self, network, x, y, *, seed=None):
+    def __call__(
+        self,
+        network: Callable[..., tf.Tensor],
+        x: tf.Tensor,
+        y: tf.Tensor,
+        *,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Adversarial copies of a batch.
 
         Args:

@@ -12,6 +12,9 @@ class L2:
 
     largest_radius = None
 
+    def __repr__(self):
+        return "L2()"
+
     def random_start(self, x, epsilon, seed):
         """A uniform draw from the ball around `x`; `seed` is a stateless one, [2] or [batch, 2]."""
         of_direction, of_radius = draws.split(seed, 2)

@@ -10,6 +10,9 @@ class Linf:
 
     largest_radius = 1.0
 
+    def __repr__(self):
+        return "Linf()"
+
     def random_start(self, x, epsilon, seed):
         """A uniform draw from the ball around `x`; `seed` is a stateless one, [2] or [batch, 2]."""
         noise = draws.uniform(seed, tf.shape(x), -1.0, 1.0)

@@ -3,12 +3,13 @@
 import tensorflow as tf
 
 from anp_tf.attacks.attack import check
+from anp_tf.attacks.description import Described
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import PGD
 from anp_tf.losses import cross_entropy
 
 
-class NFGSM:
+class NFGSM(Described):
     """N-FGSM: x' = clip(x + eta + epsilon sign(gradient at x + eta)), eta uniform in +-noise.
 
     The noise is larger than the ball, and the result is clipped to [0, 1] alone: it may be up to

@@ -1,5 +1,7 @@
 """Projected gradient ascent, and the fast gradient sign method as its one-step case."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from anp_tf.attacks import draws
@@ -12,6 +14,8 @@ from anp_tf.attacks.gradients import (
     unchecked_gradient,
     with_finite,
 )
+from anp_tf.attacks.l2 import L2
+from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.losses import classified, cross_entropy
 
@@ -40,15 +44,15 @@ class PGD(Attack):
     def __init__(
         self,
         *,
-        epsilon,
-        step_size,
-        steps,
-        random_start=True,
-        restarts=1,
-        loss=cross_entropy,
-        targeted=False,
-        norm=None,
-    ):
+        epsilon: float,
+        step_size: float,
+        steps: int,
+        random_start: bool = True,
+        restarts: int = 1,
+        loss: Callable[..., tf.Tensor] = cross_entropy,
+        targeted: bool = False,
+        norm: Linf | L2 | None = None,
+    ) -> None:
         super().__init__(epsilon=epsilon, norm=norm)
         check("step_size", step_size, step_size > 0, "a number above 0, in pixel units")
         self.step_size = float(step_size)
@@ -58,7 +62,16 @@ class PGD(Attack):
         self.targeted = bool(targeted)
         self.loss = _negative(loss) if targeted else loss
 
-    def __call__(self, network, x, y, *, seed=None, scale=1.0, steps=None):
+    def __call__(
+        self,
+        network: Callable[..., tf.Tensor],
+        x: tf.Tensor,
+        y: tf.Tensor,
+        *,
+        seed: tf.Tensor | None = None,
+        scale: tf.Tensor | float = 1.0,
+        steps: tf.Tensor | int | None = None,
+    ) -> tf.Tensor:
         """Adversarial copies of a batch.
 
         Args:
@@ -144,4 +157,8 @@ class FGSM(PGD):
 
 
 def _negative(loss):
-    return lambda logits, y: -loss(logits, y)
+    def negative(logits, y):
+        return -loss(logits, y)
+
+    negative.__name__ = getattr(loss, "__name__", "loss")
+    return negative

@@ -56,7 +56,7 @@ class Pyramids:
 
         Each tile has a random direction, and a random sign in each channel.
         """
-        batch, height, width, channels = tf.shape(self.x)[0], *self.x.shape[1:]
+        batch, (height, width, channels) = tf.shape(self.x)[0], self.x.shape[1:]
         side = min(height, width) // TILES
         rows, columns = height // side, width // side
         random = draws.signs(seed, [batch, rows, columns, 1, 1, channels + 1])

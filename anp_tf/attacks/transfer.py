@@ -1,5 +1,7 @@
 """Black-box attack by transfer: images made on one network are shown to another."""
 
+from anp_tf.attacks.description import text
+
 
 class Transfer:
     """An attack that is made on a source network, whichever network it is called for.
@@ -20,6 +22,9 @@ class Transfer:
     def __init__(self, attack, source):
         self.attack = attack
         self.source = source
+
+    def __repr__(self):
+        return f"Transfer({self.attack}, {text(getattr(self.source, 'name', self.source))})"
 
     def __call__(self, network, x, y, *, seed=None):
         """Adversarial copies of a batch, as of the attack; `network` is not asked."""

@@ -60,6 +60,13 @@ class Examples:
     def __len__(self):
         return len(self.labels)
 
+    def __repr__(self):
+        shape = " x ".join(map(str, self.image_shape))
+        return (
+            f"Examples({len(self):,} of {shape}, {np.dtype(self.images.dtype)}, "
+            f"{self.num_classes} classes)"
+        )
+
     @property
     def image_shape(self):
         """Shape of one example: `(height, width, channels)` of images, `(columns,)` of a table."""

@@ -20,7 +20,7 @@ from anp_tf.pruning.layer_costs import (
     paper_memory,
     tensor_bytes,
 )
-from anp_tf.tables import as_text
+from anp_tf.tables import TextTable, as_text
 
 HANDING_ON = (  # in inference, their input
     keras.layers.ActivityRegularization,
@@ -51,12 +51,12 @@ class LayerCost:
     memory: int
 
     @property
-    def flops(self):
+    def flops(self) -> int:
         """Two floating-point operations per multiply-add."""
         return 2 * self.multiply_adds
 
     @property
-    def weight_sparsity(self):
+    def weight_sparsity(self) -> float:
         """The percentage of the weights in kernels that are 0."""
         return 100.0 * self.zero_weights / max(1, self.kernel_weights)
 
@@ -92,56 +92,66 @@ class Cost:
     peak_activation_bytes: int
 
     @property
-    def multiply_adds(self):
+    def multiply_adds(self) -> int:
         return self._sum("multiply_adds")
 
     @property
-    def flops(self):
+    def flops(self) -> int:
         return self._sum("flops")
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         return self._sum("parameters")
 
     @property
-    def parameter_bytes(self):
+    def parameter_bytes(self) -> int:
         return self._sum("parameter_bytes")
 
     @property
-    def kernel_weights(self):
+    def kernel_weights(self) -> int:
         return self._sum("kernel_weights")
 
     @property
-    def zero_weights(self):
+    def zero_weights(self) -> int:
         return self._sum("zero_weights")
 
     @property
-    def weight_sparsity(self):
+    def weight_sparsity(self) -> float:
         return 100.0 * self.zero_weights / max(1, self.kernel_weights)
 
     @property
-    def memory(self):
+    def memory(self) -> int:
         return self._sum("memory")
 
     def _sum(self, field):
         return sum(getattr(layer, field) for layer in self.layers)
 
-    def table(self):
+    def table(self) -> TextTable:
         """The costs as a text table: a row per layer, the whole network, and the activations."""
         table = rich.table.Table(box=rich.box.SIMPLE, show_edge=False)
         fields = ("flops", "parameters", "parameter_bytes", "memory")
         for column in ("layer", "kind", *fields, "zeros, %"):
             table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
-        for name, kind, costs in (
-            *((layer.name, layer.kind, layer) for layer in self.layers),
-            ("all", "", self),
-        ):
+        rows: list[tuple[str, str, LayerCost | Cost]]
+        rows = [(layer.name, layer.kind, layer) for layer in self.layers]
+        for name, kind, costs in [*rows, ("all", "", self)]:
             figures = (f"{getattr(costs, field):,}" for field in fields)
             table.add_row(name, kind, *figures, f"{costs.weight_sparsity:.1f}")
-        return f"{as_text(table)}\npeak activation memory: {self.peak_activation_bytes:,} bytes"
+        return as_text(
+            table, notes=[f"peak activation memory: {self.peak_activation_bytes:,} bytes"]
+        )
+
+    def __repr__(self):
+        return (
+            f"Cost({len(self.layers)} layers, {self.flops:,} FLOPs, {self.parameters:,} "
+            f"parameters, {self.parameter_bytes:,} bytes, {self.weight_sparsity:.1f} % zeros)"
+        )
+
+    def _repr_html_(self):
+        return self.table()._repr_html_()
 
 
-def cost(model):
+def cost(model: keras.Model) -> Cost:
     """The cost of a network, from the shapes in its graph.
 
     Masks cost nothing, so that the cost of a masked network is the one of the dense network, and

@@ -1,5 +1,8 @@
 """A table of what the masks of a model keep, and which of its layers count as what."""
 
+from collections.abc import Callable, Sequence
+
+import keras
 import numpy as np
 import rich.box
 import rich.table
@@ -12,7 +15,11 @@ from anp_tf.pruning.groups import Groups
 from anp_tf.tables import as_text
 
 
-def mask_summary(model, print_fn=print, latents=None):
+def mask_summary(
+    model: keras.Model,
+    print_fn: Callable[[str], object] = print,
+    latents: Sequence[str] | None = None,
+) -> None:
     """Prints a row per mask: units, kept units, and the spread of the inference mask.
 
     Of a functional model two lines follow: the layers whose outputs are its latent features, and
@@ -20,7 +27,8 @@ def mask_summary(model, print_fn=print, latents=None):
 
     Args:
         model: A built Keras model.
-        print_fn: Called once with the table as a string.
+        print_fn: Called once with the table as a string; `display` of a notebook shows it as
+            HTML.
         latents: As for `anp_tf.models.with_latents`.
 
     Raises:
@@ -46,7 +54,7 @@ def mask_summary(model, print_fn=print, latents=None):
             f"{100 * (1 - kept / value.size):.1f}",
             *(f"{share:.3f}" for share in shares),
         )
-    print_fn("\n".join([as_text(table), *_lines(model, latents)]))
+    print_fn(as_text(table, notes=list(_lines(model, latents))))
 
 
 def _lines(model, latents):

@@ -1,13 +1,16 @@
 """Accuracy and vulnerability of a network under an attack, over a whole data set."""
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
+from anp_tf.intervals import with_interval
 from anp_tf.losses import vulnerability
 from anp_tf.models import with_latents
 from anp_tf.robustness.judge import answers, check_finite
+from anp_tf.tables import TextTable, plain_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +31,37 @@ class Robustness:
     adversarial_accuracy: float
     vulnerability: float | None
 
+    def __repr__(self):
+        figures = {
+            "clean": f"{100 * self.clean_accuracy:.2f} %",
+            "adversarial": f"{100 * self.adversarial_accuracy:.2f} %",
+            "vulnerability": "-" if self.vulnerability is None else f"{self.vulnerability:.4f}",
+        }
+        texts = ", ".join(f"{name} {text}" for name, text in figures.items())
+        return f"Robustness({self.examples:,} examples: {texts})"
 
-def evaluate_robustness(network, batches, attack, source=None, seed=0, progress=None):
+    def table(self) -> TextTable:
+        """The figures as text, accuracies with their 95 % intervals; a notebook shows a table."""
+        rows = [
+            ("clean accuracy, %", with_interval(100 * self.clean_accuracy, self.examples)),
+            ("under attack, %", with_interval(100 * self.adversarial_accuracy, self.examples)),
+        ]
+        if self.vulnerability is not None:
+            rows.append(("vulnerability", f"{self.vulnerability:.4f}"))
+        return plain_table(f"{self.examples:,} examples", ("", ""), rows)
+
+    def _repr_html_(self):
+        return self.table()._repr_html_()
+
+
+def evaluate_robustness(
+    network: Callable[..., tf.Tensor],
+    batches: tf.data.Dataset,
+    attack: Callable[..., tf.Tensor],
+    source: Callable[..., tf.Tensor] | None = None,
+    seed: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> Robustness:
     """Attacks every example and measures the network.
 
     Args:

@@ -24,15 +24,14 @@ def attack_table(result):
         accuracy, seconds = with_interval(row["robust_accuracy"], total), f"{row['seconds']:.0f}"
         table.add_row(row["name"], str(row["fooled"]), accuracy, seconds)
     check = result["recheck"]
-    lines = [
-        as_text(table, width=90),
+    notes = [
         f"robust accuracy {result['robust_accuracy']:.2f} % (in brackets: 95 % intervals). Of "
         f"{check['images']:,} images read back, {check['outside_ball']} are outside the ball "
         f"(farthest: {check['largest_distance']:.6g}), {check['outside_pixels']} outside [0, 1], "
         f"{check['classified_correctly']} classified correctly; these do not count.",
     ]
-    lines += [*_of_draws(result), *_of_gradients(result)]
-    return "\n".join(lines)
+    notes += [*_of_draws(result), *_of_gradients(result)]
+    return as_text(table, 90, notes)
 
 
 def _of_draws(result):

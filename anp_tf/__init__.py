@@ -4,6 +4,35 @@ The names below, and the packages that they come from, are imported when they ar
 """
 
 import importlib
+import os
+import typing
+
+if typing.TYPE_CHECKING:
+    import keras
+
+    from anp_tf import attacks as attacks
+    from anp_tf import bounds as bounds
+    from anp_tf import data as data
+    from anp_tf import figures as figures
+    from anp_tf import layers as layers
+    from anp_tf import losses as losses
+    from anp_tf import methods as methods
+    from anp_tf import models as models
+    from anp_tf import pruning as pruning
+    from anp_tf import robustness as robustness
+    from anp_tf import serving as serving
+    from anp_tf.attacks import PGD as PGD
+    from anp_tf.bounds.prove import prove as prove
+    from anp_tf.layers import BetaBernoulliDropout as BetaBernoulliDropout
+    from anp_tf.methods import METHODS as METHODS
+    from anp_tf.methods import AdversarialNeuralPruningVS as AdversarialNeuralPruningVS
+    from anp_tf.pruning import cost as cost
+    from anp_tf.pruning import insert_masks as insert_masks
+    from anp_tf.pruning import mask_summary as mask_summary
+    from anp_tf.pruning import slim as slim
+    from anp_tf.robustness import attack_candidate as attack_candidate
+    from anp_tf.robustness import evaluate_robustness as evaluate_robustness
+    from anp_tf.serving import export_saved_model as export_saved_model
 
 __version__ = "0.1.0"
 
@@ -38,7 +67,7 @@ PACKAGES = (
 __all__ = [*NAMES, *PACKAGES, "load"]
 
 
-def __getattr__(name):
+def _imported(name: str) -> object:
     if name in NAMES:
         return getattr(importlib.import_module(f"anp_tf.{NAMES[name]}"), name)
     if name in PACKAGES:
@@ -46,11 +75,15 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+if not typing.TYPE_CHECKING:  # or every name would be one, for a type checker
+    __getattr__ = _imported
+
+
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> "keras.Model":
     """The network in a `.keras` file, or in the workdir of a run, whatever layers it has.
 
     `keras.models.load_model` knows the masks and the random weights of such a file once

@@ -83,7 +83,7 @@ def kumaraswamy_logits(uniform, a, b):
     return tf.clip_by_value(logits, -MAX_LOGIT, MAX_LOGIT)
 
 
-class RelaxedBernoulli(tfd.RelaxedBernoulli):
+class RelaxedBernoulli(tfp.distributions.RelaxedBernoulli):
     """`tfd.RelaxedBernoulli`, with a gradient that is finite everywhere.
 
     TFP 0.25 draws through a sigmoid that evaluates exp(x) for every x and selects afterwards; past

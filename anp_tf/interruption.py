@@ -20,7 +20,7 @@ import signal
 
 VARIABLE = "ANP_TF_KILL_AT"
 
-_passes = collections.Counter()
+_passes: collections.Counter[str] = collections.Counter()
 
 
 def passing(point):

@@ -211,7 +211,7 @@ def add_micro(directory, data_dir=None):
         FileExistsError, ImportError, ValueError, OSError: as `export_micro`, `anp_tf.data.load`.
     """
     directory = pathlib.Path(directory)
-    served, results, card = latest_version(directory), *map(directory.joinpath, RELEASED)
+    served, (results, card) = latest_version(directory), map(directory.joinpath, RELEASED)
     if served is None or not results.is_file() or not card.is_file():
         raise WorkdirError(
             f"{directory} has no version of a network with {' and '.join(RELEASED)} beside it"

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import os
 import pathlib
 import time
+import typing
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from anp_tf import __version__
@@ -29,22 +33,22 @@ FILE = "certificate.json"
 
 
 def prove(
-    network,
-    x,
-    y,
-    epsilon,
+    network: keras.Model,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    epsilon: float,
     *,
-    norm="linf",
-    methods=METHODS,
-    broken=None,
-    attack=None,
-    batch_size=32,
-    rows=ROWS,
-    alpha_steps=ALPHA_STEPS,
-    path=None,
-    identity=None,
-    progress=None,
-):
+    norm: str = "linf",
+    methods: Sequence[str] = METHODS,
+    broken: npt.ArrayLike | None = None,
+    attack: Callable[..., tf.Tensor] | None = None,
+    batch_size: int = 32,
+    rows: int = ROWS,
+    alpha_steps: int = ALPHA_STEPS,
+    path: str | os.PathLike[str] | None = None,
+    identity: Mapping[str, typing.Any] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, typing.Any]:
     """Proves for each image that no image in its ball is misclassified, or finds one that is.
 
     Intervals are tried first; CROWN on what they leave; alpha-CROWN on what is left then; last the

@@ -1,5 +1,7 @@
 """Beta-Bernoulli dropout, the mask of Adversarial Neural Pruning."""
 
+import typing
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -48,14 +50,14 @@ class BetaBernoulliDropout(BayesianMask):
 
     def __init__(
         self,
-        alpha=1e-4,
-        temperature=0.1,
-        threshold=1e-3,
-        posterior="kumaraswamy",
-        initial_a=-1.0,
-        initial_b=0.5413,
-        **kwargs,
-    ):
+        alpha: float = 1e-4,
+        temperature: float = 0.1,
+        threshold: float = 1e-3,
+        posterior: str = "kumaraswamy",
+        initial_a: float = -1.0,
+        initial_b: float = 0.5413,
+        **kwargs: typing.Any,
+    ) -> None:
         super().__init__(**kwargs)
         for name, value in (("alpha", alpha), ("temperature", temperature)):
             if not value > 0:

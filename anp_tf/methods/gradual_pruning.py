@@ -20,7 +20,7 @@ class GradualPruning(TrainingModel):
     """
 
     uses_attack = True
-    takes = ("target_sparsity", "prune_until", "prune_updates")
+    takes: tuple[str, ...] = ("target_sparsity", "prune_until", "prune_updates")
 
     def __init__(self, *args, target_sparsity=0.8, pruning_steps=1, pruning_updates=1, **kwargs):
         super().__init__(*args, **kwargs)

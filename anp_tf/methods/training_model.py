@@ -2,6 +2,8 @@
 
 import logging
 import math
+import typing
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -10,7 +12,7 @@ from anp_tf.attacks import PGD
 from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.methods.attacked_network import AttackedNetwork
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
-from anp_tf.methods.bound_loss import BoundLoss
+from anp_tf.methods.bound_loss import Bound, BoundLoss
 from anp_tf.methods.checks import check_finite, check_network, checked_kl_weights
 from anp_tf.methods.draws import seeds, training_masks
 from anp_tf.methods.follow_pruning import FollowPruning
@@ -90,35 +92,35 @@ class TrainingModel(NetworkTrainer):
     uses_random_weights = False
     compares = False
     default_beta = 0.0
-    starts_from = None
-    attack_class = PGD
-    takes = ()
+    starts_from: str | None = None
+    attack_class: type[PGD] = PGD
+    takes: tuple[str, ...] = ()
 
     def __init__(
         self,
-        network,
-        num_examples,
-        attack=None,
-        validation_attack="auto",
-        adversarial_weight=2.0,
-        label_smoothing=0.0,
-        beta=1.0,
-        kl_weights=None,
-        vulnerability_weight=0.0,
-        weight_decay=1e-4,
-        decayed="all",
-        average_decay=0.0,
-        epsilon_warmup_steps=0,
-        attack_growth=None,
-        last_attack=None,
-        kl_warmup_steps=0,
-        mask_freeze_step=None,
-        latents=None,
-        fix_sparsity=0.0,
-        bound=None,
-        seed=0,
-        **kwargs,
-    ):
+        network: keras.Model,
+        num_examples: int,
+        attack: Callable[..., tf.Tensor] | None = None,
+        validation_attack: Callable[..., tf.Tensor] | str | None = "auto",
+        adversarial_weight: float = 2.0,
+        label_smoothing: float = 0.0,
+        beta: float = 1.0,
+        kl_weights: Sequence[float] | None = None,
+        vulnerability_weight: float = 0.0,
+        weight_decay: float = 1e-4,
+        decayed: str = "all",
+        average_decay: float = 0.0,
+        epsilon_warmup_steps: int = 0,
+        attack_growth: tuple[int, int] | None = None,
+        last_attack: tuple[int, Callable[..., tf.Tensor]] | None = None,
+        kl_warmup_steps: int = 0,
+        mask_freeze_step: int | None = None,
+        latents: Sequence[str] | None = None,
+        fix_sparsity: float = 0.0,
+        bound: Bound | None = None,
+        seed: int = 0,
+        **kwargs: typing.Any,
+    ) -> None:
         check_network(type(self), network, attack)
         super().__init__(network, **kwargs)
         self.masks = mask_layers(network)

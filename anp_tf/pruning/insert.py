@@ -1,6 +1,8 @@
 """Masks for a network that has none."""
 
 import logging
+import typing
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -9,8 +11,11 @@ from anp_tf.layers import BayesianMask, BetaBernoulliDropout, given_masks
 from anp_tf.models.comparison import alike, example_inputs
 from anp_tf.models.copies import copy_layer, copy_state
 from anp_tf.models.graph import Names, graph_of
-from anp_tf.pruning.groups import Groups
+from anp_tf.pruning.groups import Groups, LeftOut
 from anp_tf.pruning.handlers.linear import is_linear
+
+MakeMask = Callable[[str], keras.layers.Layer]
+Chosen = Sequence[str] | Callable[[keras.layers.Layer], bool] | None
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +23,25 @@ log = logging.getLogger(__name__)
 def beta_bernoulli(name):
     """The default mask: Beta-Bernoulli dropout that keeps two thirds of the units at first."""
     return BetaBernoulliDropout(initial_a=2.0, name=name)
+
+
+@typing.overload
+def insert_masks(
+    model: keras.Model,
+    mask: MakeMask = beta_bernoulli,
+    layers: Chosen = None,
+    report: typing.Literal[False] = False,
+) -> keras.Model: ...
+
+
+@typing.overload
+def insert_masks(
+    model: keras.Model,
+    mask: MakeMask = beta_bernoulli,
+    layers: Chosen = None,
+    *,
+    report: typing.Literal[True],
+) -> tuple[keras.Model, list[LeftOut]]: ...
 
 
 def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):

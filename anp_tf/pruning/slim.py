@@ -15,13 +15,13 @@ import numpy as np
 
 from anp_tf.layers import BayesianMask, FusedBatchNormalization, mask_layers
 from anp_tf.models.copies import copy_layer, copy_state
-from anp_tf.models.graph import Names, graph_of
+from anp_tf.models.graph import Names, Node, graph_of
 from anp_tf.pruning.handlers import channels, handler_of
 from anp_tf.pruning.handlers.base import weights_of
 from anp_tf.pruning.slimmed import slimmed
 
 
-def slim(model, round_to=1):
+def slim(model: keras.Model, round_to: int = 1) -> keras.Model:
     """The plain, smaller network that a masked network computes in inference.
 
     Channels that a mask prunes, or that only pruned units read, are cut out of the weights; a layer
@@ -99,7 +99,7 @@ def _names_of(layer):
 class _Call:
     """A node with its handler, None for a layer that is not known, and its inputs' constants."""
 
-    node: object
+    node: Node
     handler: object
     constants: list | None = None
 

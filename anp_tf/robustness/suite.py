@@ -2,13 +2,17 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
+import typing
+from collections.abc import Callable, Sequence
 
 from anp_tf import __version__
 from anp_tf.files import write_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.robustness.attack_names import named_attacks
 from anp_tf.robustness.batch_files import read_json
+from anp_tf.robustness.candidate import Candidate
 from anp_tf.robustness.checks import run_checks
 from anp_tf.robustness.checks.check import FAIL, PASS
 from anp_tf.robustness.checks.network_checks import (
@@ -20,14 +24,24 @@ from anp_tf.robustness.checks.network_checks import (
 from anp_tf.robustness.interface import PROBE_IMAGES
 from anp_tf.robustness.judge import LogitsError
 from anp_tf.robustness.sampled import SampledNetwork
+from anp_tf.robustness.threat import Threat
 from anp_tf.robustness.worst_case import worst_case
 
 FAR_BETTER = 20  # points of clean accuracy, with pixels of another range
 
 
 def attack_candidate(
-    candidate, names, output, threat, *, source=None, part=(1, 1), counter=None, **options
-):
+    candidate: Candidate,
+    names: Sequence[str],
+    output: str | os.PathLike[str],
+    threat: Threat,
+    *,
+    source: Candidate | None = None,
+    part: tuple[int, int] = (1, 1),
+    counter: Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], object]]]
+    | None = None,
+    **options: float,
+) -> tuple[dict[str, typing.Any] | None, pathlib.Path]:
     """Makes attacks on a candidate; the worst case goes to `output/robustness.json`.
 
     The images go to a folder of `output/attacks`, from which a stopped evaluation goes on. A

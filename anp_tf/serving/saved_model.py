@@ -1,8 +1,11 @@
 """Networks as SavedModels, in the form that TensorFlow Serving loads."""
 
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy.typing as npt
 import tensorflow as tf
 
 from anp_tf.files import atomic_directory, check_plain
@@ -13,8 +16,13 @@ CLASSIFY_METHOD = tf.saved_model.CLASSIFY_METHOD_NAME
 
 
 def export_saved_model(
-    network, directory, version=None, class_names=None, warmup_images=None, columns=None
-):
+    network: keras.Model,
+    directory: str | os.PathLike[str],
+    version: int | None = None,
+    class_names: Sequence[str] | None = None,
+    warmup_images: npt.ArrayLike | None = None,
+    columns: Sequence[Mapping[str, str | float]] | None = None,
+) -> pathlib.Path:
     """Writes a network to `directory/<version>/`, whole or not at all.
 
     Signatures, all in inference mode:

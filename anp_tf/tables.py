@@ -40,7 +40,8 @@ def as_text(table, width=100, notes=()):
         `TextTable`.
     """
     text = io.StringIO()
-    rich.console.Console(file=text, width=width).print(table)
+    # In a notebook a console would show the table in place of writing it.
+    rich.console.Console(file=text, width=width, force_jupyter=False).print(table)
     return TextTable("\n".join([text.getvalue().rstrip(), *notes]), _html(table, notes))
 
 

@@ -353,6 +353,7 @@ browser = pytest.mark.skipif(
 )
 CHECK = """
 <script>
+for (const details of document.querySelectorAll("details")) details.open = true;
 addEventListener("load", () => parent.postMessage(JSON.stringify({
   width: innerWidth,
   content: document.documentElement.scrollWidth,

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from anp_tf.models.pooled_convolution import FEW, pooled_convolution
+from anp_tf.models.pooled_convolution import FEW, kernel_of_blocks, pooled_convolution
 
 ADDITIONS = ("Add", "AddV2", "BiasAdd")
 # Operations of tensors alone, without state, that are made again as they are.
@@ -130,7 +130,9 @@ class _FrozenForm:
             if op.type == "MatMul":
                 outputs = tf.linalg.matmul(x, kernel)
             elif self._pools_at_once(op, x, kernel, pooling):
-                outputs = pooled_convolution(x, kernel, None)
+                with tf.init_scope():  # once, not in each step of a loop
+                    of_blocks = kernel_of_blocks(kernel, x.shape[1:3])
+                outputs = pooled_convolution(x, kernel, None, of_blocks)
             else:
                 padding = op.get_attr("padding").decode()
                 outputs = tf.nn.conv2d(x, kernel, op.get_attr("strides"), padding)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from anp_tf.models.graph import graph_of
 from anp_tf.models.normalization import is_normalization, scale_and_shift
-from anp_tf.models.pooled_convolution import FEW, pooled_convolution
+from anp_tf.models.pooled_convolution import FEW, kernel_of_blocks, pooled_convolution
 
 RELU, LINEAR = keras.activations.relu, keras.activations.linear
 
@@ -93,7 +93,14 @@ class _InferenceForm:
             None if weight is None else tf.cast(weight, layer.compute_dtype)
             for weight in (kernel, bias)
         )
-        self._functions[node] = _LinearMap(layer, kernel, bias, pooling and pooling.layer)
+        of_blocks = None
+        if pooling is not None and _pools_at_once(layer, pooling.layer, node.inputs[0].shape):
+            size = node.inputs[0].shape[1:3]
+            if layer.padding == "same":
+                size = [each + extent - 1 for each, extent in zip(size, kernel.shape, strict=False)]
+            of_blocks = kernel_of_blocks(kernel, size)
+        pooling = pooling and pooling.layer
+        self._functions[node] = _LinearMap(layer, kernel, bias, pooling, of_blocks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,19 +112,22 @@ class _LinearMap:
         kernel: Tensor, in the place of the layer's.
         bias: Tensor [units], or None.
         pooling: `MaxPooling2D` layer, or None.
+        of_blocks: The kernel for `pooled_convolution` where the two are one, or None.
     """
 
     layer: Callable
     kernel: tf.Tensor
     bias: tf.Tensor | None
     pooling: Callable | None
+    of_blocks: tf.Tensor | None
 
     def __call__(self, x):
         layer, x = self.layer, tf.cast(x, self.layer.compute_dtype)
         if isinstance(layer, keras.layers.Dense):
             outputs = tf.linalg.matmul(x, self.kernel)
-        elif self._pools_at_once(x):
-            return layer.activation(pooled_convolution(self._padded(x), self.kernel, self.bias))
+        elif self.of_blocks is not None:
+            given = self._padded(x), self.kernel, self.bias, self.of_blocks
+            return layer.activation(pooled_convolution(*given))
         else:
             padding = layer.padding.upper()
             outputs = tf.nn.conv2d(x, self.kernel, layer.strides, padding, "NHWC")
@@ -126,21 +136,6 @@ class _LinearMap:
         if self.bias is not None:
             outputs = tf.nn.bias_add(outputs, self.bias)
         return layer.activation(outputs)
-
-    def _pools_at_once(self, x):
-        pooling, layer = self.pooling, self.layer
-        if pooling is None or x.shape[-1] > FEW or None in x.shape[1:]:
-            return False
-        sizes = (
-            x.shape[1:3]
-            if layer.padding == "same"
-            else (
-                size - extent + 1
-                for size, extent in zip(x.shape[1:3], layer.kernel_size, strict=True)
-            )
-        )
-        windows = (pooling.pool_size, pooling.strides) == ((2, 2), (2, 2))
-        return windows and layer.strides == (1, 1) and all(size % 2 == 0 for size in sizes)
 
     def _padded(self, x):
         if self.layer.padding == "valid":
@@ -151,6 +146,19 @@ class _LinearMap:
 
 def _identity(x):
     return x
+
+
+def _pools_at_once(layer, pooling, shape):
+    """Whether `pooled_convolution` is for a convolution of images of this shape and a pooling."""
+    if shape[-1] > FEW or None in shape[1:]:
+        return False
+    less = 0 if layer.padding == "same" else 1
+    sizes = [
+        size - less * (extent - 1)
+        for size, extent in zip(shape[1:3], layer.kernel_size, strict=True)
+    ]
+    windows = (pooling.pool_size, pooling.strides) == ((2, 2), (2, 2))
+    return windows and layer.strides == (1, 1) and all(size % 2 == 0 for size in sizes)
 
 
 def _only(readers, node):

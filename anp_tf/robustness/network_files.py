@@ -1,6 +1,7 @@
 """Networks in files that need not have been made here: SavedModels, LiteRT and ONNX."""
 
 import abc
+import functools
 import pathlib
 import threading
 
@@ -59,6 +60,10 @@ class SavedModelNetwork:
 
     def inference_form(self):
         """A function that computes the same logits at less cost; or this."""
+        return self._form
+
+    @functools.cached_property
+    def _form(self):
         outputs = self._signature.structured_outputs
         name = next(name for name, spec in outputs.items() if spec is self.outputs[0])
         form = frozen_form(self._signature, name)

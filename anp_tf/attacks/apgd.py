@@ -3,7 +3,18 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, Found, by_example, check_count, like, rows, strongest
+from anp_tf.attacks.attack import (
+    TOGETHER,
+    Attack,
+    Found,
+    by_example,
+    check_count,
+    like,
+    of_runs,
+    rows,
+    still_needed,
+    strongest,
+)
 from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.targets import highest_others
@@ -46,21 +57,29 @@ class APGD(Attack):
         self.loss = loss
 
     def perturb(self, network, x, y, seed):
-        def run(index, which):
-            return self._run(network, x, y, seed, index, which)
+        def run(runs, which):
+            return self._run(network, x, rows(y, which), seed, runs, which)
 
-        return strongest(run, x, self.restarts)
+        return strongest(run, x, self.restarts, together=TOGETHER).images
 
-    def _run(self, network, x, references, seed, index, which):
-        """One run on the examples `which`, a `Found`."""
-        epsilon, of_run = tf.cast(self.epsilon, x.dtype), draws.fold_in(seed, index)
-        start = self.norm.confine(self.norm.random_start(x, epsilon, of_run), x, epsilon)
+    def _run(self, network, x, references, seed, runs, which):
+        """Runs on the examples `which`, a `Found`; the references are theirs."""
+        epsilon = tf.cast(self.epsilon, x.dtype)
+
+        def start(run):
+            return self.norm.random_start(x, epsilon, draws.fold_in(seed, run))
+
+        start, x = of_runs(start, runs, which, x.dtype), rows(x, which)
+        start = self.norm.confine(start, x, epsilon)
+        if runs is None:
+            which = tf.range(tf.shape(x)[0])
+            runs = tf.zeros_like(which)
         images, fooled, losses, finite = side_by_side(
-            lambda *parts: self._ascend(network, *parts), *rows((start, x, references), which)
+            lambda *parts: self._ascend(network, *parts), start, x, references, runs, which
         )
         return Found(with_finite(images, finite), fooled, losses)
 
-    def _ascend(self, network, start, x, references):
+    def _ascend(self, network, start, x, references, runs, examples):
         """The images, which are misclassified, the highest losses, where gradients were finite."""
         steps, spans = (tf.constant(each) for each in zip(*parts_of_run(self.steps), strict=True))
         each = tf.shape(x)[:1]
@@ -91,7 +110,7 @@ class APGD(Attack):
             state = self._steps(network, state, taken, steps[index])
             results = _written(state, results)
             taken += steps[index]
-            going = ~state["found"]
+            going = tf.gather(still_needed(results[1], runs, examples), state["row"])
             state = tf.cond(
                 spans[index] > 0, lambda: _checkpoint(state, spans[index]), lambda: state
             )
@@ -115,10 +134,10 @@ class APGD(Attack):
         """The state after so many steps more."""
         x, references = state["x"], state["references"]
         fixed = ("row", "x", "references", "step", "halved")
-        epsilon = tf.cast(self.epsilon, x.dtype)
+        confined = self.norm.confinement(x, tf.cast(self.epsilon, x.dtype))
 
         def body(index, state):
-            moved, first = self._move({**kept, **state}, epsilon, index), tf.equal(index, 0)
+            moved, first = self._move({**kept, **state}, confined, index), tf.equal(index, 0)
             point = tf.where(first, state["point"], moved)
             losses, wrong, gradient = self._measure(network, point, references)
             losses = tf.cast(losses, x.dtype)
@@ -150,14 +169,14 @@ class APGD(Attack):
         )
         return {**kept, **changed}
 
-    def _move(self, state, epsilon, index):
+    def _move(self, state, confined, index):
         """A step along the gradient, with momentum but for the first."""
-        x, point = state["x"], state["point"]
+        point = state["point"]
         step = like(state["step"], point)
-        ahead = self.norm.confine(point + step * self.norm.direction(state["gradient"]), x, epsilon)
+        ahead = confined(point + step * self.norm.direction(state["gradient"]))
         momentum = tf.where(index > 1, tf.cast(MOMENTUM, point.dtype), tf.cast(0, point.dtype))
         moved = point + (1 - momentum) * (ahead - point) + momentum * (point - state["before"])
-        return self.norm.confine(moved, x, epsilon)
+        return confined(moved)
 
     def _measure(self, network, x, references):
         """The losses, which examples are misclassified, and the gradient of the losses in `x`."""
@@ -187,10 +206,11 @@ class TargetedAPGD(APGD):
     def perturb(self, network, x, y, seed):
         order = highest_others(network(x, training=False), y, self.targets)
 
-        def run(index, which):
-            return self._run(network, x, (y, order[:, index]), seed, index, which)
+        def run(runs, which):
+            targets = of_runs(lambda run: order[:, run], runs, which, order.dtype)
+            return self._run(network, x, (rows(y, which), targets), seed, runs, which)
 
-        return strongest(run, x, order.shape[-1])
+        return strongest(run, x, order.shape[-1], together=TOGETHER).images
 
     def _measure(self, network, x, references):
         y, _ = references

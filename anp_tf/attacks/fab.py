@@ -3,10 +3,21 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, by_example, check_count, like, rows
+from anp_tf.attacks.attack import (
+    TOGETHER,
+    Attack,
+    Found,
+    by_example,
+    check_count,
+    like,
+    of_runs,
+    rows,
+    still_needed,
+    strongest,
+)
 from anp_tf.attacks.entrance import checked_labels, checked_pixels
 from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
-from anp_tf.attacks.hyperplane import steps_to_hyperplane
+from anp_tf.attacks.hyperplane import steps_to_hyperplanes
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.targets import highest_others
 from anp_tf.losses import classified
@@ -29,8 +40,7 @@ class TargetedFAB(Attack):
     as whatever class, it is kept if it is the nearest so far, and the search goes back toward the
     original image. The targets are the classes of the highest logits of the original image but for
     the label. The first run for each target starts from the original image, further ones from
-    random points at half the distance of the nearest image so far, or half of epsilon if that is
-    less.
+    random points at half of epsilon.
 
     Called as `attack(network, x, y)`. The result is a misclassified image in the ball where one was
     found, and the image itself where it is misclassified. Else it is the nearest one projected on
@@ -84,50 +94,39 @@ class TargetedFAB(Attack):
     def _nearest(self, network, x, y, seed, radius):
         """As `nearest`, or not if that is beyond the radius."""
         logits = network(x, training=False)
-        targets = highest_others(logits, y, self.targets)
+        targets, wrong = highest_others(logits, y, self.targets), ~classified(logits, y)
         count = targets.shape[-1]
 
-        def body(index, images, distances):
-            left = distances > (0 if radius is None else radius)
-            which = tf.where(left)[:, 0]
-            start = x
+        def random_start(run):
+            noise = self.norm.random_start(tf.zeros_like(x), 1.0, draws.fold_in(seed, run))
+            scale = tf.math.divide_no_nan(
+                tf.cast(self.epsilon / 2, x.dtype), self.norm.lengths(noise)
+            )
+            return tf.clip_by_value(x + like(scale, x) * noise, 0, 1)
+
+        def run(runs, which):
+            some, start = rows((x, y, tf.cast(targets, tf.int32)), which), rows(x, which)
             if self.restarts > 1:
-                random = self._start(x, distances, draws.fold_in(seed, index))
-                start = tf.where(index < count, x, random)
-            given = rows((x, y, targets[:, index % count], start), which)
-            found, far, finite = side_by_side(
-                lambda *parts: self._search(network, *parts, radius), *given
+                random = of_runs(random_start, runs, which, x.dtype)
+                start = by_example(runs < count, start, random)
+            target = tf.gather(some[2], runs % count, batch_dims=1)
+            images, distances, finite = side_by_side(
+                lambda *parts: self._search(network, *parts, radius),
+                *some[:2],
+                target,
+                start,
+                runs,
+                which,
             )
-            nearer = far < tf.gather(distances, which)
-            found = by_example(nearer, with_finite(found, finite), tf.gather(images, which))
-            far = tf.minimum(far, tf.gather(distances, which))
-            places = which[:, None]
-            return (
-                index + 1,
-                tf.tensor_scatter_nd_update(images, places, found),
-                tf.tensor_scatter_nd_update(distances, places, far),
-            )
+            reached = distances <= (-1 if radius is None else radius)
+            return Found(with_finite(images, finite), reached, -distances)
 
-        zero, infinite = (tf.cast(number, x.dtype) for number in (0, float("inf")))
-        distances = tf.where(classified(logits, y), infinite, zero)
-        _, images, distances = tf.while_loop(
-            lambda index, *_: index < count * self.restarts,
-            body,
-            (0, x, distances),
-            maximum_iterations=count * self.restarts,
-            shape_invariants=(tf.TensorShape([]), x.shape, distances.shape),
-        )
-        return images, distances
+        found = strongest(run, x, count * self.restarts, wrong, TOGETHER)
+        distances = tf.where(wrong, tf.zeros_like(found.losses), -found.losses)
+        return found.images, tf.cast(distances, x.dtype)
 
-    def _start(self, x, distances, seed):
-        """Random points at half of the distances so far, or of epsilon."""
-        noise = self.norm.random_start(tf.zeros_like(x), 1.0, seed)
-        radius = tf.minimum(distances, tf.cast(self.epsilon, x.dtype)) / 2
-        scale = tf.math.divide_no_nan(radius, self.norm.lengths(noise))
-        return tf.clip_by_value(x + like(scale, x) * noise, 0, 1)
-
-    def _search(self, network, x, y, target, start, radius):
-        """One run: the nearest images, their distances, and where gradients were finite."""
+    def _search(self, network, x, y, target, start, runs, examples, radius):
+        """Runs: the nearest images, their distances, and where gradients were finite."""
 
         def lead(logits, labels):
             first, second = (tf.gather(logits, each, batch_dims=1) for each in labels)
@@ -165,10 +164,11 @@ class TargetedFAB(Attack):
                 tf.tensor_scatter_nd_update(all_of_them, places, new)
                 for all_of_them, new in zip(results, now, strict=True)
             )
-            distances, going = now[1], tf.ones_like(finite)
             if radius is not None:
-                going = distances > radius
-            return taken, tf.boolean_mask(which, going), tf.boolean_mask(point, going), results
+                going = still_needed(results[1] <= radius, runs, examples)
+                left = tf.where(tf.gather(going, which))[:, 0]
+                which, point = rows((which, point), left)
+            return taken, which, point, results
 
         batch = tf.shape(x)[:1]
         infinite = tf.fill(batch, tf.cast(float("inf"), x.dtype))
@@ -196,14 +196,12 @@ class TargetedFAB(Attack):
             for tensor in (x, point, gradient)
         )
         values_at_origin = values + tf.reduce_sum(normals * (origin - here), axis=-1)
-        steps = steps_to_hyperplane(
-            tf.concat([here, origin], 0),
-            tf.concat([normals, normals], 0),
-            tf.concat([values, values_at_origin], 0),
-            self.norm,
+        steps = steps_to_hyperplanes(normals, self.norm)
+        step, step_of_origin = steps(here, values), steps(origin, values_at_origin)
+        way, way_of_origin = (
+            tf.maximum(self.norm.lengths(each), SHORTEST)[:, None]
+            for each in (step, step_of_origin)
         )
-        far = tf.maximum(self.norm.lengths(steps), SHORTEST)[:, None]
-        (step, step_of_origin), (way, way_of_origin) = tf.split(steps, 2), tf.split(far, 2)
         alpha = tf.minimum(way / (way + way_of_origin), ALPHA_MAX)
         mean = (1 - alpha) * (here + ETA * step) + alpha * (origin + ETA * step_of_origin)
         return tf.cast(tf.reshape(tf.clip_by_value(mean, 0, 1), tf.shape(x)), x.dtype)

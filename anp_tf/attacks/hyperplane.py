@@ -6,10 +6,10 @@ MOST = 100  # steps of Newton's method; ten are many
 NEGLIGIBLE = 1e-18  # of the largest weight; the square of any above it is a float32 yet
 
 
-def steps_to_hyperplane(points, normals, values, norm):
+def steps_to_hyperplanes(normals, norm):
     """The shortest steps from points of the box [0, 1]^d to hyperplanes, without leaving the box.
 
-    Solves, for each row, the problem
+    They solve, for each row, the problem
 
         minimise ||step||  subject to  value + normal . step = 0  and  0 <= point + step <= 1.
 
@@ -23,38 +23,42 @@ def steps_to_hyperplane(points, normals, values, norm):
     exact when it is in the last piece.
 
     Args:
-        points: Float tensor [batch, d], pixels in [0, 1].
         normals: Float tensor [batch, d]. Where a row is 0, so is the step.
-        values: Float tensor [batch], of the linear function at `points`.
         norm: `Linf()` or `L2()`.
 
     Returns:
-        Tensor [batch, d]. Where the hyperplane does not meet the box, every pixel of a weight that
-        is not 0 goes to the edge: the corner of the box that is nearest to the hyperplane.
+        Function of points [batch, d], pixels in [0, 1], and the values [batch] of the linear
+        functions at them, to the steps [batch, d]. Where the hyperplane does not meet the box,
+        every pixel of a weight that is not 0 goes to the edge: the corner of the box that is
+        nearest to the hyperplane.
     """
     largest = tf.reduce_max(tf.abs(normals), axis=-1, keepdims=True)
-    weights = tf.math.divide_no_nan(tf.abs(normals), largest)
-    weights = tf.where(weights > NEGLIGIBLE, weights, 0)
-    needed = tf.math.divide_no_nan(tf.abs(values)[:, None], largest)
-    toward = -tf.sign(values)[:, None] * tf.sign(normals)
-    caps = tf.where(toward > 0, 1 - points, points)
-    rates = norm.rates(weights)
-    scale = _crossing(rates, caps, weights, needed)
-    return toward * tf.minimum(scale * rates, caps)
+    scale_back = tf.math.reciprocal_no_nan(largest)
+    weights = tf.abs(normals) * scale_back
+    weights *= tf.cast(weights > NEGLIGIBLE, weights.dtype)
+    rates, signs = norm.rates(weights), tf.sign(normals)
+    slopes = weights * rates  # what a pixel adds until it comes to the edge
+
+    def steps(points, values):
+        toward = -tf.sign(values)[:, None] * signs
+        caps = tf.where(toward > 0, 1 - points, points)
+        needed = tf.abs(values)[:, None] * scale_back
+        scale = _crossing(rates, slopes, caps, weights * caps, needed)
+        return toward * tf.minimum(scale * rates, caps)
+
+    return steps
 
 
-def _crossing(rates, caps, weights, needed):
+def _crossing(rates, slopes, caps, gains, needed):
     """Where sum_i weight_i min(scale rate_i, cap_i) is what is needed [batch, 1], or the last end.
 
-    The arguments are [batch, d] but for what is needed.
+    The arguments are [batch, d] but for what is needed; gains are weight_i cap_i.
     """
-    gains = weights * caps  # of a pixel that has come to the edge, and its rate until then
-    slopes = weights * rates
 
     def newton(scale, _):
-        moving = scale * rates < caps
-        slope = tf.reduce_sum(tf.where(moving, slopes, 0), -1, keepdims=True)
-        gained = tf.reduce_sum(tf.where(~moving, gains, 0), -1, keepdims=True)
+        at_edge = tf.cast(scale * rates >= caps, scale.dtype)
+        slope = tf.reduce_sum(slopes - at_edge * slopes, -1, keepdims=True)
+        gained = tf.reduce_sum(at_edge * gains, -1, keepdims=True)
         new = tf.math.divide_no_nan(needed - gained, slope)
         farther = new > scale
         return tf.where(farther, new, scale), tf.reduce_any(farther)

@@ -91,15 +91,15 @@ class PGD(Attack):
         steps = self.steps if steps is None else steps
         references = self._references(network, x, y)
 
-        def run(index, which):
-            of_run = draws.fold_in(seed, index)
+        def run(runs, which):
+            of_run = draws.fold_in(seed, 0 if runs is None else runs[0])
             images = self._run(network, x, references, of_run, scale, steps, which)
             if self.restarts == 1:
                 return Found(images, None, None)
             outputs, chosen = network(images, training=False), rows(references, which)
             return Found(images, self._reached(outputs, chosen), self.loss(outputs, chosen))
 
-        return strongest(run, x, self.restarts)
+        return strongest(run, x, self.restarts).images
 
     def _references(self, network, x, y):
         """What the loss takes beside the network's outputs."""
@@ -111,11 +111,12 @@ class PGD(Attack):
         step_size = scale * self.step_size * self.steps / tf.cast(steps, x.dtype)
 
         def ascend(start, x, y):
+            confined = self.norm.confinement(x, epsilon)
+
             def step(index, adversarial, finite):
                 gradient = unchecked_gradient(network, adversarial, y, self.loss)[-1]
                 moved = adversarial + step_size * self.norm.direction(gradient)
-                moved = self.norm.confine(moved, x, epsilon)
-                return index + 1, moved, finite & each_finite(gradient)
+                return index + 1, confined(moved), finite & each_finite(gradient)
 
             _, adversarial, finite = tf.while_loop(
                 lambda index, *_: index < steps,

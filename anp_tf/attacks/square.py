@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, Found, by_example, check, check_count, rows, strongest
+from anp_tf.attacks.attack import Attack, Found, check, check_count, rows, strongest
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.square_l2 import Pyramids
@@ -87,65 +87,68 @@ class Square(Attack):
         return tf.transpose(images, [0, 3, 1, 2])
 
     def _restarted(self, network, x, y, seed):
-        def run(index, which):
-            of_start, of_queries = draws.split(draws.fold_in(seed, index), 2)
+        def run(runs, which):
+            of_run = draws.fold_in(seed, 0 if runs is None else runs[0])
+            of_start, of_queries = draws.split(of_run, 2)
             proposals = self._proposals(x)
             numbers = draws.uniform(of_queries, [tf.shape(x)[0], self.queries, proposals.count])
-            given = rows((x, y, proposals.start(of_start), numbers), which)
+            given = rows((x, y, proposals.start(of_start), proposals.plan(numbers)), which)
             return Found(*side_by_side(lambda *parts: self._search(network, *parts), *given))
 
-        return strongest(run, x, self.restarts)
+        return strongest(run, x, self.restarts).images
 
-    def _search(self, network, x, y, start, numbers):
+    def _search(self, network, x, y, start, plan):
         """One search: the images, which of them are misclassified, and their margins."""
 
         def asked(images, y):
             logits = network(images, training=False)
             return ~classified(logits, y), margin(logits, y)
 
+        def going(index, done):
+            return ~done & (index < self.queries)
+
         def ask_those_left(index, images, fooled, margins):
-            which = tf.where(~fooled & (index < self.queries))[:, 0]
+            which = tf.where(going(index, fooled))[:, 0]
             left = tf.size(which)
             ahead = tf.clip_by_value(TOGETHER // left, 1, MOST_AHEAD)
-            x_left, y_left, numbers_left = rows((x, y, numbers), which)
+            x_left, y_left, plan_left = rows((x, y, plan), which)
             state = rows((index, images, margins), which)
+            plans = tf.reshape(plan_left, [-1, plan.shape[2]])
+            numbers = tf.range(left)
 
             def again(tensor):
                 return tf.cond(ahead > 1, lambda: tf.repeat(tensor, ahead, 0), lambda: tensor)
 
             proposals, labels = self._proposals(again(x_left)), again(y_left)
 
-            def query(index, best, highest, done):
+            def query(index, best, highest, done, _):
                 """The next queries of each example, of which the first that is kept counts."""
                 coming = index[:, None] + tf.range(ahead)
-                in_range = tf.minimum(coming, self.queries - 1)
-                of_queries = tf.gather(numbers_left, in_range, batch_dims=1)
-                of_queries = tf.reshape(of_queries, [-1, proposals.count])
-                candidates = proposals.query(again(best), tf.reshape(in_range, [-1]), of_queries)
-                wrong, new = (tf.reshape(t, [-1, ahead]) for t in asked(candidates, labels))
-                keep = (wrong | (new > highest[:, None])) & (coming < self.queries)
+                in_range = coming < self.queries
+                rows_of_plans = self.queries * numbers[:, None] + coming
+                now = tf.where(in_range, rows_of_plans, 0)
+                now = tf.gather(plans, tf.reshape(now, [-1]))
+                candidates = proposals.query(again(best), now)
+                wrong, new = asked(candidates, labels)
+                keep = tf.reshape(wrong | (new > again(highest)), [-1, ahead]) & in_range
                 first, better = tf.argmax(keep, -1, tf.int32), tf.reduce_any(keep, -1) & ~done
-                places = first + ahead * tf.range(left)
-                wrong, new = (tf.gather(tf.reshape(t, [-1]), places) for t in (wrong, new))
-                chosen = tf.cond(
-                    ahead > 1, lambda: tf.gather(candidates, places), lambda: candidates
-                )
+                places, kept = first + ahead * numbers, tf.where(better)
+                chosen = tf.gather(candidates, tf.gather_nd(places, kept))
+                index += tf.where(better, first + 1, ahead)
+                done |= better & tf.gather(wrong, places)
                 return (
-                    index + tf.where(better, first + 1, ahead),
-                    by_example(better, chosen, best),
-                    tf.where(better, new, highest),
-                    done | (better & wrong),
+                    index,
+                    tf.tensor_scatter_nd_update(best, kept, chosen),
+                    tf.where(better, tf.gather(new, places), highest),
+                    done,
+                    tf.math.count_nonzero(going(index, done), dtype=tf.int32),
                 )
 
-            def enough(index, _, __, done):
-                going = ~done & (index < self.queries)
-                return tf.reduce_sum(tf.cast(going, tf.float32)) > LEFT * tf.cast(left, tf.float32)
-
-            *state, done = tf.while_loop(
-                enough,
+            *state, done, _ = tf.while_loop(
+                lambda *state: tf.cast(state[-1], tf.float32) > LEFT * tf.cast(left, tf.float32),
                 query,
-                (*state, tf.zeros_like(which, tf.bool)),
-                shape_invariants=(*[t.shape for t in state], which.shape),
+                (*state, tf.zeros_like(which, tf.bool), left),
+                shape_invariants=(*[t.shape for t in state], which.shape, left.shape),
             )
             places = which[:, None]
             return tuple(
@@ -159,7 +162,7 @@ class Square(Attack):
         index = tf.ones_like(fooled, tf.int32)
         state = index, start, fooled, margins
         return tf.while_loop(
-            lambda index, _, fooled, __: tf.reduce_any(~fooled & (index < self.queries)),
+            lambda index, _, fooled, __: tf.reduce_any(going(index, fooled)),
             ask_those_left,
             state,
             shape_invariants=tuple(t.shape for t in state),

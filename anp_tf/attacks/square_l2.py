@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.square_linf import of_queries, offsets, sides, within
+from anp_tf.attacks.square_linf import firsts, sides
 
 SMALLEST = 3  # side of a window
 TILES = 5  # along the shorter side of the image at the start
@@ -47,8 +47,8 @@ class Pyramids:
             one = pair_of_pyramids(side)
             two[:, :side, :side] = one, one.T
         self.pairs = tf.constant(pairs.reshape(-1, self.largest + 1), x.dtype)
-        self.which = tf.constant([different.index(side) for side in self.sides])
-        self.sides = tf.constant(self.sides)
+        self.which = tf.constant([different.index(side) for side in self.sides], tf.float32)
+        self.sides = tf.constant(self.sides, tf.float32)
         self.count = 5 + channels
 
     def start(self, seed):
@@ -69,12 +69,33 @@ class Pyramids:
         grid = tf.cast(grid / np.sqrt(rows * columns * channels), self.x.dtype)
         return tf.clip_by_value(self.x + self.epsilon * grid, 0, 1)
 
-    def query(self, best, index, numbers):
+    def plan(self, numbers):
+        """What each query does: two windows, their side, the pair's first row, a sign a channel.
+
+        Args:
+            numbers: Float32 tensor [batch, queries, count], random, in [0, 1).
+
+        Returns:
+            Tensor [batch, queries, count + 1] like `x`.
+        """
+        corners = [
+            firsts(numbers[..., index], self.x.shape[1 + index % 2], self.sides)
+            for index in range(4)
+        ]
+        turned = tf.cast(numbers[..., 4] >= 0.5, tf.float32)
+        pairs = (2 * self.which + turned) * (self.largest + 1)
+        side = tf.broadcast_to(self.sides, tf.shape(turned))
+        signs = tf.where(numbers[..., 5:] < 0.5, -1.0, 1.0)
+        plan = tf.concat([tf.stack([*corners, side, pairs], -1), signs], -1)
+        return tf.cast(plan, self.x.dtype)
+
+    def query(self, best, plan):
         """The images `best` with a new pair each; arguments as for `Squares.query`."""
-        window, rows, columns = self._window(numbers[:, 0], numbers[:, 1], index)
-        emptied, _, _ = self._window(numbers[:, 2], numbers[:, 3], index)
-        pair = self._pair(rows, columns, numbers[:, 4], index)
-        signs = tf.cast(tf.where(numbers[:, None, None, 5:] < 0.5, -1.0, 1.0), self.x.dtype)
+        side = plan[:, 4:5]
+        window, rows, columns = self._window(plan[:, 0:1], plan[:, 1:2], side)
+        emptied, _, _ = self._window(plan[:, 2:3], plan[:, 3:4], side)
+        pair = self._pair(rows, columns, plan[:, 5:6])
+        signs = plan[:, None, None, 6:]
         change = best - self.x
         inside, outside = change * window, change * ((1 - window) * (1 - emptied))
 
@@ -86,28 +107,24 @@ class Pyramids:
         new *= tf.sqrt(tf.math.divide_no_nan(available, _squares(new)))
         return tf.clip_by_value(self.x + outside + new, 0, 1)
 
-    def _window(self, row, column, index):
+    def _window(self, row, column, side):
         """Windows as images [batch, height, width, 1] of 1 inside and 0 outside.
 
         And where in its window each row [batch, height] and each column [batch, width] is, with
         the number of the pairs' row of 0 outside.
         """
-        side = of_queries(self.sides, index)
-        height, width = self.x.shape[1:3]
-        rows, columns = offsets(row, height, side), offsets(column, width, side)
-        in_rows, in_columns = within(rows, side), within(columns, side)
-        first, second = tf.cast(in_rows, self.x.dtype), tf.cast(in_columns, self.x.dtype)
-        window = first[:, :, None, None] * second[:, None, :, None]
-        rows, columns = (
-            tf.where(within(places, side), places, self.largest) for places in (rows, columns)
-        )
-        return window, rows, columns
+        inside, places = [], []
+        for size, first in zip(self.x.shape[1:3], (row, column), strict=True):
+            offset = tf.range(size, dtype=first.dtype) - first
+            within = (offset >= 0) & (offset < side)
+            inside.append(tf.cast(within, self.x.dtype))
+            places.append(tf.where(within, tf.cast(offset, tf.int32), self.largest))
+        window = inside[0][:, :, None, None] * inside[1][:, None, :, None]
+        return window, *places
 
-    def _pair(self, rows, columns, direction, index):
+    def _pair(self, rows, columns, first):
         """Pairs of pyramids at their places in images [batch, height, width, 1]."""
-        turned = tf.cast(direction >= 0.5, tf.int32)
-        table = (2 * of_queries(self.which, index) + turned) * (self.largest + 1)
-        by_row = tf.gather(self.pairs, rows + table[:, None])
+        by_row = tf.gather(self.pairs, rows + tf.cast(first, tf.int32))
         by_column = tf.gather(tf.transpose(by_row, [0, 2, 1]), columns, batch_dims=1)
         return tf.transpose(by_column, [0, 2, 1])[..., None]
 

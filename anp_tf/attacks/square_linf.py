@@ -24,7 +24,7 @@ class Squares:
     def __init__(self, x, epsilon, shares):
         self.x = x
         self.low, self.high = (tf.clip_by_value(x + sign * epsilon, 0, 1) for sign in (-1, 1))
-        self.sides = tf.constant(sides(shares, *x.shape[1:3]))
+        self.sides = tf.constant(sides(shares, *x.shape[1:3]), tf.float32)
         self.count = 2 + x.shape[3]
 
     def start(self, seed):
@@ -33,22 +33,32 @@ class Squares:
         signs = tf.cast(draws.signs(seed, shape), self.x.dtype)
         return self._confined(self.x + BEYOND * signs)
 
-    def query(self, best, index, numbers):
-        """The images `best` with a square each.
+    def plan(self, numbers):
+        """What each query does: the middle of its square, half of its side, a sign a channel.
 
         Args:
-            best: Tensor like `x`.
-            index: Integer tensor, the number of the query, or [batch], of each image.
-            numbers: Float tensor [batch, count], random, in [0, 1).
+            numbers: Float32 tensor [batch, queries, count], random, in [0, 1).
+
+        Returns:
+            Tensor [batch, queries, count + 1] like `x`.
         """
-        side = of_queries(self.sides, index)
-        height, width = self.x.shape[1:3]
-        rows, columns = offsets(numbers[:, 0], height, side), offsets(numbers[:, 1], width, side)
-        signs = tf.where(numbers[:, None, None, 2:] < 0.5, -BEYOND, BEYOND)
+        middles = [
+            firsts(numbers[..., axis], self.x.shape[axis + 1], self.sides) + (self.sides - 1) / 2
+            for axis in (0, 1)
+        ]
+        halves = tf.broadcast_to(self.sides / 2, tf.shape(middles[0]))
+        signs = tf.where(numbers[..., 2:] < 0.5, -BEYOND, BEYOND)
+        plan = tf.concat([tf.stack([*middles, halves], -1), signs], -1)
+        return tf.cast(plan, self.x.dtype)
+
+    def query(self, best, plan):
+        """The images `best`, like `x`, with a square each, as the plan [batch, ...] says."""
+        half = plan[:, 2:3]
         in_rows, in_columns = (
-            tf.cast(within(places, side), self.x.dtype) for places in (rows, columns)
+            tf.cast(tf.abs(tf.range(size, dtype=plan.dtype) - middle) < half, plan.dtype)
+            for size, middle in zip(self.x.shape[1:3], (plan[:, :1], plan[:, 1:2]), strict=True)
         )
-        in_columns = in_columns[:, None, :, None] * tf.cast(signs, self.x.dtype)
+        in_columns = in_columns[:, None, :, None] * plan[:, None, None, 3:]
         return self._confined(best + in_rows[:, :, None, None] * in_columns)
 
     def _confined(self, images):
@@ -61,26 +71,12 @@ def sides(shares, height, width):
     return [min(max(length, 1), height, width) for length in lengths]
 
 
-def offsets(numbers, size, side):
-    """Where rows (or columns) are in windows that are anywhere in an image with equal chance.
+def firsts(numbers, size, sides):
+    """The first rows (or columns) of windows that are anywhere in an image with equal chance.
 
     Args:
-        numbers: Float tensor [batch], in [0, 1).
+        numbers: Float tensor [batch, queries], in [0, 1).
         size: Integer, how many rows the image has.
-        side: Integer tensor [1] or [batch], how many the window has.
-
-    Returns:
-        Integer tensor [batch, size]: 0 for the window's first row, below 0 before it.
+        sides: Float tensor [queries], how many the windows have.
     """
-    first = tf.cast(numbers * tf.cast(size - side + 1, numbers.dtype), tf.int32)
-    return tf.range(size)[None] - first[:, None]
-
-
-def within(offset, side):
-    """Which of the rows [batch, size] are in the windows, of sides [1] or [batch]."""
-    return (offset >= 0) & (offset < side[:, None])
-
-
-def of_queries(values, index):
-    """The values of the queries `index`, a scalar or [batch]; [1] or [batch]."""
-    return tf.reshape(tf.gather(values, index), [-1])
+    return tf.floor(numbers * (size - sides + 1))

@@ -46,12 +46,13 @@ class SquarePGD(PGD):
 
         def search(best, x, y, numbers):
             squares = Squares(x, epsilon, shares)
+            plan = squares.plan(numbers)
 
             def losses(images):
                 return self.loss(network(images, training=False), y)
 
             def query(index, best, highest):
-                candidate = squares.query(best, index, numbers[:, index])
+                candidate = squares.query(best, plan[:, index])
                 loss = losses(candidate)
                 better = loss > highest
                 return index + 1, by_example(better, candidate, best), tf.maximum(loss, highest)

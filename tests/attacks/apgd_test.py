@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf.attacks import APGD, L2, PGD, Linf, TargetedAPGD
+from anp_tf.attacks import APGD, L2, PGD, Linf, TargetedAPGD, TargetedFAB, apgd, fab
 from anp_tf.attacks.apgd import checkpoint_spans
 from anp_tf.losses import cross_entropy, dlr, margin, targeted_dlr
 
@@ -209,6 +209,34 @@ def test_targets_are_the_highest_other_classes(problem):
     can = np.array([np.any((logits[i] + reach[y[i]] > logits[i, y[i]]) & (np.arange(CLASSES) != y[i])) for i in range(len(y))])  # fmt: skip # noqa: E501
     np.testing.assert_array_equal(np.argmax(result @ weights, -1) != y, can)
     assert 0 < can.sum() < len(y)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        TargetedAPGD(epsilon=0.1, steps=9, targets=3),
+        APGD(epsilon=0.06, steps=5, restarts=3),
+        TargetedFAB(epsilon=0.12, steps=21, targets=3, restarts=2),
+    ],
+    ids=["targets", "restarts", "fab"],
+)
+def test_runs_at_once_are_those_one_after_the_other(problem, monkeypatch, attack):
+    x, _, _ = problem
+    # Each image is computed alone, so that its logits do not depend on the others by a bit.
+    kernel = tf.random.stateless_normal([6, CLASSES], [5, 6])
+
+    def alone(pixels, training):
+        return tf.reduce_sum(tf.tanh(pixels[:, :, None] * kernel), 1)
+
+    y, seeds = np.argmax(alone(x, False), -1), tf.reshape(tf.range(2 * len(x)), [-1, 2])
+    found = []
+    for together in (1, 60, 1000):
+        for module in (apgd, fab):
+            monkeypatch.setattr(module, "TOGETHER", together)
+        found.append(tf.function(lambda: attack(alone, x, y, seed=seeds))().numpy())
+    assert 0.1 < np.mean(np.argmax(alone(found[0], False), -1) == y) < 0.9
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
 
 
 def test_is_one_graph(network, problem):

@@ -3,19 +3,9 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import (
-    TOGETHER,
-    Attack,
-    Found,
-    by_example,
-    check_count,
-    like,
-    of_runs,
-    rows,
-    still_needed,
-    strongest,
-)
+from anp_tf.attacks.attack import Attack, by_example, check_count, like, rows
 from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
+from anp_tf.attacks.runs import Found, of_runs, still_needed, strongest
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.targets import highest_others
 from anp_tf.losses import classified, cross_entropy, targeted_dlr
@@ -60,7 +50,7 @@ class APGD(Attack):
         def run(runs, which):
             return self._run(network, x, rows(y, which), seed, runs, which)
 
-        return strongest(run, x, self.restarts, together=TOGETHER).images
+        return strongest(run, x, self.restarts, at_once=True).images
 
     def _run(self, network, x, references, seed, runs, which):
         """Runs on the examples `which`, a `Found`; the references are theirs."""
@@ -210,7 +200,7 @@ class TargetedAPGD(APGD):
             targets = of_runs(lambda run: order[:, run], runs, which, order.dtype)
             return self._run(network, x, (rows(y, which), targets), seed, runs, which)
 
-        return strongest(run, x, order.shape[-1], together=TOGETHER).images
+        return strongest(run, x, order.shape[-1], at_once=True).images
 
     def _measure(self, network, x, references):
         y, _ = references

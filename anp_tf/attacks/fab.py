@@ -3,21 +3,11 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import (
-    TOGETHER,
-    Attack,
-    Found,
-    by_example,
-    check_count,
-    like,
-    of_runs,
-    rows,
-    still_needed,
-    strongest,
-)
+from anp_tf.attacks.attack import Attack, by_example, check_count, like, rows
 from anp_tf.attacks.entrance import checked_labels, checked_pixels
 from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
 from anp_tf.attacks.hyperplane import steps_to_hyperplanes
+from anp_tf.attacks.runs import Found, of_runs, still_needed, strongest
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.targets import highest_others
 from anp_tf.losses import classified
@@ -99,29 +89,25 @@ class TargetedFAB(Attack):
 
         def random_start(run):
             noise = self.norm.random_start(tf.zeros_like(x), 1.0, draws.fold_in(seed, run))
-            scale = tf.math.divide_no_nan(
-                tf.cast(self.epsilon / 2, x.dtype), self.norm.lengths(noise)
-            )
+            scale = self.epsilon / 2 * tf.math.reciprocal_no_nan(self.norm.lengths(noise))
             return tf.clip_by_value(x + like(scale, x) * noise, 0, 1)
 
+        def start_of(runs, which):
+            if self.restarts == 1:
+                return rows(x, which)
+            random = of_runs(random_start, runs, which, x.dtype)
+            return by_example(runs < count, rows(x, which), random)
+
         def run(runs, which):
-            some, start = rows((x, y, tf.cast(targets, tf.int32)), which), rows(x, which)
-            if self.restarts > 1:
-                random = of_runs(random_start, runs, which, x.dtype)
-                start = by_example(runs < count, start, random)
-            target = tf.gather(some[2], runs % count, batch_dims=1)
+            target = tf.gather_nd(targets, tf.stack([which, runs % count], -1))
+            given = *rows((x, y), which), target, start_of(runs, which), runs, which
             images, distances, finite = side_by_side(
-                lambda *parts: self._search(network, *parts, radius),
-                *some[:2],
-                target,
-                start,
-                runs,
-                which,
+                lambda *parts: self._search(network, *parts, radius), *given
             )
             reached = distances <= (-1 if radius is None else radius)
             return Found(with_finite(images, finite), reached, -distances)
 
-        found = strongest(run, x, count * self.restarts, wrong, TOGETHER)
+        found = strongest(run, x, count * self.restarts, wrong, at_once=True)
         distances = tf.where(wrong, tf.zeros_like(found.losses), -found.losses)
         return found.images, tf.cast(distances, x.dtype)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, Found, check, check_count, rows, strongest
+from anp_tf.attacks.attack import Attack, check, check_count, rows
 from anp_tf.attacks.gradients import (
     NO_FINITE_GRADIENT,
     each_finite,
@@ -16,6 +16,7 @@ from anp_tf.attacks.gradients import (
 )
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.linf import Linf
+from anp_tf.attacks.runs import Found, strongest
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.losses import classified, cross_entropy
 

@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, Found, check, check_count, rows, strongest
+from anp_tf.attacks.attack import Attack, check, check_count, rows
 from anp_tf.attacks.l2 import L2
+from anp_tf.attacks.runs import Found, strongest
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.square_l2 import Pyramids
 from anp_tf.attacks.square_linf import Squares

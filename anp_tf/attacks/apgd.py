@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, by_example, check_count, like, rows
+from anp_tf.attacks.attack import Attack, by_example, check_count, like, rows, with_rows
 from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
 from anp_tf.attacks.runs import Found, of_runs, still_needed, strongest
 from anp_tf.attacks.side_by_side import side_by_side
@@ -123,17 +123,17 @@ class APGD(Attack):
     def _steps(self, network, state, taken, count):
         """The state after so many steps more."""
         x, references = state["x"], state["references"]
-        fixed = ("row", "x", "references", "step", "halved")
         confined = self.norm.confinement(x, tf.cast(self.epsilon, x.dtype))
 
         def body(index, state):
-            moved, first = self._move({**kept, **state}, confined, index), tf.equal(index, 0)
+            moved, first = self._move(state, confined, index), tf.equal(index, 0)
             point = tf.where(first, state["point"], moved)
             losses, wrong, gradient = self._measure(network, point, references)
             losses = tf.cast(losses, x.dtype)
             better = first | (losses > state["best_loss"])
             increased = ~first & (losses > state["loss"])
             return index + 1, {
+                **state,
                 "increases": state["increases"] + tf.cast(increased, tf.int32),
                 "checked_loss": tf.where(first, losses, state["checked_loss"]),
                 "before": state["point"],
@@ -148,16 +148,13 @@ class APGD(Attack):
                 "finite": state["finite"] & each_finite(gradient),
             }
 
-        kept = {name: state[name] for name in fixed}
-        changing = {name: tensor for name, tensor in state.items() if name not in fixed}
-        shapes = tf.nest.map_structure(lambda tensor: _of_any_batch(tensor.shape), changing)
-        _, changed = tf.while_loop(
+        shapes = tf.nest.map_structure(lambda tensor: _of_any_batch(tensor.shape), state)
+        return tf.while_loop(
             lambda index, _: index < taken + count,
             body,
-            (taken, changing),
+            (taken, state),
             shape_invariants=(tf.TensorShape([]), shapes),
-        )
-        return {**kept, **changed}
+        )[1]
 
     def _move(self, state, confined, index):
         """A step along the gradient, with momentum but for the first."""
@@ -249,11 +246,7 @@ def _written(state, results):
         state["best_loss"],
         state["finite"],
     )
-    places = state["row"][:, None]
-    return tuple(
-        tf.tensor_scatter_nd_update(before, places, new)
-        for before, new in zip(results, now, strict=True)
-    )
+    return with_rows(results, state["row"], now)
 
 
 def _checkpoint(state, span):

@@ -91,6 +91,13 @@ def rows(structure, which):
     return tf.nest.map_structure(lambda tensor: tf.gather(tensor, which), structure)
 
 
+def with_rows(structure, which, new):
+    """A structure of tensors [batch, ...] with new values of the examples `which`."""
+    return tf.nest.map_structure(
+        lambda old, now: tf.tensor_scatter_nd_update(old, which[:, None], now), structure, new
+    )
+
+
 def like(values, x):
     """Numbers [batch] as [batch, 1, ...], to go with the images."""
     return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))

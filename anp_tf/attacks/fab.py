@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, by_example, check_count, like, rows
+from anp_tf.attacks.attack import Attack, by_example, check_count, like, rows, with_rows
 from anp_tf.attacks.entrance import checked_labels, checked_pixels
 from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
 from anp_tf.attacks.hyperplane import steps_to_hyperplanes
@@ -16,9 +16,7 @@ ALPHA_MAX = 0.1  # the highest weight of the way from the original image in a st
 ETA = 1.05  # how far a step goes beyond the linearised boundary
 BETA = 0.9  # the share of the way that is kept where a misclassified image is found
 SHORTEST = 1e-8  # length below which two steps weigh the same
-LOOKED_AFTER = (
-    10  # steps, after which a run ends for the examples that it has brought into the ball
-)
+LOOKED_AFTER = 10  # steps, after which runs end that have come into the ball
 
 
 class TargetedFAB(Attack):
@@ -145,11 +143,7 @@ class TargetedFAB(Attack):
                 ),
             )
             taken += count
-            places = which[:, None]
-            results = tuple(
-                tf.tensor_scatter_nd_update(all_of_them, places, new)
-                for all_of_them, new in zip(results, now, strict=True)
-            )
+            results = with_rows(results, which, tuple(now))
             if radius is not None:
                 going = still_needed(results[1] <= radius, runs, examples)
                 left = tf.where(tf.gather(going, which))[:, 0]

@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from anp_tf.attacks.attack import by_example, rows
+from anp_tf.attacks.attack import by_example, rows, with_rows
 
 TOGETHER = 64  # runs that are made at once where fewer examples are left
 
@@ -56,15 +56,11 @@ def strongest(run, x, count, fooled=None, at_once=False):
         order = tf.reshape(tf.where(found.fooled, new.dtype.max, new), [left, several])
         best = tf.argmax(order, -1, tf.int32) + several * tf.range(left)
         chosen, reached, new = rows((found.images, found.fooled, new), best)
-        before, places = tf.gather(losses, which), which[:, None]
+        before = tf.gather(losses, which)
         better = reached | (new > before) | tf.equal(index, 0)
         chosen = by_example(better, chosen, tf.gather(images, which))
-        return (
-            index + several,
-            tf.tensor_scatter_nd_update(images, places, chosen),
-            tf.tensor_scatter_nd_update(fooled, places, reached),
-            tf.tensor_scatter_nd_update(losses, places, tf.where(better, new, before)),
-        )
+        now = chosen, reached, tf.where(better, new, before)
+        return index + several, *with_rows((images, fooled, losses), which, now)
 
     # The first run, too, is made in the loop, so that a graph holds the network but once.
     batch = tf.shape(x)[:1]

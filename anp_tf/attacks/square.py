@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, check, check_count, rows
+from anp_tf.attacks.attack import Attack, check, check_count, rows, with_rows
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.runs import Found, strongest
 from anp_tf.attacks.side_by_side import side_by_side
@@ -151,13 +151,8 @@ class Square(Attack):
                 (*state, tf.zeros_like(which, tf.bool), left),
                 shape_invariants=(*[t.shape for t in state], which.shape, left.shape),
             )
-            places = which[:, None]
-            return tuple(
-                tf.tensor_scatter_nd_update(before, places, now)
-                for before, now in zip(
-                    (index, images, fooled, margins), (*state[:2], done, state[2]), strict=True
-                )
-            )
+            now = *state[:2], done, state[2]
+            return with_rows((index, images, fooled, margins), which, now)
 
         fooled, margins = asked(start, y)
         index = tf.ones_like(fooled, tf.int32)

@@ -57,38 +57,100 @@ def slim(model: keras.Model, round_to: int = 1) -> keras.Model:
             f"Received: round_to={round_to}"
         )
     graph = graph_of(model)
-    calls = [_Call(node, handler_of(node)) for node in graph.nodes]
-    counts = collections.Counter(call.node.layer for call in calls)
+    check_masks(model, graph)
+    plan = Plan(graph, round_to)
+    return graph.rebuild(
+        plan.rebuilt(plan.maker()),
+        name=model.name,
+        begin=unchanged,
+        end=lambda output: output.plain().tensor,
+    )
+
+
+def check_masks(model, graph):
+    """Raises a ValueError if a mask of a model is in none of the calls of its graph."""
+    called = {node.layer for node in graph.nodes}
     for mask in mask_layers(model):
-        if mask not in counts:
+        if mask not in called:
             raise ValueError(
                 "`slim` expects masks among the layers of a functional model. "
                 f"{_describe(mask)} is in a wrapper or in a model that is not functional."
             )
-    shared = {layer for layer, count in counts.items() if count > 1 and weights_of(layer)}
-    shared = {layer for layer in shared if not isinstance(layer, BayesianMask)}
-    stay = {}  # by the mask, Boolean [units]: which stay though they are pruned
-    _find_constants(graph, calls, shared)
-    kept = _kept_channels(graph, calls, shared, stay)
-    while _round_up(calls, kept, stay, round_to):
-        kept = _kept_channels(graph, calls, shared, stay)
-    return _build(model, graph, calls, shared, kept)
 
 
-def named_weights(network):
-    """The weights of a network but for masks, by the names of layer and weight."""
-    return {
-        name: weight
-        for layer in network.layers
-        if not isinstance(layer, BayesianMask)
-        for name, weight in zip(_names_of(layer), layer.weights, strict=True)
-    }
+class Plan:
+    """What is cut out of a graph.
+
+    Args:
+        graph: `Graph` of a network with masks.
+        round_to: As for `slim`.
+
+    Raises:
+        ValueError: if pruned units reach a layer that is not known.
+    """
+
+    def __init__(self, graph, round_to=1):
+        self._graph = graph
+        self._calls = [_Call(node, handler_of(node)) for node in graph.nodes]
+        self._by_node = {call.node: call for call in self._calls}
+        counts = collections.Counter(node.layer for node in graph.nodes)
+        self._shared = {
+            layer
+            for layer, count in counts.items()
+            if count > 1 and weights_of(layer) and not isinstance(layer, BayesianMask)
+        }
+        self._reads = collections.Counter(id(t) for node in graph.nodes for t in node.inputs)
+        self._reads.update(id(tensor) for tensor in keras.tree.flatten(graph.output))
+        self.find_constants()
+        stay = {}  # by the mask, Boolean [units]: which stay though they are pruned
+        self._kept = _kept_channels(graph, self._calls, self._shared, stay)
+        while _round_up(self._calls, self._kept, stay, round_to):
+            self._kept = _kept_channels(graph, self._calls, self._shared, stay)
+
+    def find_constants(self):
+        """Finds the constants again, of the weights and masks of now."""
+        _find_constants(self._graph, self._calls, self._shared)
+
+    def maker(self):
+        """Calls copies of the layers: the `make` of `Handler.build`."""
+        return _Maker(self._graph, self._shared)
+
+    def rebuilt(self, make):
+        """The function for `Graph.compute` from the `Slimmed` inputs of a node to its outputs."""
+
+        def rebuild(node, sources):
+            call, kept = self._by_node[node], self._kept
+            if call.handler is None:
+                outputs = _build_unknown(node, make, sources)
+            elif not any(kept[id(tensor)].any() for tensor in node.outputs):
+                outputs = [slimmed(None, [])] * len(node.outputs)
+            else:
+                if node.layer in self._shared:  # whose weights cannot take one call's factors
+                    sources = [
+                        source if source.tensor is None else source.plain() for source in sources
+                    ]
+                units = [np.flatnonzero(kept[id(tensor)]) for tensor in node.outputs]
+                units = units[0] if call.handler.single_output else units
+                outputs = call.handler.build(node, make, units, call.constants, *sources)
+                outputs = [outputs] if call.handler.single_output else outputs
+            # A factor must not change what the other readers get.
+            return [
+                dataclasses.replace(output, fold=None) if self._reads[id(tensor)] > 1 else output
+                for tensor, output in zip(node.outputs, outputs, strict=True)
+            ]
+
+        return rebuild
 
 
-def _names_of(layer):
+def unchanged(tensor):
+    """An input of the network as `Slimmed`."""
+    return slimmed(tensor, np.arange(channels(tensor)))
+
+
+def names_of(layer):
     """A name for each weight of a layer; of those of one name, in layers inside, by the order."""
     counts, names = collections.Counter(), []
-    for weight in layer.weights:
+    for weight in getattr(layer, "weights", ()):
         count = counts[weight.name]
         names.append(f"{layer.name}/{weight.name}" + (f":{count}" if count else ""))
         counts[weight.name] += 1
@@ -224,58 +286,23 @@ def _kept_channels(graph, calls, shared, stay):
     return kept
 
 
-def _build(model, graph, calls, shared, kept):
-    reads = collections.Counter(id(t) for call in calls for t in call.node.inputs)
-    reads.update(id(tensor) for tensor in keras.tree.flatten(graph.output))
-    make = _Maker(graph, shared)
-    by_node = {call.node: call for call in calls}
-
-    def rebuild(node, sources):
-        call = by_node[node]
-        if call.handler is None:
-            outputs = _build_unknown(node, make, sources)
-        elif not any(kept[id(tensor)].any() for tensor in node.outputs):
-            outputs = [slimmed(None, [])] * len(node.outputs)
-        else:
-            if node.layer in shared:  # whose weights can take the factors of none of the calls
-                sources = [
-                    source if source.tensor is None else source.plain() for source in sources
-                ]
-            units = [np.flatnonzero(kept[id(tensor)]) for tensor in node.outputs]
-            units = units[0] if call.handler.single_output else units
-            outputs = call.handler.build(node, make, units, call.constants, *sources)
-            outputs = [outputs] if call.handler.single_output else outputs
-        # A factor must not change what the other readers get.
-        return [
-            dataclasses.replace(output, fold=None) if reads[id(tensor)] > 1 else output
-            for tensor, output in zip(node.outputs, outputs, strict=True)
-        ]
-
-    return graph.rebuild(
-        rebuild,
-        name=model.name,
-        begin=lambda x: slimmed(x, np.arange(channels(x))),
-        end=lambda output: output.plain().tensor,
-    )
-
-
 class _Maker:
-    """Calls copies of layers, a copy for each layer."""
+    """Calls copies of layers, a copy for each layer: `copies`, by the layer."""
 
     def __init__(self, graph, shared):
         self._shared = shared
-        self._copies = {}
+        self.copies = {}
         self._names = Names(graph)
 
     def __call__(self, node, tensors, weights=None, **changes):
         """See `Handler.build`; the copy of a shared layer is not given away, but None."""
         layer = node.layer
-        copy = self._copies.get(layer) if layer in self._shared else None
+        copy = self.copies.get(layer) if layer in self._shared else None
         fresh = copy is None
         if fresh:
             fused = type(layer) is FusedBatchNormalization
             kind = keras.layers.BatchNormalization if fused else None
-            copy = self._copies[layer] = copy_layer(layer, self._names(node), kind, **changes)
+            copy = self.copies[layer] = copy_layer(layer, self._names(node), kind, **changes)
         there = [t for t in tensors if t is not None]
         whole = len(there) == len(node.inputs)
         args, kwargs = node.arguments(tensors) if whole else ((there,), {})

@@ -10,7 +10,7 @@ import tensorflow as tf
 from anp_tf.layers import given_masks, mask_layers, seed_states
 from anp_tf.models.fold import with_fused
 from anp_tf.pruning.probe import Probe, no_view, places_of, units_of_masks
-from anp_tf.pruning.slim import named_weights, slim
+from anp_tf.pruning.slim import names_of
 
 EXACT = ("float32", "float64")
 SAME, SAME_IN_HALF = 1e-4, 0.1  # of the largest output, where layers compute exactly and where not
@@ -43,28 +43,26 @@ class SlimView:
             cut = {mask: ~np.asarray(mask.active_units()) for mask in masks}
         self.cut = cut
         probe = Probe(network, cut)
-        self.network = with_fused(slim(probe.network))
+        self.network = with_fused(probe.network)
+        weights = {
+            name: weight
+            for layer in self.network.layers
+            for name, weight in zip(names_of(layer), layer.weights, strict=True)
+        }
         # Every weight of the slimmed network is one of the masked network's, times a number, times
         # factors of masks. Which is read off by slimming networks that hold known numbers.
         factors = probe.slimmed()
-        if _shifts(self.network, network) or not _alike(self.network, factors):
+        if _shifts(self.network, network) or not _alike(weights, factors):
             raise no_view(network)
-        dense = named_weights(network)
-        if not factors.keys() <= dense.keys():  # slimming has added a bias
+        if not factors.keys() <= probe.sources.keys():  # slimming has added a bias
             raise no_view(network)
-        units = units_of_masks(probe, factors)
-        places = places_of(probe, factors)
-        self._sources = [
-            _source(
-                weight,
-                dense[name],
-                places[name],
-                factors[name],
-                {mask: units[name][mask.name] for mask in masks if mask.name in units[name]},
-                network,
-            )
-            for name, weight in named_weights(self.network).items()
-        ]
+        units, places = units_of_masks(probe, factors), places_of(probe, factors)
+        self._sources = {
+            name: _source(weight, probe.sources[name], places[name], factors[name], units[name])
+            for name, weight in weights.items()
+        }
+        if None in self._sources.values():
+            raise no_view(network)
         self._seeds = _seeds(self.network, network)
         self._check_weights(probe, network)
         self._check_outputs(network)
@@ -81,7 +79,8 @@ class SlimView:
         if masks is None:
             masks = {mask: mask.inference_mask() for mask in self.cut}
         masks = {mask: tf.stop_gradient(value) for mask, value in masks.items()}
-        mapping = [(source.weight, source.value(masks)) for source in self._sources]
+        sources = self._sources.values()
+        mapping = [(source.weight, source.value(masks)) for source in sources]
         mapping += [(seed, tf.convert_to_tensor(dense)) for seed, dense in self._seeds]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             before = [scope.get_current_value(variable) for variable, _ in mapping]
@@ -90,8 +89,8 @@ class SlimView:
             return
         after = [scope.get_current_value(variable) for variable, _ in mapping]
         changed = [new is not old for new, old in zip(after, before, strict=True)]
-        count = len(self._sources)
-        for source, value, differs in zip(self._sources, after, changed[:count], strict=False):
+        count = len(sources)
+        for source, value, differs in zip(sources, after, changed[:count], strict=False):
             if differs:
                 source.give_back(value)
         for (_, dense), value, differs in zip(
@@ -103,14 +102,14 @@ class SlimView:
     def _check_weights(self, probe, network):
         """Slims random weights under random masks, and compares with what the view makes."""
         random = np.random.default_rng(0)
-        values = {name: random.uniform(0.5, 1.5, w.shape) for name, w in probe.weights.items()}
+        values = [random.uniform(0.5, 1.5, w.shape) for w in probe.weights]
         masks = {mask: random.uniform(0.5, 1.5, mask.units) for mask in self.cut}
-        expected = probe.slimmed(values, {mask.name: value for mask, value in masks.items()})
+        expected = probe.slimmed(values, masks)
         masks = {mask: value.astype(np.float32) for mask, value in masks.items()}
-        names = {id(weight): name for name, weight in named_weights(network).items()}
-        for name, source in zip(named_weights(self.network), self._sources, strict=True):
-            given = values[names[id(source.dense)]].astype(np.float32)
-            if not np.allclose(source.value(masks, given), expected[name], rtol=1e-4):
+        given = {id(weight): value for weight, value in zip(probe.weights, values, strict=True)}
+        for name, source in self._sources.items():
+            value = source.value(masks, given[id(source.dense)].astype(np.float32))
+            if not np.allclose(value, expected[name], rtol=1e-4):
                 raise no_view(network)
 
     def _check_outputs(self, network):
@@ -181,26 +180,21 @@ class _Source:
         self.dense.assign(tf.tensor_scatter_nd_update(dense, places[:, None], value))
 
 
-def _source(weight, dense, index, factor, units, network):
-    """The `_Source` from what was read off for every single number of a weight."""
+def _source(weight, dense, index, factor, units):
+    """The `_Source` from what was read off for every single number of a weight; None: none is."""
     if np.any((index < 0) | (index >= np.prod(dense.shape))):
-        raise no_view(network)
+        return None
     coordinates = np.unravel_index(index, dense.shape)
     # What training changes must be the network's own numbers, to be given back.
     averages = dense.name.startswith("moving_")
     if len(coordinates) != index.ndim or (averages and (units or np.any(factor != 1))):
-        raise no_view(network)
+        return None
     places = []
     for axis, coordinate in enumerate(coordinates):
         along = np.moveaxis(coordinate, axis, 0)
         places.append(along.reshape(len(along), -1)[:, 0])
-    return _Source(
-        weight,
-        dense,
-        places,
-        _compact(factor),
-        {mask: _compact(index) for mask, index in units.items()},
-    )
+    units = {mask: _compact(index) for mask, index in units.items()}
+    return _Source(weight, dense, places, _compact(factor), units)
 
 
 def _compact(array):
@@ -222,9 +216,9 @@ def _seeds(view, network):
     ]
 
 
-def _alike(network, values):
-    """Whether the weights of a network have the names and shapes of these values."""
-    shapes = {name: tuple(weight.shape) for name, weight in named_weights(network).items()}
+def _alike(weights, values):
+    """Whether weights have the names and shapes of these values."""
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     return shapes == {name: value.shape for name, value in values.items()}
 
 

@@ -230,9 +230,6 @@ WITHOUT_A_VIEW = {
     "bias": lambda: chain(
         *(dense(8), UnitMask(), keras.layers.Activation("sigmoid"), dense(3, use_bias=False))
     ),
-    "nested": lambda: chain(
-        *(chain(dense(4, name="in")), UnitMask(), keras.layers.ReLU(), dense(2))
-    ),
     "no configuration": lambda: chain(
         *(dense(4), WithoutConfiguration(1), UnitMask(), keras.layers.ReLU(), dense(2))
     ),
@@ -245,7 +242,7 @@ def test_what_would_not_be_the_network_is_no_view(make):
     (mask,) = mask_layers(network)
     if isinstance(mask, UnitMask):
         mask.prune([1])
-    with pytest.raises(ValueError, match=r"for another reason|does not know"):
+    with pytest.raises(ValueError, match=r"for another reason|does not know|cannot be copied"):
         SlimView(network)
 
 
@@ -258,6 +255,23 @@ def test_negative_factors_where_they_can_be():
         expected = network(x)
     with view.weights(masks):
         np.testing.assert_allclose(view.network(x), expected, atol=1e-5)
+
+
+def test_nested_models_and_layers_of_layers():
+    network = chain(
+        keras.layers.Reshape((36, 2)),
+        chain(dense(4, name="same"), shape=(36, 2)),
+        *(UnitMask(), keras.layers.ReLU()),
+        keras.layers.Bidirectional(keras.layers.LSTM(3)),
+        *(dense(6), UnitMask(), keras.layers.ReLU(), dense(2, name="same")),
+    )
+    for mask in mask_layers(network):
+        mask.prune([1])
+    view, x = SlimView(network), images(network)
+    for variable in network.trainable_variables:
+        variable.assign(variable + 0.1)
+    with view.weights():
+        np.testing.assert_allclose(view.network(x), network(x), atol=1e-5)
 
 
 def test_dropout_goes_on():

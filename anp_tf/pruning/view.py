@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -184,15 +185,17 @@ def _source(weight, dense, index, factor, units):
     """The `_Source` from what was read off for every single number of a weight; None: none is."""
     if np.any((index < 0) | (index >= np.prod(dense.shape))):
         return None
-    coordinates = np.unravel_index(index, dense.shape)
     # What training changes must be the network's own numbers, to be given back.
     averages = dense.name.startswith("moving_")
-    if len(coordinates) != index.ndim or (averages and (units or np.any(factor != 1))):
+    if len(dense.shape) != index.ndim or (averages and (units or np.any(factor != 1))):
         return None
+    # The index along each axis is that of any line of places; numbers of one dimension, as NumPy's
+    # `unravel_index` is wrong for some arrays of more than 8,192 numbers.
     places = []
-    for axis, coordinate in enumerate(coordinates):
-        along = np.moveaxis(coordinate, axis, 0)
-        places.append(along.reshape(len(along), -1)[:, 0])
+    for axis in range(index.ndim):
+        along = np.moveaxis(index, axis, 0)
+        line = along.reshape(len(along), -1)[:, 0]
+        places.append(line // math.prod(dense.shape[axis + 1 :]) % dense.shape[axis])
     units = {mask: _compact(index) for mask, index in units.items()}
     return _Source(weight, dense, places, _compact(factor), units)
 

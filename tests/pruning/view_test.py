@@ -114,6 +114,20 @@ def test_a_branch_that_comes_to_be_a_constant_has_no_view():
         SlimView(network)
 
 
+def test_a_large_depthwise_kernel_has_a_view():
+    """Of more than 8,192 numbers, and with an axis of 1."""
+    x = pixels = keras.Input((2, 2, 3))
+    x = keras.layers.Conv2D(920, 1, name="conv")(x)
+    x = BetaBernoulliDropout(name="mask")(x)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    network = keras.Model(pixels, keras.layers.Dense(3, name="dense")(x))
+    view = SlimView(network)
+    with view.weights():
+        actual = view.network(images(network))
+    np.testing.assert_allclose(actual, network(images(network)), rtol=1e-4, atol=1e-5)
+
+
 def toy(norm):
     keras.utils.set_random_seed(2)
     x = pixels = keras.Input((8, 8, 1))

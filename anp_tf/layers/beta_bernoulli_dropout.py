@@ -108,15 +108,21 @@ class BetaBernoulliDropout(BayesianMask):
 
     def keep_probabilities(self):
         """E[pi] of each unit under the posterior, float32 [units] in [0, 1], not thresholded."""
+        if self.posterior == "kumaraswamy":
+            mean = _kumaraswamy_mean(*self.concentrations())
+            mean.set_shape([self.units])
+            return mean
         return self.posterior_distribution().mean()
 
     def sample(self, batch_size, seed):
-        seed_pi, seed_z = tf.unstack(tfp.random.split_seed(seed, n=2))
         a, b = self.concentrations()
+        seed = tf.cast(seed, tf.int32)
         if self.posterior == "kumaraswamy":
-            logits = kumaraswamy_logits(tf.random.stateless_uniform([self.units], seed_pi), a, b)
-        else:
-            logits = beta_logits(a, b, seed_pi)
+            masks = _kumaraswamy_masks(a, b, self.temperature, batch_size, seed)
+            masks.set_shape([None, self.units])
+            return masks
+        seed_pi, seed_z = tf.unstack(tfp.random.split_seed(seed, n=2))
+        logits = beta_logits(a, b, seed_pi)
         return RelaxedBernoulli(self.temperature, logits=logits).sample(batch_size, seed_z)
 
     def expected(self):
@@ -124,6 +130,8 @@ class BetaBernoulliDropout(BayesianMask):
         return tf.where(keep > self.threshold, keep, 0.0)
 
     def kl(self):
+        if self.posterior == "kumaraswamy":
+            return _kumaraswamy_kl(*self.concentrations(), self.alpha)
         prior = tfd.Beta(self.alpha, 1.0)
         return tf.reduce_sum(tfd.kl_divergence(self.posterior_distribution(), prior))
 
@@ -137,3 +145,30 @@ class BetaBernoulliDropout(BayesianMask):
             "initial_a": self.initial_a,
             "initial_b": self.initial_b,
         }
+
+
+# Traced once for all masks, whatever their units, as TFP takes long to make its operations.
+_NUMBERS, _NUMBER = tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.float32)
+
+
+@tf.function(input_signature=[_NUMBERS, _NUMBERS], autograph=False)
+def _kumaraswamy_mean(a, b):
+    return tfd.Kumaraswamy(a, b).mean()
+
+
+@tf.function(input_signature=[_NUMBERS, _NUMBERS, _NUMBER], autograph=False)
+def _kumaraswamy_kl(a, b, alpha):
+    return tf.reduce_sum(tfd.kl_divergence(tfd.Kumaraswamy(a, b), tfd.Beta(alpha, 1.0)))
+
+
+@tf.function(
+    input_signature=[
+        *(_NUMBERS, _NUMBERS, _NUMBER),
+        *(tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)),
+    ],
+    autograph=False,
+)
+def _kumaraswamy_masks(a, b, temperature, batch_size, seed):
+    seed_pi, seed_z = tf.unstack(tfp.random.split_seed(seed, n=2))
+    logits = kumaraswamy_logits(tf.random.stateless_uniform(tf.shape(a), seed_pi), a, b)
+    return RelaxedBernoulli(temperature, logits=logits).sample(batch_size, seed_z)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from anp_tf.files import atomic_file
 from anp_tf.models.comparison import example_inputs
+from anp_tf.models.ungrouped import without_groups
 from anp_tf.serving import signatures
 
 OPSET = 18
@@ -54,7 +55,7 @@ def export_onnx(network, path):
 def _converted(network):
     import tf2onnx
 
-    function, specs = signatures.predict(network, check=False)
+    function, specs = signatures.predict(without_groups(network), check=False)
     serve = tf.function(function, input_signature=specs)
     captures = serve.get_concrete_function(*specs).graph.captures
     constants = {inner.name: outer for outer, inner in captures if outer.dtype != tf.resource}

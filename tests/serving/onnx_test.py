@@ -45,6 +45,10 @@ def head(x, inputs):
 
 
 NETWORKS = {
+    "depthwise groups": lambda x: keras.layers.Conv2D(6, 3, 2, "same", groups=3)(x),
+    "groups": lambda x: keras.layers.Conv2D(6, 2, groups=2, activation="softmax")(
+        keras.layers.Conv2D(4, 1)(x)
+    ),
     "erfc": lambda x: keras.layers.Conv2D(3, 2, activation="gelu")(x),
     "expm1": lambda x: keras.layers.Conv2D(3, 2, activation="celu")(x),
     "both in half": lambda x: keras.ops.celu(keras.layers.Dense(4, "gelu", dtype="float16")(x)),

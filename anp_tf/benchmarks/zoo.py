@@ -2,8 +2,11 @@
 
 import functools
 import importlib.util
+import math
 
 import keras
+
+from anp_tf.pruning import Handler, register_handler
 
 CLASSES = 10
 SIDE = 32
@@ -111,9 +114,19 @@ def _backbone(name):
     backbone = getattr(keras_hub.models, f"{name}Backbone")(
         **{shape: (SIDE, SIDE, 3)}, **BACKBONES[name]
     )
+    if name == "ViT":
+        register_handler(type(backbone.get_layer("vit_patching_and_embedding")), _Patches())
     x = backbone.output
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D()(x)
     elif len(x.shape) == 3:
         x = x[:, 0]  # the class token's features
     return keras.Model(backbone.input, keras.layers.Dense(CLASSES, name="logits")(x), name=name)
+
+
+class _Patches(Handler):
+    """Of keras-hub's ViT, a layer with weights of its own, which is kept as it is."""
+
+    def multiply_adds(self, node):
+        layer = node.layer
+        return layer.num_patches * math.prod(layer.patch_embedding.kernel.shape)

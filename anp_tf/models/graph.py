@@ -5,6 +5,8 @@ import dataclasses
 
 import keras
 
+from anp_tf.models.inner_calls import inner_models
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Node:
@@ -124,8 +126,9 @@ class Names:
 def graph_of(model):
     """The graph of a functional or Sequential model.
 
-    The calls in nested models of these kinds take the place of the nested model's own. The tensors
-    are the graph's own, not the model's, and the model is not changed.
+    The calls in nested models of these kinds take the place of the nested model's own, and so do
+    those in layers of other classes that are made of layers: see `inner_models`. The tensors are
+    the graph's own, not the model's, and the model is not changed.
 
     Args:
         model: Built `keras.Model`, functional or Sequential.
@@ -136,7 +139,11 @@ def graph_of(model):
     Raises:
         ValueError: if the model is neither functional nor Sequential, or has no shapes yet.
     """
-    functional = as_functional(model)
+    return _inlined(_recorded(as_functional(model)))
+
+
+def _recorded(functional):
+    """The graph of a functional model with nested models as one call each."""
     nodes = []
 
     def record(layer, *args, **kwargs):
@@ -147,7 +154,7 @@ def graph_of(model):
     copy = keras.models.clone_model(
         functional, clone_function=lambda layer: layer, call_function=record
     )
-    return _inlined(Graph(nodes, copy.input, copy.output))
+    return Graph(nodes, copy.input, copy.output)
 
 
 def as_functional(model):
@@ -182,13 +189,13 @@ def _inlined(graph):
 
     for node in graph.nodes:
         args, kwargs = replaced((node.args, node.kwargs))
-        if not _is_nested(node.layer):
-            nodes.append(_node(node.layer, args, kwargs, node.outputs, node.path))
+        itself = _node(node.layer, args, kwargs, node.outputs, node.path)
+        inner = graph_of(node.layer) if _is_nested(node.layer) else _opened(itself)
+        if inner is None:
+            nodes.append(itself)
             continue
-        inner = graph_of(node.layer)
         inner_inputs = keras.tree.flatten(inner.input)
-        given = [leaf for leaf in keras.tree.flatten(args) if _is_symbolic(leaf)]
-        for tensor, stand_in in zip(inner_inputs, given, strict=True):
+        for tensor, stand_in in zip(inner_inputs, itself.inputs, strict=True):
             stands_for[id(tensor)] = stand_in
         for call in inner.nodes:
             call_args, call_kwargs = replaced((call.args, call.kwargs))
@@ -197,6 +204,33 @@ def _inlined(graph):
         for tensor, output in zip(node.outputs, keras.tree.flatten(inner.output), strict=True):
             stands_for[id(tensor)] = replaced(output)
     return Graph(nodes, graph.input, replaced(graph.output))
+
+
+def _opened(node):
+    """The graph of the calls in a layer, None if it is to stay one."""
+    try:
+        graphs = [_recorded(model) for model in inner_models(node)]
+    except Exception:  # of layers inside that are called with what they do not expect
+        return None
+    if not graphs:
+        return None
+    graph, other = graphs[0], graphs[-1]
+    if [_kind(call) for call in graph.nodes] != [_kind(call) for call in other.nodes]:
+        return None  # it computes something else in training
+    nodes = []
+    for call, again in zip(graph.nodes, other.nodes, strict=True):
+        kwargs = dict(call.kwargs)
+        if kwargs.get("training") != again.kwargs.get("training"):  # handed on
+            kwargs.pop("training", None)
+        nodes.append(_node(call.layer, call.args, kwargs, call.outputs))
+    return _inlined(Graph(nodes, graph.input, graph.output))
+
+
+def _kind(node):
+    """What two calls have in common that do the same, whatever `training` is."""
+    layer = node.layer if isinstance(node.layer, keras.Layer) else type(node.layer)
+    leaves = keras.tree.flatten(node.args)
+    return layer, [str(leaf) for leaf in leaves if not _is_symbolic(leaf)]
 
 
 def _is_nested(layer):

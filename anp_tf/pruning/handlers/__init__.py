@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from anp_tf.layers import BayesianMask, FusedBatchNormalization
+from anp_tf.models.inner_calls import keep_whole
 from anp_tf.pruning.handlers.activations import (
     PReLU,
     Scaling,
@@ -29,7 +30,7 @@ from anp_tf.pruning.handlers.composite import (
     inner_node,
     is_plain,
 )
-from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable
+from anp_tf.pruning.handlers.linear import Depthwise, Linear, Separable, of_convolution
 from anp_tf.pruning.handlers.merging import MERGING
 from anp_tf.pruning.handlers.normalization import (
     BatchNormalization,
@@ -132,7 +133,7 @@ for _name, _handler in {
     "AdaptiveAveragePooling{}": _AVERAGE,
     "AdaptiveMaxPooling{}": _MAXIMUM,
     "AveragePooling{}": _AVERAGE,
-    "Conv{}": Linear("filters"),
+    "Conv{}": of_convolution,
     "Conv{}Transpose": Linear("filters", transposed=True),
     "Cropping{}": _AVERAGE,
     "DepthwiseConv{}": Depthwise(),
@@ -153,6 +154,9 @@ _MASK = _Mask()
 def register_handler(layer_class, handler):
     """Tells `slim` how to treat a class of layers.
 
+    Layers of the class are one call from then on: without a handler, a layer that is made of other
+    layers alone is treated as the calls of these.
+
     Args:
         layer_class: Subclass of `keras.layers.Layer`; its own subclasses are not meant.
         handler: `Handler`, which see. A plain `Handler()` keeps all channels of the inputs.
@@ -168,6 +172,7 @@ def register_handler(layer_class, handler):
     if not isinstance(handler, Handler):
         raise ValueError(f"Argument `handler` must be a `Handler`. Received: handler={handler!r}")
     _HANDLERS[layer_class] = handler
+    keep_whole(layer_class)
 
 
 def handler_of(node):

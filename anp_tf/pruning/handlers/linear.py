@@ -163,22 +163,21 @@ class Depthwise(_Weighted):
 
     is_source = False
 
-    def tied(self, node):
-        return node.inputs if node.layer.depth_multiplier == 1 else []
+    def multiplier(self, layer):
+        return layer.depth_multiplier
 
-    def kernels(self, layer):
-        return [np.asarray(layer.kernel, np.float64)]  # [..., inputs, multiplier]
+    def tied(self, node):
+        return node.inputs if self.multiplier(node.layer) == 1 else []
 
     def response(self, node, inputs):
-        (kernel,) = self.kernels(node.layer)
+        (kernel,) = self.kernels(node.layer)  # [..., inputs, multiplier]
         sums = kernel.reshape(-1, *kernel.shape[-2:]).sum(axis=0)
         return (sums * inputs[:, np.newaxis]).ravel()
 
     def constants(self, node, *inputs):
         if elementwise(node.layer.activation) is None:
             return Handler.constants(self, node, *inputs)
-        multiplier = node.layer.depth_multiplier
-        known = np.repeat(self.foldable(node, inputs[0]), multiplier)
+        known = np.repeat(self.foldable(node, inputs[0]), self.multiplier(node.layer))
         values = self.response(node, np.nan_to_num(inputs[0])) + self.bias(node)
         return np.where(known, self.activated(node.layer, values), np.nan)
 
@@ -186,7 +185,7 @@ class Depthwise(_Weighted):
         source, output = kept
         if output.any() and elementwise(node.layer.activation) is None:
             output = np.ones_like(output)
-        multiplier = node.layer.depth_multiplier
+        multiplier = self.multiplier(node.layer)
         source = source | output.reshape(-1, multiplier).any(axis=1)
         return [source, np.repeat(source, multiplier)]
 
@@ -200,10 +199,32 @@ class Depthwise(_Weighted):
         bias = self.bias(node) + self.response(node, offset)
         (kernel,) = self.kernels(node.layer)
         kernel = kernel[..., source.kept, :] * source.factor[:, np.newaxis]
+        return self.made_of(node, make, kept, source, kernel, bias)
+
+    def made_of(self, node, make, kept, source, kernel, bias):
         return self.made(node, make, kept, source, [kernel], bias)
 
     def scaled(self, kernel, factor):
         return kernel * factor.reshape(kernel.shape[-2:])
+
+
+class Grouped(Depthwise):
+    """A convolution with a group for each input, which is a depthwise one."""
+
+    def multiplier(self, layer):
+        return layer.filters // layer.groups
+
+    def kernels(self, layer):
+        kernel = np.asarray(layer.kernel, np.float64)  # [..., 1, inputs * multiplier]
+        return [kernel.reshape(*kernel.shape[:-2], layer.groups, -1)]
+
+    def made_of(self, node, make, kept, source, kernel, bias):
+        kernel = kernel.reshape(*kernel.shape[:-2], 1, -1)
+        changes = {"filters": len(kept), "groups": len(source.kept)}
+        return self.made(node, make, kept, source, [kernel], bias, **changes)
+
+    def scaled(self, kernel, factor):
+        return kernel * factor
 
 
 class Separable(_Weighted):
@@ -243,6 +264,15 @@ def is_linear(layer):
     """Whether a layer has no activation, or one that changes nothing."""
     found = elementwise(getattr(layer, "activation", None))
     return found is not None and found.is_linear
+
+
+_CONVOLUTION, _GROUPED = Linear("filters"), Grouped()
+
+
+def of_convolution(node):
+    """The handler of a convolution."""
+    is_depthwise = 1 < node.layer.groups == channels(node.inputs[0])
+    return _GROUPED if is_depthwise else _CONVOLUTION
 
 
 def _groups(layer):

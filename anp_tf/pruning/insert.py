@@ -11,6 +11,7 @@ from anp_tf.layers import BayesianMask, BetaBernoulliDropout, given_masks
 from anp_tf.models.comparison import alike, example_inputs
 from anp_tf.models.copies import copy_layer, copy_state
 from anp_tf.models.graph import Names, graph_of
+from anp_tf.pruning.channels_last import channels_last
 from anp_tf.pruning.groups import Groups, LeftOut
 from anp_tf.pruning.handlers.linear import is_linear
 
@@ -55,7 +56,9 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
 
     Args:
         model: Built functional or Sequential `keras.Model`; it is not changed. The calls in nested
-            models take the place of the nested models' own.
+            models take the place of the nested models' own, and those in layers that are made of
+            layers alone that of these. Where channels come first, the layers of the copy have them
+            last, between permutations of the inputs and, where need be, of others.
         mask: Function `name -> mask layer`, called once per mask.
         layers: Which convolutions and dense layers to mask: sequence of names, or function
             `layer -> Boolean`. None: all. Where channels share a mask, all the layers they come
@@ -72,7 +75,7 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
             a layer that can have a mask, or if a layer cannot be copied or the copy does not
             compute the same.
     """
-    graph = graph_of(model)
+    graph = graph_of(channels_last(model))
     if any(isinstance(node.layer, BayesianMask) for node in graph.nodes):
         raise ValueError("Argument `model` has masks already.")
     groups = Groups(graph)

@@ -10,7 +10,8 @@ from anp_tf.attacks import FGSM
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.methods import AdversarialNeuralPruningVS
 from anp_tf.models.comparison import alike, example_inputs
-from anp_tf.pruning import cost, insert_masks, slim
+from anp_tf.pruning import insert_masks, slim
+from anp_tf.pruning.view import SlimView
 
 IMAGE = (16, 16, 3)
 
@@ -136,7 +137,75 @@ def nested():
     return Described(inputs=inputs, outputs=logits)
 
 
+class Gate(layers.Layer):
+    """Squeeze and excite, as one layer."""
+
+    def __init__(self, filters):
+        super().__init__()
+        self.squeeze, self.excite = layers.Dense(3, "relu"), layers.Dense(filters, "sigmoid")
+
+    def build(self, shape):
+        self.squeeze.build((None, 1, 1, shape[-1]))
+        self.excite.build((None, 1, 1, 3))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def call(self, x):
+        return x * self.excite(self.squeeze(ops.mean(x, axis=(1, 2), keepdims=True)))
+
+
+class Block(layers.Layer):
+    """An inverted residual, as one layer."""
+
+    def __init__(self, filters):
+        super().__init__()
+        self.steps = [
+            *(layers.Conv2D(12, 1), layers.BatchNormalization(), layers.ReLU()),
+            layers.Conv2D(12, 3, padding="same", groups=12),
+            *(layers.Dropout(0.1), layers.Activation("hard_silu"), Gate(12)),
+            layers.Conv2D(filters, 1),
+        ]
+
+    def build(self, shape):
+        for layer in self.steps:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+
+    def call(self, inputs, training=None):
+        x = inputs
+        for layer in self.steps:
+            takes = isinstance(layer, layers.Dropout | layers.BatchNormalization)
+            x = layer(x, training=training) if takes else layer(x)
+        return x + inputs
+
+
+def blocks():
+    x = inputs = keras.Input(IMAGE)
+    x = layers.Conv2D(6, 3, strides=2)(x)
+    for _ in range(2):
+        x = Block(6)(x)
+    return classified(inputs, x)
+
+
+def channels_first():
+    x = inputs = keras.Input((3, 16, 16))
+    first = {"data_format": "channels_first"}
+    x = layers.Conv2D(6, 3, strides=2, **first)(x)
+    x = layers.ReLU()(layers.BatchNormalization(axis=1)(x))
+    y = layers.DepthwiseConv2D(3, padding="same", activation="relu", **first)(x)
+    y = layers.Conv2D(8, 3, padding="same", activation="gelu", **first)(y)
+    gate = layers.GlobalAveragePooling2D(keepdims=True, **first)(y)
+    gate = layers.Conv2D(8, 1, activation="sigmoid", **first)(gate)
+    y = layers.Multiply()([y, gate])
+    x = layers.Concatenate(axis=1)([layers.MaxPooling2D(**first)(z) for z in (x, y)])
+    x = layers.Conv2D(5, 2, activation="relu", **first)(x)
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten(**first)(x)))
+
+
 NETWORKS = {
+    "blocks": blocks,
+    "channels first": channels_first,
     "U-Net": unet,
     "inverted residual": inverted_residual_with_gate,
     "ConvNeXt": convnext,
@@ -165,7 +234,8 @@ def assert_slims(network):
             mask.prune(np.flatnonzero(rng.random(mask.units) < 0.4)[: mask.units - 1])
         slimmed = slim(network)
         x = example_inputs(network.input, seed=3)
-        assert alike(slimmed(x, training=False), network(x, training=False), tolerance=2e-5)
+        expected = network(x, training=False)
+        assert alike(slimmed(x, training=False), expected, tolerance=2e-5)
     return slimmed
 
 
@@ -173,6 +243,18 @@ def assert_slims(network):
 def test_masked_and_slimmed(make):
     network = masked(make())
     assert assert_slims(network).count_params() < 0.9 * make().count_params()
+
+
+@pytest.mark.parametrize("make", [blocks, channels_first])
+def test_what_is_rewritten_has_a_view(make):
+    network = masked(make())
+    assert not any(isinstance(layer, Block | Gate) for layer in network.layers)
+    assert len(mask_layers(network)) == (5 if make is blocks else 3)
+    for mask in mask_layers(network):
+        mask.prune([1])
+    view, x = SlimView(network), example_inputs(network.input)
+    with view.weights():
+        assert alike(view.network(x), network(x), tolerance=2e-5)
 
 
 def trained_for_a_step(network):
@@ -200,13 +282,20 @@ def test_a_legacy_file(tmp_path):
     assert_slims(masked(keras.models.load_model(tmp_path / "network.h5", compile=False)))
 
 
-def test_channels_first_says_what_it_cannot(caplog):
-    x = inputs = keras.Input((3, 16, 16))
-    options = {"data_format": "channels_first", "name": "first"}
-    x = layers.Conv2D(6, 3, activation="relu", **options)(x)
-    x = layers.GlobalAveragePooling2D(data_format="channels_first")(x)
-    network = masked(classified(inputs, layers.Dense(5, activation="relu")(x)))
-    assert [mask.units for mask in mask_layers(network)] == [5]
-    mask_layers(network)[0].prune([0, 1])
-    slimmed = slim(network)
-    assert cost(slimmed).parameters < cost(network).parameters
+def test_a_layer_is_one_call_if_its_own_weights_are_read():
+    class Scaled(keras.layers.Layer):
+        def __init__(self, by_layer, **kwargs):
+            super().__init__(**kwargs)
+            self.dense, self.by_layer = layers.Dense(6), by_layer
+
+        def build(self, shape):
+            self.dense.build(shape)
+            self.scale = self.add_weight(name="scale", shape=(1,))
+
+        def call(self, x):
+            return self.dense(x) if self.by_layer else self.dense(x) * (2 * self.scale)
+
+    for by_layer in (True, False):
+        inputs = keras.Input((4,))
+        model = classified(inputs, layers.ReLU()(Scaled(by_layer)(inputs)))
+        assert not mask_layers(masked(model))

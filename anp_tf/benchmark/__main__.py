@@ -9,21 +9,20 @@ def define_flags():
     cli.define(
         "shipped",
         None,
-        "slim: folder of an exported network to measure as well; verdict: of the network",
+        "slim: folder of an exported network to measure as well; verdict, agreement: of theirs",
     )
     cli.define("networks", list(BENCHMARK_NETWORKS), "attack: networks to attack", list)
     cli.define("zoo", [], "networks: some of the networks; none: all", list)
-    cli.define("rows", None, "networks: JSON file of the rows; those in it are not made again")
+    cli.define("rows", None, "networks, agreement: JSON file of the rows; those in it are kept")
     cli.define("width_multiplier", 1.0, "attack, slim: of the networks", float)
     cli.define("methods", list(METHODS), "training: methods to compare, at among them", list)
     cli.define("batch_size", 128, "training: images a step", int)
     cli.define("attack_steps", 20, "training: steps of PGD", int)
     cli.define("mixed_precision", "none", "training: none (float32) or bfloat16", str)
     cli.define("op_threads", 0, "CPU threads of an operation, as for train; 0: all", int)
-    cli.define("images", 200, "verdict: test images", int)
-    cli.define("norm", "Linf", "verdict: Linf or L2")
-    cli.define("epsilon", 0.0, "verdict: radius of the ball; 0: the exported network's", float)
-    cli.define("apart", False, "verdict: each attack on all images, not on what is left", bool)
+    cli.define("images", 200, "verdict, agreement: test images", int)
+    cli.define("norm", "Linf", "verdict, agreement: Linf or L2")
+    cli.define("epsilon", 0.0, "of their ball; 0: the exported network's", float)
     cli.define("repeats", 10, "timed calls of each subject", int)
 
 

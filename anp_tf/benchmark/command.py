@@ -6,8 +6,11 @@ from absl import flags
 
 from anp_tf.benchmarks import (
     BATCH_SIZES,
+    agreement_record,
+    agreement_table,
     attack_record,
     attack_table,
+    benchmark_agreement,
     benchmark_attack,
     benchmark_commands,
     benchmark_networks,
@@ -59,9 +62,10 @@ def main(subjects):
     if given.norm not in ("Linf", "L2"):
         raise ValueError(f"norm: expected Linf or L2, received {given.norm}")
     subjects = subjects or [name for name in BENCHMARKS if _is_usual(name, given)]
-    if "verdict" in subjects and not given.shipped:
-        raise ValueError("verdict needs --shipped, the folder of an exported network")
-    if subjects == ["verdict"] and not given.op_threads:
+    judging = [name for name in subjects if name in JUDGING]
+    if judging and not given.shipped:
+        raise ValueError(f"{judging[0]} needs --shipped, the folder of an exported network")
+    if judging == subjects and not given.op_threads:
         use_threads_for_attacks()
     for subject in subjects:
         measure, table, entries = BENCHMARKS[subject]
@@ -74,10 +78,18 @@ def main(subjects):
 
 def _is_usual(name, given):
     """Whether a benchmark is made where none is named."""
-    return name != "networks" and (name != "verdict" or given.shipped)
+    return name not in ("networks", "agreement") and (name != "verdict" or given.shipped)
 
 
+JUDGING = ("agreement", "verdict")
 BENCHMARKS = {
+    "agreement": (
+        lambda given: benchmark_agreement(
+            given.shipped, given.images, given.norm, given.epsilon, given.rows
+        ),
+        agreement_table,
+        agreement_record,
+    ),
     "attack": (
         lambda given: benchmark_attack(given.networks, given.width_multiplier, given.repeats),
         attack_table,
@@ -110,9 +122,7 @@ BENCHMARKS = {
         slim_record,
     ),
     "verdict": (
-        lambda given: benchmark_verdict(
-            given.shipped, given.images, given.norm, given.epsilon, given.apart
-        ),
+        lambda given: benchmark_verdict(given.shipped, given.images, given.norm, given.epsilon),
         verdict_table,
         verdict_record,
     ),

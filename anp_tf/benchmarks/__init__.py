@@ -1,5 +1,6 @@
 """Measurements: of speed, as ratios taken in one process, interleaved; of networks of others."""
 
+from anp_tf.benchmarks.agreement import agreement_record, agreement_table, benchmark_agreement
 from anp_tf.benchmarks.attack import BATCH_SIZES, attack_record, attack_table, benchmark_attack
 from anp_tf.benchmarks.commands import benchmark_commands, commands_record, commands_table
 from anp_tf.benchmarks.networks import benchmark_networks, networks_record, networks_table
@@ -10,8 +11,11 @@ from anp_tf.benchmarks.verdict import benchmark_verdict, verdict_record, verdict
 
 __all__ = [
     "BATCH_SIZES",
+    "agreement_record",
+    "agreement_table",
     "attack_record",
     "attack_table",
+    "benchmark_agreement",
     "benchmark_attack",
     "benchmark_commands",
     "benchmark_networks",

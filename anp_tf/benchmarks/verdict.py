@@ -36,9 +36,7 @@ class Stage:
     robust_accuracy: float
 
 
-def benchmark_verdict(
-    shipped, images=200, norm="Linf", epsilon=None, apart=False, seed=0, progress=print
-):
+def benchmark_verdict(shipped, images=200, norm="Linf", epsilon=None, seed=0, progress=print):
     """Attacks a network with the standard attack and, where it is installed, the authors' own.
 
     AutoAttack is the package `pyautoattack`, which needs PyTorch; its network has the same weights,
@@ -49,8 +47,6 @@ def benchmark_verdict(
         images: Integer, how many test images.
         norm: `"Linf"` or `"L2"`.
         epsilon: Float, radius of the ball; None: that of `results.json`.
-        apart: Boolean; each attack is made on all images that are classified correctly, not on
-            those that the attacks before it left.
         seed: Integer.
         progress: Function that is told what is measured next, and what each attack left.
 
@@ -75,24 +71,25 @@ def benchmark_verdict(
         except ImportError as error:
             progress(f"  {name} is not installed ({error})")
             continue
-        stages += _stages(name, attacks, network, x, y, apart, progress)
+        stages += _stages(name, attacks, network, x, y, progress)
     return stages
 
 
-def _stages(package, attacks, network, x, y, apart, progress):
-    left = right = np.flatnonzero(classified(network(x), y))
+def _stages(package, attacks, network, x, y, progress):
+    left = np.flatnonzero(classified(network(x), y))
     stages = [Stage(package, CLEAN, 0.0, 100 * len(left) / len(x))]
     for name, attack in attacks.items():
-        start, given = time.perf_counter(), right if apart else left
-        found = attack(given) if len(given) else x[given]
+        start = time.perf_counter()
+        found = attack(left) if len(left) else x[left]
         seconds = time.perf_counter() - start
-        left = given[classified(network(found), y[given]).numpy()] if len(given) else given
+        left = left[classified(network(found), y[left]).numpy()] if len(left) else left
         stages.append(Stage(package, name, seconds, 100 * len(left) / len(x)))
         progress(f"  {name}: {seconds:.1f} s, {stages[-1].robust_accuracy:.1f} % robust")
     return stages
 
 
-def ours(network, x, y, norm, epsilon, seed):
+def ours(network, x, y, norm, epsilon, seed, others=None):
+    """The attacks by name, each a function of the numbers of some images; with other attacks."""
     seeds = np.stack([np.full(len(x), seed), np.arange(len(x))], -1).astype(np.int32)
     classes = network(x[:1]).shape[-1]
 
@@ -101,7 +98,7 @@ def ours(network, x, y, norm, epsilon, seed):
         run = tf.function(lambda x, y, s: attack(network, x, y, seed=s), input_signature=specs)
         return lambda which: run(x[which], y[which], seeds[which]).numpy()
 
-    attacks = standard_attack(epsilon, classes, norm)
+    attacks = {**standard_attack(epsilon, classes, norm), **(others or {})}
     return {name: compiled(attack) for name, attack in attacks.items()}
 
 

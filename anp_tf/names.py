@@ -43,5 +43,14 @@ PRECISIONS = ("float32", "float16", "int8")
 TUNERS = ("random", "bayesian", "hyperband")
 TABLES = ("mnist", "cifar10", "cifar100", "wang2018")
 FIGURES = ("sparsity",)
-BENCHMARKS = ("attack", "training", "networks", "scaling", "slim", "verdict", "commands")
+BENCHMARKS = (
+    "agreement",
+    "attack",
+    "training",
+    "networks",
+    "scaling",
+    "slim",
+    "verdict",
+    "commands",
+)
 BENCHMARK_NETWORKS = ("lenet5_caffe", "vgg16")

@@ -155,9 +155,10 @@ def test_a_network_in_pytorch(build):
     [
         (
             ["smile"],
-            "unexpected argument 'smile'; flags start with --, subjects are attack, training, "
-            "networks, scaling, slim, verdict, commands",
+            "unexpected argument 'smile'; flags start with --, subjects are agreement, attack, "
+            "training, networks, scaling, slim, verdict, commands",
         ),
+        (["agreement"], "agreement needs --shipped, the folder of an exported network"),
         (["slim", "--repeats=0"], "--repeats: expected a value above 0, received 0"),
         (["attack", "--op_threads=-1"], "--op_threads: expected a value at least 0, received -1"),
         (

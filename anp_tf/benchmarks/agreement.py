@@ -52,7 +52,8 @@ def benchmark_agreement(shipped, images=200, norm="Linf", epsilon=None, path=Non
 
     The standard attack's attacks are made here and by their authors' code (`pyautoattack`), PGD
     here, by ART and by foolbox, as far as these are installed; each with two seeds, so that it
-    shows what chance does. The images of all are judged here.
+    shows what chance does. In the L2 ball the attacks that the others' order of projecting and
+    clipping makes weaker are made with that, too (`BallFirst`). The images of all are judged here.
 
     Args:
         shipped, images, norm, epsilon, progress: As for `benchmark_verdict`.
@@ -73,37 +74,61 @@ def benchmark_agreement(shipped, images=200, norm="Linf", epsilon=None, path=Non
     rows = {_key(row): row for row in (Row(**each) for each in there)}
     right = np.flatnonzero(classified(network(x), y))
     wanted = []
+    given = network, x, y, NORMS[norm](), problem["epsilon"]
+    for package, seed, name, attack in _attacks(given, progress):
+        row = Row(**problem, package=package, attack=name, seed=seed, seconds=0.0, left=[])
+        wanted.append(_key(row))
+        if wanted[-1] in rows:
+            continue
+        start = time.perf_counter()
+        found = attack(right)
+        seconds = time.perf_counter() - start
+        left = right[classified(network(found), y[right]).numpy()].tolist()
+        rows[_key(row)] = row = dataclasses.replace(row, seconds=seconds, left=left)
+        progress(f"{package}, {name}, seed {seed}: {row.percent():g} %, {seconds:.1f} s")
+        if path is not None:
+            write_json(path, [dataclasses.asdict(each) for each in rows.values()])
+    return [rows[key] for key in wanted]
+
+
+def _attacks(given, progress):
+    """Tuples of the package, the seed, the attack's name and the attack."""
     for package, prepare in PACKAGES.items():
         for seed in SEEDS:
             try:
-                attacks = prepare(network, x, y, NORMS[norm](), problem["epsilon"], seed)
+                attacks = prepare(*given, seed)
             except ImportError as error:
                 progress(f"{package} is not installed ({error})")
                 break
-            for name, attack in {CLEAN: None, **attacks}.items():
-                row = Row(**problem, package=package, attack=name, seed=seed, seconds=0, left=[])
-                wanted.append(_key(row))
-                if wanted[-1] in rows:
-                    continue
-                start = time.perf_counter()
-                found = x[right] if attack is None else attack(right)
-                seconds = time.perf_counter() - start
-                left = right[classified(network(found), y[right]).numpy()].tolist()
-                row = dataclasses.replace(row, seconds=seconds, left=left)
-                rows[_key(row)] = row
-                progress(f"{package}, {name}, seed {seed}: {row.percent():g} %, {seconds:.1f} s")
-                if path is not None:
-                    write_json(path, [dataclasses.asdict(row) for row in rows.values()])
-    return [rows[key] for key in wanted]
+            for name, attack in attacks.items():
+                yield package, seed, name, attack
 
 
 def _key(row):
     return dataclasses.astuple(row)[:7]
 
 
+class BallFirst(L2):
+    """Projects on the ball and clips to pixels then, as others do in PGD and Auto-PGD.
+
+    What is clipped is lost from the radius, so that a step goes less far: `L2` clips first.
+    """
+
+    def confine(self, candidate, x, epsilon):
+        return tf.clip_by_value(self.project(candidate, x, epsilon), 0, 1)
+
+
 def ours(network, x, y, norm, epsilon, seed):
     pgd = PGD(epsilon=epsilon, step_size=2.5 * epsilon / STEPS, steps=STEPS, norm=norm)
-    return verdict.ours(network, x, y, norm, epsilon, seed, {PLAIN: pgd})
+    attacks = verdict.ours(network, x, y, norm, epsilon, seed, {PLAIN: pgd})
+    return {CLEAN: lambda which: x[which], **attacks}
+
+
+def ball_first(network, x, y, norm, epsilon, seed):
+    if not isinstance(norm, L2):
+        return {}
+    attacks = ours(network, x, y, BallFirst(), epsilon, seed)
+    return {name: attacks[name] for name in ("apgd-ce", "apgd-t", PLAIN)}
 
 
 def art(network, x, y, norm, epsilon, seed):
@@ -153,7 +178,13 @@ def foolbox(network, x, y, norm, epsilon, seed):
 
 
 NORMS = {"Linf": Linf, "L2": L2}
-PACKAGES = {OURS: ours, THEIRS: verdict.authors, "ART": art, "foolbox": foolbox}
+PACKAGES = {
+    OURS: ours,
+    f"{OURS}, ball first": ball_first,
+    THEIRS: verdict.authors,
+    "ART": art,
+    "foolbox": foolbox,
+}
 
 
 def agreement_table(rows):
@@ -183,8 +214,10 @@ def agreement_table(rows):
 
 
 def _whole(rows):
-    """For each seed the images that none of the standard attack's attacks fooled the network on."""
+    """For each seed the images that withstand all of the standard attack, where it was made."""
     whole = {}
+    if not any(row.attack == "square" for row in rows):
+        return []
     for row in rows:
         if row.attack not in (CLEAN, PLAIN):
             whole[row.seed] = whole.get(row.seed, set(row.left)) & set(row.left)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import APGD, FGSM, L2, PGD, Linf, Square
+from anp_tf.benchmarks.agreement import BallFirst
 from anp_tf.losses import cross_entropy, dlr
 
 with warnings.catch_warnings():
@@ -32,16 +33,6 @@ IMAGES = 200  # of which one is half a point
 SEED = (1, 2)
 EPSILON = {"Linf": 0.35, "L2": 3.0}  # between a fifth and nine tenths of the images withstand
 ART_NORM = {"Linf": np.inf, "L2": 2}
-
-
-class BallFirst(L2):
-    """Projects on the ball and clips to pixels then, as these peers do in PGD; `L2()` clips first.
-
-    What is clipped is lost from the radius, so that a step goes less far.
-    """
-
-    def confine(self, candidate, x, epsilon):
-        return tf.clip_by_value(self.project(candidate, x, epsilon), 0, 1)
 
 
 NORMS = {"Linf": Linf(), "L2": BallFirst()}

@@ -56,6 +56,9 @@ BATCH_SIZE = 250
 RELEASED = ("results.json", "README.md")
 SIGNATURE = "serving_default"
 SHOWN = 100  # classes or columns that the card names
+OF_FILE = "Of the file in "
+VERDICTS = ("Worst case over ", OF_FILE, "Checks of the evaluation ")  # how their lines begin
+AFTER_VERDICTS = ("The network before slimming", "Trained by")
 
 LINES = {
     "clean_accuracy": "clean accuracy, %",
@@ -233,6 +236,49 @@ def add_micro(directory, data_dir=None):
     with atomic_file(card) as temporary:
         temporary.write_text("\n".join([*lines, ""]))
     return [file.path]
+
+
+def renew_card(directory):
+    """The card of an earlier release says what the verdicts beside it say now.
+
+    They are `robustness.json` and `checks.json`, as `evaluate` writes them with `--output`, of the
+    network; and `robustness.json` in the folder of one of its other files, if it is of that file.
+
+    Args:
+        directory: Folder of a release: of versions and `README.md`.
+
+    Returns:
+        The `pathlib.Path` of the card.
+
+    Raises:
+        WorkdirError: if there is no card of a release.
+    """
+    directory = pathlib.Path(directory)
+    card = directory / "README.md"
+    lines = card.read_text().splitlines() if card.is_file() else []
+    ends = [i for i, line in enumerate(lines) if line.startswith(AFTER_VERDICTS)]
+    if not ends:
+        raise WorkdirError(f"{directory} has no README.md of a network that was exported")
+    starts = [i for i, line in enumerate(lines[: ends[0]]) if line.startswith(VERDICTS)]
+    lines[min([*starts, ends[0]]) : ends[0]] = _verdict_lines(directory)
+    with atomic_file(card) as temporary:
+        temporary.write_text("\n".join([*lines, ""]))
+    return card
+
+
+def _verdict_lines(directory):
+    network, checks = directory / "robustness.json", directory / "checks.json"
+    lines = []
+    if network.is_file():
+        lines += robustness_lines(json.loads(network.read_text()))
+    for path in sorted(directory.glob("*/robustness.json")):
+        digests = [digest(file) for file in path.parent.iterdir() if file.is_file()]
+        for each in digests:
+            if judged := robustness_of(path, each):
+                lines += [f"{OF_FILE}`{path.parent.name}`:", "", *robustness_lines(judged)]
+    if checks.is_file():
+        lines += checks_lines(json.loads(checks.read_text()))
+    return lines
 
 
 def _saved_model(workdir, settings, network, directory, version, form):

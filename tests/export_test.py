@@ -112,5 +112,7 @@ def test_a_model_is_for_microcontrollers(commands):
     outcome = commands.run("export", f"--model={SHIPPED}")
     assert outcome.code == 2
     assert outcome.err == (
-        "anp_tf.export: --model goes with --format=micro, received --format=saved_model\n"
+        "anp_tf.export: --model goes with --format=micro or --format=card, received "
+        "--format=saved_model
+"
     )

@@ -1,6 +1,7 @@
 """Model cards and what is released with them."""
 
 import json
+import pathlib
 import re
 import shlex
 import shutil
@@ -14,11 +15,11 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.intervals import with_interval
-from anp_tf.release import PACKAGES, Form, model_card, release
+from anp_tf.release import PACKAGES, Form, model_card, release, renew_card
 from anp_tf.robustness import digest, evaluate_robustness
 from anp_tf.serving import litert_network
 from anp_tf.settings import Settings
-from anp_tf.workdir import Workdir
+from anp_tf.workdir import Workdir, WorkdirError
 
 
 def test_release(finished, tmp_path):
@@ -186,3 +187,39 @@ def test_drawn_weights_are_in_the_card_where_measured(finished, drawn):
         row["sampled_white_box_accuracy"] = drawn
     card = model_card(Settings(), row, [])
     assert ("drawn weights, % | 77.50 (" in card) == (drawn is not None)
+
+
+SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "anp_vs"
+
+
+def test_a_card_says_what_the_verdicts_beside_it_say(tmp_path):
+    folder = shutil.copytree(SHIPPED, tmp_path / "anp_vs")
+    before = (folder / "README.md").read_text()
+    assert renew_card(folder).read_text() == before  # the shipped card is of its verdicts
+
+    judged = json.loads((folder / "robustness.json").read_text())
+    (result,) = judged.values()
+    result["clean_accuracy"] = 12.3
+    (folder / "robustness.json").write_text(json.dumps(judged))
+    (folder / "checks.json").unlink()
+    file = folder / "1.micro" / "network.tflite"
+    of_file = {"standard": {**result, "network": digest(file), "clean_accuracy": 45.6}}
+    (folder / "1.micro" / "robustness.json").write_text(json.dumps(of_file))
+    after = renew_card(folder).read_text()
+    shown = re.findall(r"\| none \| \| ([\d.]+) ", after)
+    assert shown == ["12.30", "45.60"]
+    assert "Of the file in `1.micro`:\n\nWorst case" in after
+    assert "Checks of" not in after
+    assert [text.split("Worst case")[0] for text in (after, before)] == [
+        before.split("Worst case")[0]
+    ] * 2
+    assert after.split("Trained by")[1] == before.split("Trained by")[1]
+    assert renew_card(folder).read_text() == after
+
+    file.write_bytes(b"another file")
+    assert "Of the file" not in renew_card(folder).read_text()
+
+
+def test_a_card_that_is_not_there(tmp_path):
+    with pytest.raises(WorkdirError, match=r"no README.md of a network"):
+        renew_card(tmp_path)

@@ -6,7 +6,12 @@ from anp_tf.names import FORMATS, PRECISIONS
 
 def define_flags():
     cli.define_workdir("folder of the run whose network is exported", exists=True)
-    cli.define("model", None, "folder of an exported network, instead of a run, for --format=micro")
+    cli.define(
+        "model",
+        None,
+        "folder of an exported network, instead of a run, for --format=micro, or --format=card: "
+        "its README.md says what robustness.json and checks.json beside it and in it say",
+    )
     cli.define("output", None, "folder of the versions; by default saved_model in the workdir")
     cli.define("version", None, "an integer; by default the next one", int)
     cli.define("format", "saved_model", f"some of {', '.join(FORMATS)}, comma separated", list)

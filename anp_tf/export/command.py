@@ -3,7 +3,7 @@
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.release import Form, add_micro, release
+from anp_tf.release import Form, add_micro, release, renew_card
 from anp_tf.silence import silent_stderr
 from anp_tf.workdir import Workdir
 
@@ -30,8 +30,12 @@ def _released(given):
 
 
 def _again(given):
+    if given.format == ["card"]:
+        print(renew_card(given.model))
+        return []
     if given.format != ["micro"]:
         raise ValueError(
-            f"--model goes with --format=micro, received --format={','.join(given.format)}"
+            "--model goes with --format=micro or --format=card, received "
+            f"--format={','.join(given.format)}"
         )
     return add_micro(given.model, given.data_dir)

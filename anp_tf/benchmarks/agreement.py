@@ -171,7 +171,7 @@ def foolbox(network, x, y, norm, epsilon, seed):
 
     def run(which):
         tf.random.set_seed(seed)
-        given = (eagerpy.astensor(tf.constant(array[which])) for array in (x, y))
+        given = (eagerpy.astensor(tf.constant(each[which])) for each in (x, y.astype(np.int64)))
         return attack(model, *given, epsilons=epsilon)[1].numpy()
 
     return {PLAIN: run}

@@ -113,6 +113,5 @@ def test_a_model_is_for_microcontrollers(commands):
     assert outcome.code == 2
     assert outcome.err == (
         "anp_tf.export: --model goes with --format=micro or --format=card, received "
-        "--format=saved_model
-"
+        "--format=saved_model\n"
     )

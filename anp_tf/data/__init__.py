@@ -44,14 +44,15 @@ def load(
       half-way does no harm;
     - a folder with a folder of PNG, JPEG, BMP or GIF files for each class, or with such folders in
       `train/`, `test/` and, if there is one, `validation/`. The class's name is its folder's. Of a
-      GIF the first image is taken. More than 2 GiB of pixels are not held in memory but read when
-      they are needed;
+      GIF the first image is taken;
     - an `.npz` file with arrays `x_train`, `y_train`, `x_test` and `y_test`, images uint8 or float
       in [0, 1], labels integers [n] or [n, 1], or names;
     - a `.csv` or `.parquet` file of numbers with a column of labels. Each column is scaled to
       [0, 1] by its range in the training part, and clipped to it in the test part.
 
     A path that exists is taken as a path; write `./mnist` for a folder named like a TFDS set.
+
+    More than 2 GiB are not held in memory but stay on disk, and are read when they are needed.
 
     Args:
         name: string or path, as above.
@@ -70,7 +71,7 @@ def load(
         test_share: float in (0, 1), share of a set without a test part that is for testing.
 
     Returns:
-        `Examples`, the whole part; None for `"validation"` if the set has no such part.
+        `Examples`, the part; None for `"validation"` if the set has no such part.
 
     Raises:
         DataError: the set is unknown, damaged, cannot be downloaded, has no such part, or is not

@@ -35,25 +35,35 @@ def from_arrays(x, y, class_names=None):
 
 
 def pixels(array, name):
-    """The images as `Examples` takes them."""
-    if array.ndim < 2 or not array.size:
-        raise DataError(f"{name}: expected images [n, height, width, channels], got {array.shape}")
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.dtype.kind == "b":
-        return array.astype(np.float32)
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{name}: expected uint8, or floats in [0, 1], got {array.dtype}")
-    wrong = int(np.sum(~np.isfinite(array))) if array.dtype.kind == "f" else 0
+    """The images as `Examples` takes them; a DataError where they are none."""
+    check_pixels(array.shape, array.dtype, [array], name)
+    return as_pixels(array)
+
+
+def check_pixels(shape, dtype, parts, name):
+    """A DataError unless an array, which may come in parts of its rows, holds pixels."""
+    if len(shape) < 2 or 0 in shape:
+        raise DataError(f"{name}: expected images [n, height, width, channels], got {shape}")
+    if dtype.kind not in "bfiu":
+        raise DataError(f"{name}: expected uint8, or floats in [0, 1], got {dtype}")
+    wrong, low, high = 0, np.inf, -np.inf
+    for part in parts:
+        wrong += np.sum(~np.isfinite(part)) if dtype.kind == "f" else 0
+        low, high = min(low, part.min()), max(high, part.max())
     if wrong:
         raise DataError(f"{name}: {wrong} values are NaN or infinite")
-    low, high = array.min(), array.max()
-    if array.dtype.kind == "f" and low >= 0 and high <= 1:
-        return np.ascontiguousarray(array, np.float32)
-    if array.dtype.kind in "iu" and low >= 0 and high <= 255:
-        if array.ndim == 4:
-            return array.astype(np.uint8, copy=False)
-        return array.astype(np.float32) / 255  # rows
-    raise DataError(
-        f"{name}: expected uint8, or floats in [0, 1], got {array.dtype} from {low:g} to {high:g}"
-    )
+    if low < 0 or high > (255 if dtype.kind in "iu" else 1):
+        raise DataError(
+            f"{name}: expected uint8, or floats in [0, 1], got {dtype} from {low:g} to {high:g}"
+        )
+
+
+def as_pixels(rows):
+    """Rows of an array that holds pixels as `Examples` takes them."""
+    if rows.ndim == 3:
+        rows = rows[..., None]
+    if rows.dtype.kind in "bf":
+        return np.ascontiguousarray(rows, np.float32)
+    if rows.ndim == 4:
+        return rows.astype(np.uint8, copy=False)
+    return rows.astype(np.float32) / 255  # of a table

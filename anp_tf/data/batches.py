@@ -93,18 +93,13 @@ def batches(examples, batch_size):
 
 def _gather_from(examples):
     """Returns a function from indices `[batch]` to a batch of pixels and labels."""
-    images, shape = examples.images, [None, *examples.image_shape]
+    images = examples.images
     with tf.device("CPU:0"):  # the whole set does not belong in a GPU's memory
         labels = tf.constant(examples.labels)
         held = tf.constant(images) if isinstance(images, np.ndarray) else None
 
-    def read(indices):
-        if held is not None:
-            return tf.gather(held, indices)
-        return tf.ensure_shape(tf.numpy_function(images.read, [indices], tf.uint8), shape)
-
     def gather(indices):
-        pixels = read(indices)
+        pixels = images.gather(indices) if held is None else tf.gather(held, indices)
         if pixels.dtype == tf.uint8:
             pixels = tf.cast(pixels, tf.float32) / 255.0
         return pixels, tf.gather(labels, indices)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.data.errors import DataError, at_least
-from anp_tf.data.image_files import ImageFiles
+from anp_tf.data.on_disk import OnDisk
 
 _SPLITTING = -1  # takes an epoch's place in the seed of `split_validation`
 
@@ -17,7 +17,7 @@ class Examples:
 
     Args:
         images: uint8 array `[n, height, width, channels]`, or float32 array `[n, ...]` of pixels in
-            [0, 1]; or an `ImageFiles`, whose images are read from disk when they are needed.
+            [0, 1]; or an `OnDisk`, of either kind, which reads them when they are needed.
         labels: int32 array `[n]`, each in 0 to `num_classes - 1`.
         num_classes: number of classes.
         class_names: tuple of a name for each class, or None.
@@ -28,7 +28,7 @@ class Examples:
         DataError: an array has another type or shape, a pixel or a label is out of range.
     """
 
-    images: np.ndarray | ImageFiles
+    images: np.ndarray | OnDisk
     labels: np.ndarray
     num_classes: int
     class_names: tuple[str, ...] | None = None
@@ -43,7 +43,7 @@ class Examples:
                 "images must be uint8 [n, height, width, channels] or float32 [n, ...], "
                 f"got {dtype} {shape}"
             )
-        if dtype == np.float32 and len(images):
+        if isinstance(images, np.ndarray) and dtype == np.float32 and len(images):
             low, high = images.min(), images.max()
             if not (low >= 0 and high <= 1):  # NaN is neither
                 raise DataError(f"float pixels must be in [0, 1], got {low:g} to {high:g}")

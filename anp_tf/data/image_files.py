@@ -1,7 +1,6 @@
 """Images in files: PNG, JPEG, BMP and GIF, read by Pillow when they are needed."""
 
 import concurrent.futures
-import dataclasses
 import os
 import pathlib
 import warnings
@@ -10,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from anp_tf.data.errors import DataError, in_short
+from anp_tf.data.on_disk import OnDisk
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".gif": "GIF"}
 GRAYSCALE = ("1", "L", "LA")
@@ -18,57 +18,29 @@ COLOUR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 MOST_PIXELS_A_BYTE = 4096
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageFiles:
+class ImageFiles(OnDisk):
     """Images of one size, each in a file of its own.
 
-    It is indexed like an array `[n, height, width, channels]`: a slice, or an array of booleans or
-    integers, selects files and reads nothing; `[:]` converted by `numpy.asarray` reads them.
-
-    Args:
-        paths: array `[n]` of the files' paths.
-        size: pair `(height, width)`; an image of another size is resized when it is read.
-        channels: 1 or 3.
+    `places` are the files' paths. An image of another size is resized when it is read.
     """
 
-    paths: np.ndarray
-    size: tuple[int, int]
-    channels: int
     dtype = np.dtype(np.uint8)
 
-    @property
-    def shape(self):
-        return (len(self.paths), *self.size, self.channels)
-
-    def __len__(self):
-        return len(self.paths)
-
-    def __getitem__(self, which):
-        return dataclasses.replace(self, paths=self.paths[which])
-
-    def __array__(self, dtype=None, copy=None):
-        return self.read(slice(None)).astype(dtype or self.dtype, copy=False)
-
-    def read(self, which):
-        """The images at some indices, uint8 `[count, height, width, channels]`.
-
-        Raises:
-            DataError: a file cannot be read as an image; the message names it.
-        """
-        paths = self.paths[which]
-        images = np.empty((len(paths), *self.size, self.channels), np.uint8)
+    def _read(self, places):
+        images = np.empty((len(places), *self.example_shape), np.uint8)
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for index, image in enumerate(pool.map(self._read, paths)):
+            for index, image in enumerate(pool.map(self._image, places)):
                 images[index] = image
         return images
 
-    def _read(self, path):
+    def _image(self, path):
+        height, width, channels = self.example_shape
         try:
             with _opened(path) as image:
-                image = image.convert("L" if self.channels == 1 else "RGB")
-                if image.size != self.size[::-1]:
-                    image = image.resize(self.size[::-1], PIL.Image.Resampling.BILINEAR)
-                return np.asarray(image).reshape(*self.size, self.channels)
+                image = image.convert("L" if channels == 1 else "RGB")
+                if image.size != (width, height):
+                    image = image.resize((width, height), PIL.Image.Resampling.BILINEAR)
+                return np.asarray(image).reshape(self.example_shape)
         except DataError:
             raise
         except Exception as error:  # Pillow raises errors of many types for damaged files.

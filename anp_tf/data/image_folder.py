@@ -10,8 +10,7 @@ from anp_tf.data.errors import DataError
 from anp_tf.data.examples import Examples
 from anp_tf.data.image_files import FORMATS, ImageFiles, header
 from anp_tf.data.labels import test_count
-
-HELD_BYTES = 2**31  # of pixels, up to which a set is held in memory
+from anp_tf.data.on_disk import fits
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +27,8 @@ def read(root, split, image_size=None, test_share=0.2):
     size, channels = _common(root, parts, image_size)
     names, paths = zip(*parts[split], strict=True)
     labels = np.searchsorted(class_names, names).astype(np.int32)
-    images = ImageFiles(np.array([str(path) for path in paths]), size, channels)
-    if np.prod(images.shape, dtype=np.int64) <= HELD_BYTES:
+    images = ImageFiles(np.array([str(path) for path in paths]), (*size, channels))
+    if fits(images.shape, images.dtype):
         images = np.asarray(images)
     return Examples(images, labels, len(class_names), tuple(class_names))
 

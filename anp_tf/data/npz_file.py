@@ -1,43 +1,46 @@
 """A NumPy file of arrays `x_train`, `y_train`, `x_test`, `y_test`, as `keras.datasets` has them."""
 
+import contextlib
 import math
+import pathlib
+import struct
 import zipfile
 
 import numpy as np
 
-from anp_tf.data.arrays import pixels
+from anp_tf.data.arrays import as_pixels, check_pixels, pixels
 from anp_tf.data.errors import DataError, in_short
 from anp_tf.data.examples import Examples
 from anp_tf.data.labels import class_labels
+from anp_tf.data.on_disk import PART_BYTES, StoredArray, fits, kept
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 DEFLATE_RATIO = 1032  # what the format's compression reaches at most
+LOCAL_HEADER = 30  # bytes of a file in an archive before its name; the last two fields are lengths
 
 
 def read(path, split):
     """Reads a part of a file; the arguments and errors are those of `anp_tf.data.load`."""
     try:
-        with zipfile.ZipFile(path) as file:
-            missing = [key for key in KEYS if f"{key}.npy" not in file.namelist()]
+        with zipfile.ZipFile(path) as archive:
+            missing = [key for key in KEYS if f"{key}.npy" not in archive.namelist()]
             if missing:
-                names = ", ".join(name.removesuffix(".npy") for name in file.namelist())
+                names = ", ".join(name.removesuffix(".npy") for name in archive.namelist())
                 raise DataError(
                     f"{path} has no array {missing[0]}: expected {', '.join(KEYS)}, got "
                     f"{names[:200] or 'none'}"
                 )
-            arrays = {
-                key: _array(file, f"{key}.npy", path)
-                for key in KEYS
-                if key[0] == "y" or key.endswith(split)
-            }
+            labels = {}
+            for part in ("train", "test"):
+                with _opened(archive, f"y_{part}", path) as array:
+                    labels[part] = array.whole()
+            with _opened(archive, f"x_{split}", path) as array:
+                images = _images(array, path, f"{path}: x_{split}")
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise errors of many types.
         raise DataError(f"{path} cannot be read as an .npz file: {in_short(error)}") from error
-    labels, class_names = class_labels(
-        {part: arrays[f"y_{part}"] for part in ("train", "test")}, path
-    )
-    images = pixels(arrays[f"x_{split}"], f"{path}: x_{split}")
+    labels, class_names = class_labels(labels, path)
     if len(images) != len(labels[split]):
         raise DataError(
             f"{path} has {len(images)} images x_{split} and {len(labels[split])} labels y_{split}"
@@ -45,27 +48,89 @@ def read(path, split):
     return Examples(images, labels[split], len(class_names), class_names)
 
 
-def _array(file, name, path):
-    """An array of the archive; no more memory is taken than the archive can fill."""
-    member = file.getinfo(name)
+def _images(array, path, shown):
+    """The pixels; many of them stay on disk, in the archive itself unless they are compressed."""
+    if fits(array.shape, array.dtype):
+        return pixels(array.whole(), shown)
+    if array.in_columns:
+        raise DataError(f"{shown} is too large to be read by columns: save it in order 'C'")
+    if array.compressed:
+        stored = kept(array.parts(), array.shape, array.dtype, pathlib.Path(path).parent)
+        parts = (np.asarray(stored[rows]) for rows in array.slices())
+    else:
+        with open(path, "rb") as file:
+            stored = StoredArray.of(file, array.place(), array.shape, array.dtype)
+        parts = array.parts()
+    check_pixels(array.shape, array.dtype, parts, shown)
+    return stored.converted(as_pixels)
+
+
+@contextlib.contextmanager
+def _opened(archive, key, path):
+    member = archive.getinfo(f"{key}.npy")
     if member.file_size > DEFLATE_RATIO * max(member.compress_size, 1):
-        raise DataError(f"{path} is damaged: {name} claims {member.file_size} bytes")
-    with file.open(member) as stream:
+        raise DataError(f"{path} is damaged: {member.filename} claims {member.file_size} bytes")
+    with archive.open(member) as stream:
+        yield _Array(archive, member, stream, path)
+
+
+class _Array:
+    """An array of an archive; no more memory is taken than the archive can fill."""
+
+    def __init__(self, archive, member, stream, path):
+        self._archive, self._member, self._stream = archive, member, stream
+        self._shown = f"{path}: {member.filename}"
         version = np.lib.format.read_magic(stream)
         readers = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }
         if version not in readers:
-            raise DataError(f"{path}: {name} has the unknown version {version} of NumPy's format")
-        shape, in_columns, dtype = readers[version](stream)
-        if dtype.hasobject:
-            raise DataError(f"{path}: {name} holds Python objects, which are not loaded")
-        expected = math.prod(shape) * dtype.itemsize
-        content = stream.read()
-    if len(content) != expected:
-        raise DataError(
-            f"{path} is damaged: {name} has {len(content)} bytes, {expected} are needed for its "
-            f"shape {list(shape)}"
-        )
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if in_columns else "C")
+            raise DataError(f"{self._shown} has the unknown version {version} of NumPy's format")
+        self.shape, self.in_columns, self.dtype = readers[version](stream)
+        if self.dtype.hasobject:
+            raise DataError(f"{self._shown} holds Python objects, which are not loaded")
+        self._check(member.file_size - stream.tell(), math.prod(self.shape) * self.dtype.itemsize)
+
+    @property
+    def compressed(self):
+        return self._member.compress_type != zipfile.ZIP_STORED
+
+    def whole(self):
+        """All of it."""
+        content = self._stream.read()
+        self._check(len(content), math.prod(self.shape) * self.dtype.itemsize)
+        order = "F" if self.in_columns else "C"
+        return np.frombuffer(content, self.dtype).reshape(self.shape, order=order)
+
+    def slices(self):
+        """Slices of rows that together are all."""
+        count = max(1, PART_BYTES // max(1, self._row_bytes()))
+        return [slice(first, first + count) for first in range(0, self.shape[0], count)]
+
+    def parts(self):
+        """Its rows in parts, once; the archive's checksum is compared at the end."""
+        for rows in self.slices():
+            count = min(rows.stop, self.shape[0]) - rows.start
+            content = self._stream.read(count * self._row_bytes())
+            self._check(len(content), count * self._row_bytes())
+            yield np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+        self._stream.read(1)
+
+    def place(self):
+        """Where in the archive's file the first row begins, if it is not compressed."""
+        file, begin = self._archive.fp, self._member.header_offset
+        file.seek(begin)
+        name, extra = struct.unpack("<HH", file.read(LOCAL_HEADER)[-4:])
+        header = self._member.file_size - math.prod(self.shape) * self.dtype.itemsize
+        return begin + LOCAL_HEADER + name + extra + header
+
+    def _row_bytes(self):
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    def _check(self, found, expected):
+        if found != expected:
+            raise DataError(
+                f"{self._shown} is damaged: it has {found} bytes, {expected} are needed for its "
+                f"shape {list(self.shape)}"
+            )

@@ -4,12 +4,14 @@ import logging
 import pathlib
 
 import numpy as np
+import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
 from anp_tf.data.errors import DataError, in_short
 from anp_tf.data.examples import Examples
 from anp_tf.data.labels import class_labels, test_count
+from anp_tf.data.on_disk import PART_BYTES, kept
 
 LABEL_COLUMNS = ("label", "class", "target", "y")  # in this order, where none is named
 SUFFIXES = (".csv", ".parquet")
@@ -18,47 +20,160 @@ log = logging.getLogger(__name__)
 
 
 def read(path, split, label_key=None, test_share=0.2):
-    """Reads a part of a table; the arguments and errors are those of `anp_tf.data.load`."""
-    columns = _columns(path)
-    label = _label_column(columns, label_key, path)
-    labels = _labels(columns.pop(label), label, path)
-    rows = np.stack([_numbers(values, name, path) for name, values in columns.items()], -1)
+    """Reads a part of a table; the arguments and errors are those of `anp_tf.data.load`.
+
+    The file is read through twice, the labels first, as the division into parts is by them.
+    """
+    kinds = _kinds(path)
+    label = _label_column(kinds, label_key, path)
+    del kinds[label]
+    labels = _labels(_column(path, label), label, path)
     testing = _testing(labels, test_share, path)
     chosen = {"train": ~testing, "test": testing}
     numbers, class_names = class_labels({k: labels[where] for k, where in chosen.items()}, path)
-    low, high = rows[~testing].min(0), rows[~testing].max(0)
-    span = np.where(high > low, high - low, 1.0)
-    scaled = (rows[chosen[split]] - low) / span
-    outside = np.mean((scaled < 0) | (scaled > 1))
-    if outside:
-        log.warning(
-            "%s: %.2g %% of the %s part's numbers are outside the range of the training part, and "
-            "are clipped to it",
-            path,
-            100 * outside,
-            split,
-        )
-    ranges = tuple(zip(columns, low.tolist(), high.tolist(), strict=True))
-    images = np.clip(scaled, 0, 1).astype(np.float32)
-    return Examples(images, numbers[split], len(class_names), class_names, ranges)
+    ranges = _Ranges(path, list(kinds), ~testing)
+    shape = len(numbers[split]), len(kinds)
+    rows = kept(ranges.seen(_parts(path, kinds), chosen[split]), shape, np.dtype(float), _at(path))
+    ranges.check()
+    if split == "test":
+        ranges.tell_outside(rows)
+    images = ranges.scaled(rows) if isinstance(rows, np.ndarray) else rows.converted(ranges.scaled)
+    columns = tuple(zip(kinds, ranges.low.tolist(), ranges.high.tolist(), strict=True))
+    return Examples(images, numbers[split], len(class_names), class_names, columns)
 
 
-def _columns(path):
-    """Dict of the columns, arrays [rows]."""
+class _Ranges:
+    """What is learned of the columns of numbers while they are read in parts.
+
+    Args:
+        path: the file, for messages.
+        names: list of the columns' names.
+        training: booleans [rows], the rows whose ranges count.
+    """
+
+    def __init__(self, path, names, training):
+        self._path, self._names, self._training = path, names, training
+        self._wrong = np.zeros(len(names), int)
+        self._first_wrong = np.zeros(len(names), int)
+        self.low = np.full(len(names), np.inf)
+        self.high = np.full(len(names), -np.inf)
+
+    def seen(self, parts, chosen):
+        """The rows of `parts`, float64 [rows, columns], of which `chosen` is true."""
+        begin = 0
+        for part in parts:
+            here = slice(begin, begin + len(part))
+            begin += len(part)
+            wrong = ~np.isfinite(part)
+            new = wrong.any(0) & (self._wrong == 0)
+            self._first_wrong[new] = here.start + 1 + wrong.argmax(0)[new]
+            self._wrong += wrong.sum(0)
+            training = part[self._training[here]]
+            self.low = np.minimum(self.low, training.min(0, initial=np.inf))
+            self.high = np.maximum(self.high, training.max(0, initial=-np.inf))
+            yield part[chosen[here]]
+
+    def check(self):
+        """A DataError if a number was missing or infinite."""
+        for index in np.flatnonzero(self._wrong)[:1]:
+            raise DataError(
+                f"{self._path}: column {self._names[index]!r} has {self._wrong[index]} missing or "
+                f"infinite numbers, the first in row {self._first_wrong[index]}"
+            )
+
+    def scaled(self, rows):
+        """Rows scaled by the ranges of the training part to [0, 1], and clipped to it."""
+        span = np.where(self.high > self.low, self.high - self.low, 1.0)
+        return np.clip((rows - self.low) / span, 0, 1).astype(np.float32)
+
+    def tell_outside(self, rows):
+        """Logs which share of the numbers is clipped."""
+        count = max(1, PART_BYTES // (8 * len(self._names)))
+        outside = 0
+        for begin in range(0, len(rows), count):
+            part = np.asarray(rows[begin : begin + count])
+            outside += np.sum((part < self.low) | (part > self.high))
+        if outside:
+            log.warning(
+                "%s: %.2g %% of the test part's numbers are outside the range of the training "
+                "part, and are clipped to it",
+                self._path,
+                100 * outside / (len(rows) * len(self._names)),
+            )
+
+
+def _at(path):
+    return pathlib.Path(path).parent
+
+
+def _is_csv(path):
+    return pathlib.Path(path).suffix.lower() == ".csv"
+
+
+def _kinds(path):
+    """Dict of the columns' Arrow types; of a CSV file those of its first part."""
     try:
-        if pathlib.Path(path).suffix.lower() == ".csv":
-            table = pyarrow.csv.read_csv(path)
+        if _is_csv(path):
+            with pyarrow.csv.open_csv(path) as reader:
+                schema = reader.schema
         else:
-            table = pyarrow.parquet.read_table(path)
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+            schema = pyarrow.parquet.read_schema(path)
     except Exception as error:  # Arrow raises errors of many types for damaged files.
-        raise DataError(f"{path} cannot be read as a table: {in_short(error)}") from error
-    if len(columns) < 2 or not table.num_rows:
-        raise DataError(
-            f"{path} has {len(columns)} columns and {table.num_rows} rows: expected rows of "
-            "numbers with a label"
-        )
-    return columns
+        raise _unreadable(path, error) from error
+    kinds = dict(zip(schema.names, schema.types, strict=True))
+    if len(kinds) < len(schema.names):
+        raise DataError(f"{path} has two columns of one name, among {_shown(schema.names)}")
+    if len(kinds) < 2:
+        raise DataError(f"{path} has {len(kinds)} columns: expected numbers with a label")
+    return kinds
+
+
+def _column(path, name):
+    """A column, an Arrow array [rows]."""
+    try:
+        if _is_csv(path):
+            options = pyarrow.csv.ConvertOptions(include_columns=[name])
+            table = pyarrow.csv.read_csv(path, convert_options=options)
+        else:
+            table = pyarrow.parquet.read_table(path, columns=[name])
+        return table[name].combine_chunks()
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
+
+
+def _parts(path, kinds):
+    """The columns of numbers, float64 arrays [some rows, columns]."""
+    is_number = (
+        pyarrow.types.is_integer,
+        pyarrow.types.is_floating,
+        pyarrow.types.is_boolean,
+        pyarrow.types.is_null,  # of a CSV file, as far as was read
+    )
+    for name, kind in kinds.items():
+        if not any(is_kind(kind) for is_kind in is_number):
+            raise DataError(f"{path}: column {name!r} must hold numbers, got {kind}")
+    try:
+        if _is_csv(path):
+            truth = pyarrow.types.is_boolean
+            types = {n: k if truth(k) else pyarrow.float64() for n, k in kinds.items()}
+            options = pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(kinds))
+            size = pyarrow.csv.ReadOptions(block_size=PART_BYTES)
+            batches = pyarrow.csv.open_csv(path, size, convert_options=options)
+        else:
+            batches = pyarrow.parquet.ParquetFile(path).iter_batches(columns=list(kinds))
+        for batch in batches:
+            columns = [batch[name].cast(pyarrow.float64()) for name in kinds]
+            yield np.stack([column.to_numpy(zero_copy_only=False) for column in columns], -1)
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path, error):
+    return DataError(f"{path} cannot be read as a table: {in_short(error)}")
+
+
+def _shown(names):
+    return ", ".join(names)[:200]
 
 
 def _label_column(columns, label_key, path):
@@ -66,33 +181,25 @@ def _label_column(columns, label_key, path):
     for name in known:
         if name in columns:
             return name
-    shown = ", ".join(columns)
-    raise DataError(f"{path} has no column {' or '.join(known)} of labels, got {shown[:200]}")
+    raise DataError(f"{path} has no column {' or '.join(known)} of labels, got {_shown(columns)}")
 
 
-def _numbers(values, name, path):
-    if values.dtype.kind not in "iufb":
-        raise DataError(f"{path}: column {name!r} must hold numbers, got {values.dtype}")
-    values = values.astype(np.float64)
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if len(wrong):
-        raise DataError(
-            f"{path}: column {name!r} has {len(wrong)} missing or infinite numbers, the first in "
-            f"row {wrong[0] + 1}"
-        )
-    return values
-
-
-def _labels(values, name, path):
-    """The labels, integers or strings."""
-    if values.dtype.kind == "O" and all(isinstance(value, str) for value in values):
-        return values.astype(str)
+def _labels(column, name, path):
+    """The labels, an array [rows] of integers or strings."""
+    if not len(column):
+        raise DataError(f"{path} has 0 rows: expected numbers with a label")
+    if isinstance(column, pyarrow.DictionaryArray):
+        column = column.dictionary_decode()
+    if column.null_count == 0 and pyarrow.types.is_string(column.type):
+        column = column.dictionary_encode()
+        return np.array(column.dictionary.to_pylist())[column.indices.to_numpy()]
+    values = column.to_numpy(zero_copy_only=False)
     if values.dtype.kind == "f" and np.all(np.isfinite(values) & (values == np.round(values))):
         return values.astype(np.int64)
     if values.dtype.kind not in "iub":
         raise DataError(
             f"{path}: column {name!r} of labels must hold integers or names, none missing, got "
-            f"{values.dtype}"
+            f"{column.type}"
         )
     return values
 

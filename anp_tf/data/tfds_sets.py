@@ -3,6 +3,7 @@
 MNIST is prepared from a copy in this package; TFDS downloads any other set.
 """
 
+import collections
 import contextlib
 import difflib
 import os
@@ -20,6 +21,8 @@ from absl import logging
 from anp_tf.data import packaged_mnist
 from anp_tf.data.errors import DataError, in_short
 from anp_tf.data.examples import Examples
+from anp_tf.data.on_disk import fits
+from anp_tf.data.tfds_records import are_records, records, resized
 
 PATIENCE = 5  # seconds, that a server of a set to be downloaded has to answer
 
@@ -168,26 +171,38 @@ def _check_network(builder):
 
 
 def _read(builder, split, keys, image_size):
+    """The images, which stay on disk if they are many, and the labels, in the files' order."""
     if split not in builder.info.splits:
         raise DataError(
             f"data set {builder.info.full_name} has no split {split!r}, "
             f"got {', '.join(builder.info.splits) or 'none'}"
         )
-
-    def chosen(example):
-        image, label = (example[key] for key in keys)
-        if image_size is not None:
-            image = tf.image.resize(image, image_size, antialias=True)
-            image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
-        return image, label
-
+    image_key, label_key = keys
+    feature, count = builder.info.features[image_key], builder.info.splits[split].num_examples
+    shape = (*(image_size or feature.shape[:2]), feature.shape[-1])
+    on_disk = not fits((count, *shape), np.uint8) and are_records(builder)
+    wanted = {label_key: True} if on_disk else {image_key: True, label_key: True}
     try:
-        dataset = builder.as_dataset(split=split, read_config=tfds.ReadConfig(try_autocache=False))
-        dataset = dataset.map(chosen, tf.data.AUTOTUNE).batch(1000)
-        images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+        dataset = builder.as_dataset(
+            split=split,
+            decoders=tfds.decode.PartialDecoding(wanted),
+            read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
+        )
+        if image_size is not None and not on_disk:
+            dataset = dataset.map(
+                lambda example: {**example, image_key: resized(example[image_key], image_size)},
+                tf.data.AUTOTUNE,
+            )
+        columns = collections.defaultdict(list)
+        for batch in dataset.batch(1000).as_numpy_iterator():
+            for key, values in batch.items():
+                columns[key].append(values)
+        labels = np.concatenate(columns[label_key]).astype(np.int32)
+        if on_disk:
+            return records(builder, split, image_key, shape), labels
+        return np.concatenate(columns[image_key]), labels
     except (tf.errors.OpError, OSError, ValueError, LookupError, AssertionError) as error:
         raise _damaged(builder, in_short(error)) from error
-    return np.concatenate(images), np.concatenate(labels).astype(np.int32)
 
 
 def _damaged(builder, why):

@@ -2,7 +2,9 @@
 
 import io
 import struct
+import tempfile
 import time
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -16,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anp_tf import data
-from anp_tf.data import image_folder
+from anp_tf.data import image_folder, npz_file, on_disk
 
 RNG = np.random.default_rng(0)
 
@@ -96,24 +98,6 @@ def test_images_of_several_sizes_are_resized(tmp_path):
     examples = data.load(tmp_path, "train", image_size=(5, 7), test_share=0.3)
     assert examples.images.shape == (4, 5, 7, 3)
     assert shades(examples) == [50, 50, 90, 90]
-
-
-def test_large_sets_are_read_from_disk_when_needed(folder, monkeypatch):
-    held = data.load(folder, "train")
-    monkeypatch.setattr(image_folder, "HELD_BYTES", 0)
-    lazy = data.load(folder, "train")
-    assert not isinstance(lazy.images, np.ndarray)
-    assert np.array_equal(lazy.pixels, held.pixels)
-    parts = [data.split_validation(examples, 3, seed=1) for examples in (lazy, held)]
-    for ours, theirs in zip(*parts, strict=True):
-        for (x, y), (other_x, other_y) in zip(
-            data.training_batches(ours, 2, seed=5, start_step=1).take(4),
-            data.training_batches(theirs, 2, seed=5, start_step=1).take(4),
-            strict=True,
-        ):
-            assert x.shape == (2, 4, 6, 3)
-            assert np.array_equal(x, other_x)
-            assert np.array_equal(y, other_y)
 
 
 def test_wrong_folders(tmp_path, folder, caplog):
@@ -343,6 +327,78 @@ def test_wrong_tables(tmp_path, changes, options, message):
     assert "\n" not in str(caught.value)
 
 
+# ------------------------------------------------------------------------------------- large sets
+
+
+def written(kind, root):
+    """The name of a set of this kind, of 200 images or rows, and its place.
+
+    The first 20 are for testing.
+    """
+    rng = np.random.default_rng(1)
+    x, y = rng.integers(0, 256, (200, 100, 100, 3)).astype(np.uint8), np.arange(200) % 2
+    if kind == "folder":
+        for number, pixels in enumerate(x):
+            part = "test" if number < 20 else "train"
+            write_image(root / "set" / part / "ab"[number % 2] / f"{number}.bmp", pixels)
+        return root / "set", None
+    if kind in ("npz", "packed npz", "floats"):
+        scale = np.float32(1 / 255) if kind == "floats" else np.uint8(1)
+        save = np.savez_compressed if kind == "packed npz" else np.savez
+        x = x * scale
+        save(root / "set.npz", x_train=x[20:], y_train=y[20:], x_test=x[:20], y_test=y[:20])
+        return root / "set.npz", None
+    if kind == "tfds":
+        stored(root, shape=(100, 100, 3), pictures={"train": x[20:], "test": x[:20]})
+        return "mine", root
+    columns = {f"c{i}": x[:, i, 0, 0] * 0.5 for i in range(50)}
+    return write_table(root / f"set.{kind}", {**columns, "label": np.array(["a", "b"])[y]}), None
+
+
+@pytest.mark.parametrize(
+    "kind", ["folder", "npz", "packed npz", "floats", "csv", "parquet", "tfds"]
+)
+def test_large_sets_are_read_from_disk_when_needed(tmp_path, monkeypatch, capfd, kind):
+    name, where = written(kind, tmp_path)
+    held, held_test = (data.load(name, part, where) for part in ("train", "test"))
+    monkeypatch.setattr(on_disk, "HELD_BYTES", 0)
+    monkeypatch.setattr(on_disk, "PART_BYTES", 2**14)
+    monkeypatch.setattr(npz_file, "PART_BYTES", 2**14)
+    tracemalloc.start()
+    lazy = data.load(name, "train", where)
+    augmentation = "none" if held.columns else "crop_flip"
+    for _ in data.training_batches(lazy, 20, seed=5, augmentation=augmentation).take(9):
+        pass
+    most = tracemalloc.get_traced_memory()[1]  # without TensorFlow's memory
+    tracemalloc.stop()
+    assert isinstance(lazy.images, on_disk.OnDisk)
+    if not held.columns:
+        assert most < held.images.nbytes / 2
+    assert (lazy.class_names, lazy.columns) == (held.class_names, held.columns)
+    assert np.array_equal(lazy.pixels, held.pixels)
+    assert np.array_equal(data.load(name, "test", where).pixels, held_test.pixels)
+    parts = [data.split_validation(examples, 60, seed=1) for examples in (lazy, held)]
+    for ours, theirs in zip(*parts, strict=True):
+        for (x, y), (other_x, other_y) in zip(
+            data.training_batches(ours, 20, 5, start_step=1, augmentation=augmentation).take(5),
+            data.training_batches(theirs, 20, 5, start_step=1, augmentation=augmentation).take(5),
+            strict=True,
+        ):
+            assert x.shape == other_x.shape
+            assert np.array_equal(x, other_x)
+            assert np.array_equal(y, other_y)
+
+
+def test_no_room_to_unpack_a_large_set_is_one_line(tmp_path, monkeypatch):
+    name, _ = written("packed npz", tmp_path)
+    monkeypatch.setattr(on_disk, "HELD_BYTES", 0)
+    message = r"0\.0 GB, to unpack a set in .*No space left"
+    with open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full)
+        with pytest.raises(data.DataError, match=message):
+            data.load(name, "train")
+
+
 # ---------------------------------------------------------------------------------------- fuzzing
 
 
@@ -385,24 +441,28 @@ def test_any_content_is_data_or_one_line(tmp_path_factory, suffix, cut, changed,
 # ----------------------------------------------------------------------------- TFDS sets of others
 
 
-def stored(directory, names=("a", "b"), shape=(3, 5, 3), **more):
-    """A set that `store_as_tfds_dataset` wrote, without supervised keys."""
+def stored(directory, names=("a", "b"), shape=(3, 5, 3), pictures=None, **more):
+    """A set that `store_as_tfds_dataset` wrote, without supervised keys, of 6 and 2 images."""
     kinds = {
         "picture": tfds.features.Image(shape=shape),
         "kind": tfds.features.ClassLabel(names=names),
         **more,
     }
 
-    def part(n):
-        pictures = np.arange(n, dtype=np.uint8)[:, None, None, None] * np.ones((3, 5, 3), np.uint8)
-        columns = {"picture": pictures, "kind": np.arange(n) % 2, "second": np.arange(n) % 3}
+    if pictures is None:
+        shades = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((3, 5, 3), np.uint8)
+        pictures = {"train": shades, "test": shades[:2]}
+
+    def part(images):
+        numbers = np.arange(len(images))
+        columns = {"picture": images, "kind": numbers % 2, "second": numbers % 3}
         return tf.data.Dataset.from_tensor_slices({key: columns[key] for key in kinds})
 
     tfds.dataset_builders.store_as_tfds_dataset(
         name="mine",
         version="1.0.0",
         features=tfds.features.FeaturesDict(kinds),
-        split_datasets={"train": part(6), "test": part(2)},
+        split_datasets={name: part(images) for name, images in pictures.items()},
         data_dir=directory,
         disable_shuffling=True,
     )

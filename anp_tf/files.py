@@ -1,9 +1,14 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all.
+
+What a killed process leaves behind, the next one that writes the same file or folder removes.
+"""
 
 import contextlib
 import json
 import os
 import pathlib
+import platform
+import re
 import secrets
 import shutil
 import tempfile
@@ -29,7 +34,8 @@ def atomic_directory(path):
     path = pathlib.Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already and is not overwritten")
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    _remove_leftovers(path, f".tmp-{path.name}-", "")
+    temporary = path.with_name(f".tmp-{path.name}-{_process()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -53,7 +59,8 @@ def atomic_file(path):
     The temporary name ends like `path`, since writers choose a format by the ending.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    _remove_leftovers(path, ".tmp-", f"-{path.name}")
+    temporary = path.with_name(f".tmp-{_process()}-{secrets.token_hex(4)}-{path.name}")
     try:
         with naming(path):
             yield temporary
@@ -63,6 +70,32 @@ def atomic_file(path):
         _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _process():
+    """What tells this process from all that may write to the same disk."""
+    return f"{os.getpid()}@{platform.node()}"
+
+
+def _remove_leftovers(path, start, end):
+    """Removes what processes of this machine that are no more left where a path is written."""
+    own = re.compile(rf"{re.escape(start)}(\d+)@{re.escape(platform.node())}.*{re.escape(end)}")
+    for name in os.listdir(path.parent) if path.parent.is_dir() else ():
+        match = own.fullmatch(name)
+        if match and not _runs(int(match[1])):
+            leftover = path.with_name(name)
+            with contextlib.suppress(OSError):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _runs(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def write_json(path, content):

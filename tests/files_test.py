@@ -1,6 +1,7 @@
 """Files and folders appear whole or not at all."""
 
 import errno
+import os
 import pathlib
 
 import pytest
@@ -56,6 +57,23 @@ def test_directory_ignores_what_an_earlier_crash_left(tmp_path):
     with atomic_directory(tmp_path / "new") as again:
         (again / "fresh.txt").write_text("fresh")
     assert names(tmp_path / "new") == ["fresh.txt"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    pid = os.fork()
+    if not pid:  # it ends within both blocks
+        with atomic_file(tmp_path / "a.json") as file, atomic_directory(tmp_path / "b") as folder:
+            file.touch()
+            (folder / "file.txt").touch()
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert len(names(tmp_path)) == 2
+    with atomic_file(tmp_path / "a.json") as used, atomic_directory(tmp_path / "b") as folder:
+        used.touch()
+        with atomic_file(tmp_path / "a.json") as other:  # as another thread may
+            other.touch()
+        assert names(tmp_path) == sorted(["a.json", used.name, folder.name])
+    assert names(tmp_path) == ["a.json", "b"]
 
 
 @pytest.mark.parametrize("kind", [str, pathlib.Path])

@@ -49,7 +49,7 @@ def results_row(settings, network, examples, black_box=None, counter=None):
     images = adversarial_batches(slimmed, batches, attack, settings.seed)
     white = measure(f"white-box PGD-{attack.steps}", images)
     black = black_box and measure(f"black-box PGD-{attack.steps}", black_box)
-    dense = dense_like(network, settings)
+    dense = dense_like(network)
     dense_cost, slim_cost = cost(dense), cost(slimmed)
     row = {
         "dataset": settings.dataset,

@@ -1,26 +1,21 @@
 """The network and the training model of some settings."""
 
 import functools
-import types
+import logging
 
 import keras
 
 from anp_tf.attacks import FGSM, NFGSM, PGD, SquarePGD
 from anp_tf.errors import WorkdirError
-from anp_tf.layers import (
-    MASKS,
-    BayesBatchNormalization,
-    BayesConv2D,
-    BayesDense,
-    BayesianMask,
-    UnitMask,
-    mask_layers,
-)
+from anp_tf.layers import MASKS, BayesianMask, UnitMask, mask_layers
 from anp_tf.methods import METHODS, Bound
 from anp_tf.models import NETWORKS
+from anp_tf.models.random_weights import with_random_weights
 from anp_tf.pruning import flops_weights, insert_masks
 from anp_tf.training.networks import AUTO, default_network, own_network
 from anp_tf.training.schedules import schedules
+
+log = logging.getLogger(__name__)
 
 
 def build_network(settings, examples):
@@ -36,31 +31,22 @@ def build_network(settings, examples):
             mask=None if settings.mask_layers else mask,
             width_multiplier=settings.width_multiplier,
             **shapes,
-            **({"layers": _random_layers(settings)} if method.uses_random_weights else {}),
         )
     else:
-        _check_own(settings, method)
+        if settings.width_multiplier != 1:
+            raise ValueError(
+                f"width_multiplier: expected 1 for a network that is none of "
+                f"{', '.join(NETWORKS)}, received {settings.width_multiplier:g}"
+            )
         network = own_network(name, **shapes, fresh=settings.fresh)
+    if method.uses_random_weights:
+        network = _random(network, settings)
     if mask is not None and not mask_layers(network):
         network = _masked(network, mask, settings.mask_layers)
     for layer in network.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate *= settings.dropout_multiplier
     return network
-
-
-def _check_own(settings, method):
-    """A ValueError for options that a network of one's own cannot have."""
-    if method.uses_random_weights:
-        raise ValueError(
-            f"network: expected one of {', '.join(NETWORKS)} for the random weights of "
-            f"{settings.method}, received {settings.network}"
-        )
-    if settings.width_multiplier != 1:
-        raise ValueError(
-            f"width_multiplier: expected 1 for a network that is none of {', '.join(NETWORKS)}, "
-            f"received {settings.width_multiplier:g}"
-        )
 
 
 def _masked(network, mask, layers):
@@ -85,14 +71,16 @@ def _mask(settings):
     return UnitMask
 
 
-def _random_layers(settings):
-    """The layers of a network with random weights."""
+def _random(network, settings):
+    """The network with random weights in all layers that can have such."""
     options = {"prior_scale": settings.prior_scale, "initial_rho": settings.initial_rho}
-    return types.SimpleNamespace(
-        Conv2D=functools.partial(BayesConv2D, **options),
-        Dense=functools.partial(BayesDense, **options),
-        BatchNormalization=functools.partial(BayesBatchNormalization, **options),
-    )
+    try:
+        network, others = with_random_weights(network, **options)
+    except ValueError as error:
+        raise ValueError(f"network: {error}") from error
+    if others:
+        log.warning("the weights of %s are not random", ", ".join(others))
+    return network
 
 
 def compute_in(network, policy):

@@ -12,6 +12,7 @@ from anp_tf.layers import BayesianMask, bayes_layers
 from anp_tf.models import NETWORKS
 from anp_tf.models.classifier import check_classifier
 from anp_tf.models.graph import graph_of
+from anp_tf.models.random_weights import with_fixed_weights
 from anp_tf.workdir import load_network
 
 AUTO = "auto"
@@ -80,19 +81,14 @@ def own_network(name, input_shape, num_classes, fresh=False):
     return _checked(network, name, input_shape, num_classes)
 
 
-def dense_like(network, settings):
+def dense_like(network):
     """The network before it was pruned: without its masks, or its random weights' deviations.
 
     Args:
         network: Functional `keras.Model`; the layers of what is returned may be its own.
-        settings: `Settings` of its run.
     """
     if bayes_layers(network):
-        return NETWORKS[settings.network](
-            input_shape=network.input_shape[1:],
-            num_classes=network.output_shape[-1],
-            width_multiplier=settings.width_multiplier,
-        )
+        return with_fixed_weights(network)
 
     def call(node, tensors):
         if isinstance(node.layer, BayesianMask):

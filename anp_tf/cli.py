@@ -87,24 +87,21 @@ def define_settings(names=None):
 
 def settings_from_flags(**changes):
     """The `Settings` of the parsed flags, with some changed."""
-    values = {}
-    for field in dataclasses.fields(Settings):
-        if field.name in changes:
-            continue
-        values[field.name] = _value(field)
-    return Settings(**{**values, **changes})
+    names = [field.name for field in dataclasses.fields(Settings) if field.name not in changes]
+    return Settings(**{**{name: value(name) for name in names}, **changes})
 
 
-def _value(field):
-    """The value of the flag of a field of `Settings`."""
-    value = flags.FLAGS[field.name].value
-    if typing.get_origin(field.type) is tuple:
-        text = ",".join(value or ())
-        try:
-            return parse(field.type, text)
-        except ValueError as error:
-            raise ValueError(f"{field.name}: expected numbers, received {text}") from error
-    return value
+def value(name):
+    """The value that a flag gives to an option of `Settings`."""
+    (kind,) = (field.type for field in dataclasses.fields(Settings) if field.name == name)
+    given = flags.FLAGS[name].value
+    if typing.get_origin(kind) is not tuple:
+        return given
+    text = ",".join(given or ())
+    try:
+        return parse(kind, text)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected numbers, received {text}") from error
 
 
 def define_workdir(text, exists=False):
@@ -206,8 +203,8 @@ def _check_flags():
     for name in flags.FLAGS:
         flag = flags.FLAGS[name]
         field = getattr(flag, "field", None)
-        if field is not None and (value := _value(field)) is not None:
-            check(field, value)
+        if field is not None and (given := value(field.name)) is not None:
+            check(field, given)
         if getattr(flag, "exists", False) and flag.value and not os.path.exists(flag.value):
             raise ValueError(f"{name}: expected a place that exists, received {flag.value}")
     if "method" in flags.FLAGS:

@@ -36,6 +36,8 @@ COUNTS = Range(
 )
 SIZE = Range(lambda v: len(v) in (0, 2) and COUNTS.holds(v), "H,W, two whole numbers of at least 1")
 
+READING = ("image_size", "image_key", "label_key", "test_share")  # how a data set is read
+
 
 # fmt: off
 # ruff: noqa: E501
@@ -159,12 +161,8 @@ class Settings(Options):
     @property
     def data_options(self):
         """How the data set is read: the keyword arguments of `anp_tf.data.load`."""
-        return {
-            "image_size": tuple(map(int, self.image_size)) or None,
-            "image_key": self.image_key,
-            "label_key": self.label_key,
-            "test_share": self.test_share,
-        }
+        options = {name: getattr(self, name) for name in READING}
+        return {**options, "image_size": tuple(map(int, self.image_size)) or None}
 
     @property
     def resolved_augmentation(self):

@@ -5,7 +5,7 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.names import ATTACKS, NORMS, PROOFS
 from anp_tf.options import EVALUATION
-from anp_tf.settings import Settings
+from anp_tf.settings import READING, Settings
 
 
 def define_flags():
@@ -15,7 +15,9 @@ def define_flags():
         None,
         "in place of a workdir, to be attacked: a .keras, .tflite or .onnx file, or a SavedModel",
     )
-    cli.define("dataset", None, "of --model: TFDS name of an image classification data set")
+    cli.define(
+        "dataset", None, "of --model: its data set, as for training; else the one of its workdir"
+    )
     cli.define("pixels", None, "of --model: what it takes for 0 and 1, such as 0,255 or -1,1", list)
     cli.define("output_name", None, "of --model: name of the logits among several outputs")
     cli.define("binary", False, "of --model: its one output is the logit of class 1", bool)
@@ -51,7 +53,7 @@ def define_flags():
         "run is changed, nowhere. Of --attack and --checks: the folder of robustness.json and "
         "checks.json; by default the workdir, or MODEL.robustness",
     )
-    cli.define_settings((*Settings.names(EVALUATION), "seed", "data_dir"))
+    cli.define_settings((*Settings.names(EVALUATION), *READING, "seed", "data_dir"))
     flags.FLAGS["epsilon"].field = None  # L2 balls may be larger; `Threat` checks it
     flags.DEFINE_alias("eps", "epsilon")
 

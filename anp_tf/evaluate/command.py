@@ -28,13 +28,13 @@ from anp_tf.robustness import (
     test_examples,
 )
 from anp_tf.robustness.attack_names import STEPS, check_names, has_effect
-from anp_tf.settings import Settings
+from anp_tf.settings import READING, Settings
 from anp_tf.training.progress import counting
 from anp_tf.training.threads import use_threads_for_attacks
 from anp_tf.workdir import Workdir, load_network
 
 CHANGEABLE = Settings.names(EVALUATION)
-OF_MODELS = ("dataset", "pixels", "output_name", "binary", "channels_first")
+OF_MODELS = ("dataset", *READING, "pixels", "output_name", "binary", "channels_first")
 OF_ATTACKS = (
     "model",
     *OF_MODELS,
@@ -71,8 +71,6 @@ def main():
         raise ValueError(f"images: there is no folder for {given.images}")
     if (given.workdir is None) == (given.model is None):
         raise ValueError("model: expected either --workdir or --model")
-    if given.model and not given.dataset:
-        raise ValueError("dataset: expected the data set of --model, received none")
     check_names(given.attack or [])
     threat, pgd = _threat(Workdir(given.workdir).settings() if given.workdir else None)
     candidate = _candidate()
@@ -134,9 +132,31 @@ def _candidate():
     given = flags.FLAGS
     if given.workdir:
         return from_workdir(given.workdir, given.limit_test_examples, given.data_dir, _interface())
+    settings = _data()
     return from_model(
-        given.model, given.dataset, given.limit_test_examples, given.data_dir, _interface()
+        given.model,
+        settings.dataset,
+        given.limit_test_examples,
+        settings.data_dir,
+        _interface(),
+        settings.data_options,
     )
+
+
+def _data():
+    """The settings of --model's data: as they are given, else as its workdir has them, if any."""
+    given = flags.FLAGS
+    names = ("dataset", *READING, "data_dir")
+    values = {name: cli.value(name) for name in names if given[name].value is not None}
+    for folder in pathlib.Path(given.model).absolute().parents[:2]:
+        run = Workdir(folder)
+        if run.config.exists():
+            found = run.settings()
+            if found.dataset == values.get("dataset", found.dataset):
+                return dataclasses.replace(found, **values)
+    if not given.dataset:
+        raise ValueError("dataset: expected the data set of --model, received none")
+    return Settings(**values)
 
 
 def _interface():
@@ -167,7 +187,9 @@ def _other(path, candidate):
     run = Workdir(path)
     path = run.network if run.config.exists() else path
     data_dir = flags.FLAGS.data_dir or (candidate.settings and candidate.settings.data_dir)
-    return from_model(path, candidate.dataset, data_dir=data_dir)
+    return from_model(
+        path, candidate.dataset, data_dir=data_dir, data_options=candidate.data_options
+    )
 
 
 def _standard(candidate):

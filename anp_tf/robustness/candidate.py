@@ -32,6 +32,7 @@ class Candidate:
             pixels in [0, 1] and labels, always in the same order.
         dataset: TFDS name of the data set, or another name.
         settings: `Settings` of the run, or None.
+        data_options: Dict, how the data set is read: keyword arguments of `anp_tf.data.load`.
         interface: `Interface` by which the network was entered.
         ending: `"softmax"` or `"sigmoid"` if it is known to end so, or None.
     """
@@ -43,6 +44,7 @@ class Candidate:
     examples: data.Examples | tf.data.Dataset
     dataset: str
     settings: Settings | None = None
+    data_options: dict = dataclasses.field(default_factory=dict)
     interface: Interface = dataclasses.field(default_factory=Interface)
     ending: str | None = None
 
@@ -91,7 +93,14 @@ def from_network(network, examples, *, digest, dataset="images", interface=None,
     if isinstance(examples, data.Examples):
         _check_classes(network, probes[0], examples, path)
     return Candidate(
-        pathlib.Path(path), network, masked, digest, examples, dataset, None, interface, end
+        pathlib.Path(path),
+        network,
+        masked,
+        digest,
+        examples,
+        dataset,
+        interface=interface,
+        ending=end,
     )
 
 
@@ -121,19 +130,20 @@ def from_workdir(path, limit=None, data_dir=None, interface=None):
         interface=interface,
         path=workdir.path,
     )
-    return dataclasses.replace(candidate, settings=settings)
+    return dataclasses.replace(candidate, settings=settings, data_options=settings.data_options)
 
 
-def from_model(path, dataset, limit=None, data_dir=None, interface=None):
-    """A network that need not have been trained here, and a TFDS test set.
+def from_model(path, dataset, limit=None, data_dir=None, interface=None, data_options=None):
+    """A network that need not have been trained here, and the test part of a data set.
 
     Args:
         path: A `.keras`, `.tflite` or `.onnx` file, the folder of a SavedModel, or a folder of
             versions of it.
-        dataset: TFDS name of an image classification data set.
+        dataset: The data set, as `anp_tf.data.load` takes it.
         limit: Integer, only the first so many test images.
         data_dir: TFDS data directory.
         interface: `Interface`.
+        data_options: Dict, further keyword arguments of `anp_tf.data.load`.
 
     Raises:
         WorkdirError, ValueError, DataError: if there is no such network, if it does not take these
@@ -148,13 +158,14 @@ def from_model(path, dataset, limit=None, data_dir=None, interface=None):
             path = latest_version(path) or path
         network = network_file(path, asked.output_name)
         inner = dataclasses.replace(asked, output_name=None)
-    examples = data.load(dataset, "test", data_dir)
+    options = data_options or {}
+    examples = data.load(dataset, "test", data_dir, **options)
     if limit:
         examples = examples.take(limit)
     candidate = from_network(
         network, examples, digest=digest(path), dataset=dataset, interface=inner, path=path
     )
-    return dataclasses.replace(candidate, interface=asked)
+    return dataclasses.replace(candidate, interface=asked, data_options=options)
 
 
 def digest(path):

@@ -1,6 +1,7 @@
 """What the command does once its flags are parsed."""
 
 import dataclasses
+import os
 import pathlib
 
 from absl import flags
@@ -16,7 +17,7 @@ def main():
     given = flags.FLAGS
     if given.examples < 1:
         raise ValueError(f"examples: expected a value at least 1, received {given.examples}")
-    paths = [path for path in cli.workdir().split(",") if path]
+    paths = _paths(cli.workdir())
     runs = load_runs(paths)
     page = pathlib.Path(given.output)
     if page.suffix != ".html":
@@ -34,6 +35,17 @@ def main():
     with atomic_file(page) as temporary:
         temporary.write_text(report_page(runs, figures, len(examples), _command(paths)))
     print(page)
+
+
+def _paths(text):
+    """The folders of a comma separated list, of which some may have commas in their names."""
+    parts, paths = text.split(","), []
+    while parts:
+        starts = [",".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        path = next(filter(os.path.isdir, starts), parts[0])
+        paths.append(path)
+        parts = parts[path.count(",") + 1 :]
+    return list(filter(None, paths))
 
 
 def _command(paths):

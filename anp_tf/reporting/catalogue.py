@@ -21,6 +21,7 @@ class Kind:
         facts: Function of what `compute` returns: the figure in a few words, for the caption and
             the alternative text.
         passes: Function of an attack: how often `compute` attacks all images, or None.
+        of_images: Boolean, whether it shows images, so that there is none of rows of numbers.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Kind:
     caption: str
     facts: typing.Callable
     passes: typing.Callable | None = None
+    of_images: bool = False
 
 
 def _mean(values):
@@ -129,6 +131,7 @@ KINDS = (  # two side by side where there is room
         "the vulnerability of the latent features (absolute gradient; one scale for all). Darker "
         "is better: fewer pixels through which features can be distorted.",
         lambda data: f"mean gradient {_mean_of(data['gradient']):.2e}",
+        of_images=True,
     ),
     Kind(
         "adversarial_examples",
@@ -139,6 +142,7 @@ KINDS = (  # two side by side where there is room
         "was made on it. Below: its prediction and probability on the clean image, and → on the "
         "adversarial one; ✗ and a red frame mark images that are then misclassified.",
         _fooled,
+        of_images=True,
     ),
 )
 

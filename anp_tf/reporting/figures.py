@@ -52,10 +52,11 @@ def make_figures(runs, examples, folder, counter):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     origins = {run.label: _origin(run, examples) for run in runs}
-    entries = {kind.name: _saved(folder / f"{kind.name}.json", origins) for kind in KINDS}
+    kinds = [kind for kind in KINDS if len(examples.image_shape) == 3 or not kind.of_images]
+    entries = {kind.name: _saved(folder / f"{kind.name}.json", origins) for kind in kinds}
     for run in runs:
         subject = None
-        for kind in KINDS:
+        for kind in kinds:
             known = entries[kind.name]
             if run.label not in known:
                 subject = subject or _subject(run, examples, counter)
@@ -64,7 +65,7 @@ def make_figures(runs, examples, folder, counter):
                 _write(kind, known, folder)
     return [
         _draw(kind, {run.label: entries[kind.name][run.label] for run in runs}, folder)
-        for kind in KINDS
+        for kind in kinds
     ]
 
 

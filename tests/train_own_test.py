@@ -149,6 +149,64 @@ def test_wrong_networks_are_one_line(commands, folder, network, message):
     assert message in line(outcome)
 
 
+def test_random_weights_of_ones_own_network(commands, folder):
+    """A table, whose network is trained by `at_bnn`, judged as a file, and reported on."""
+    rng = np.random.default_rng(0)
+    rows = [f"{a},{b},{'no' if a < 5 else 'yes'}" for a, b in rng.uniform(0, 10, (80, 2))]
+    (folder / "marks.csv").write_text("\n".join(["a,b,passed", *rows]))
+    flags = ["--dataset=marks.csv", "--label_key=passed", "--network=net:rows", "--method=at_bnn"]
+    flags += [*QUICK, "--eval_samples=2", "--workdir=run,1"]
+    outcome = commands.run("train", *flags, cwd=folder)
+    assert outcome.code == 0, outcome.err
+    row = read(folder / "run,1" / "results.json")
+    assert row["sampled_draws"] == 2
+    assert row["slim_parameter_bytes"] == 2 * row["dense_parameter_bytes"]
+    # The file is of a workdir, which says of which data it is.
+    judged = ["--model=run,1/network.keras", "--attack=pgd2", "--eps=0.1", "--output=judged"]
+    outcome = commands.run("evaluate", *judged, cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert read(folder / "judged" / "robustness.json")["test_examples"] == 16
+    report = commands.run("report", "--workdir=run,1", cwd=folder)
+    assert report.code == 0, report.err
+    figures = {path.stem for path in (folder / "report" / "figures").glob("*.png")}
+    assert "accuracy_by_epsilon" in figures
+    assert "adversarial_examples" not in figures
+    wide = commands.run("train", *flags, "--width_multiplier=0.5", "--workdir=x", cwd=folder)
+    assert "--width_multiplier: expected 1 for a network that is none of" in line(wide)
+
+
+def test_a_file_is_judged_on_a_folder_of_images(commands, folder):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / "pets" / name).mkdir(parents=True)
+        for number in range(10):
+            image = rng.integers(0, 256, (12 + number, 12, 3), np.uint8)
+            path = folder / "pets" / name / f"{number}.png"
+            keras.utils.save_img(path, image, scale=False)
+    pixels = keras.Input((12, 12, 3))
+    logits = keras.layers.Dense(2)(keras.layers.Flatten()(pixels))
+    keras.Model(pixels, logits).save(folder / "x.keras")
+    flags = ["--model=x.keras", "--dataset=pets", "--attack=pgd2", "--epsilon=8/255"]
+    assert "an image size to resize them to is needed" in line(
+        commands.run("evaluate", *flags, cwd=folder)
+    )
+    sized = ["--image_size=12,12", "--test_share=0.5", "--source=x.keras"]
+    outcome = commands.run("evaluate", *flags, *sized, cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert read(folder / "x.keras.robustness" / "robustness.json")["test_examples"] == 10
+
+
+def test_a_search_with_ones_own_network_and_data(commands, folder):
+    (folder / "space.toml").write_text("[learning_rate]\nchoices = [1e-2]")
+    x, y = np.random.default_rng(0).random((40, 6)), np.arange(40) % 2
+    np.savez(folder / "set.npz", x_train=x, y_train=y, x_test=x[:8], y_test=y[:8])
+    flags = ["--dataset=set.npz", "--network=net:rows", "--method=at", "--attack_steps=1"]
+    flags += ["--epochs=1", "--space=space.toml", "--tuner=random", "--trials=1"]
+    outcome = commands.run("tune", *flags, "--workdir=search", cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert "--network=net:rows" in (folder / "search" / "best.cfg").read_text()
+
+
 def test_a_name_of_keras_applications():
     network = own_network("MobileNetV2", (32, 32, 3), 7)
     assert network.output_shape == (None, 7)

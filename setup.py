@@ -29,8 +29,8 @@ setuptools.setup(
     package_data={
         "anp_tf": ["configs/*", "py.typed"],
         "anp_tf.data": ["mnist.npz"],
-        "anp_tf.reproduction": ["*.csv"],
-        "anp_tf.reporting": ["report.*"],
+        "anp_tf.reproduce": ["*.csv"],
+        "anp_tf.report": ["report.*"],
     },
     install_requires=[
         "absl-py>=2.5,<3",

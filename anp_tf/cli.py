@@ -192,7 +192,7 @@ def _imported(command):
         logging.set_verbosity(logging.WARNING)
         tf.get_logger().setLevel("ERROR")  # else each evaluation is one retracing too many
     if "op_threads" in flags.FLAGS and flags.FLAGS.op_threads:
-        from anp_tf.training.threads import use_op_threads
+        from anp_tf.threads import use_op_threads
 
         use_op_threads(flags.FLAGS.op_threads)
     return importlib.import_module(command).main

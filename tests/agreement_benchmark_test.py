@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import L2, Linf
-from anp_tf.benchmarks import agreement
-from anp_tf.benchmarks.agreement import Row
+from anp_tf.benchmark import agreement
+from anp_tf.benchmark.agreement import Row
 from anp_tf.robustness import SavedModelNetwork
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "standard"

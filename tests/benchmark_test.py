@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from anp_tf.benchmarks import attack, peers
+from anp_tf.benchmark import attack, peers
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
 from anp_tf.pruning import cost
 
@@ -132,7 +132,7 @@ def test_a_package_that_computes_something_else_is_not_compared(monkeypatch):
 @pytest.mark.parametrize("build", [lenet5_caffe, vgg16])
 def test_a_network_in_pytorch(build):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from anp_tf.benchmarks.torch_network import TorchNetwork, as_torch
+    from anp_tf.benchmark.torch_network import TorchNetwork, as_torch
 
     network = build(width_multiplier=0.1)
     random = np.random.default_rng(0)

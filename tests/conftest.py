@@ -133,7 +133,7 @@ class Commands:
     LAUNCHER = """
 import atexit, gc, json, os, runpy, signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell ignores
-import anp_tf.cli, anp_tf.evaluate.row, anp_tf.robustness, anp_tf.serving, anp_tf.training.run
+import anp_tf.cli, anp_tf.evaluate.row, anp_tf.robustness, anp_tf.serving, anp_tf.train.run
 gc.freeze()  # or a process would copy all of its memory when it ends
 for line in sys.stdin:
     request = json.loads(line)

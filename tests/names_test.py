@@ -9,12 +9,12 @@ import pytest
 import anp_tf
 from anp_tf import names
 from anp_tf.__main__ import COMMANDS
+from anp_tf.benchmark.attack import BATCH_SIZES
 from anp_tf.benchmark.command import BENCHMARKS
-from anp_tf.benchmarks.attack import BATCH_SIZES
 from anp_tf.layers import MASKS
 from anp_tf.methods import METHODS
 from anp_tf.models import NETWORKS
-from anp_tf.reproduction import paper
+from anp_tf.reproduce import paper
 from anp_tf.robustness import NORMS
 
 

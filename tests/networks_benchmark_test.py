@@ -6,8 +6,8 @@ import keras
 import pytest
 from keras import layers
 
-from anp_tf.benchmarks import networks
-from anp_tf.benchmarks.networks import Row, benchmark_networks, measure, networks_table
+from anp_tf.benchmark import networks
+from anp_tf.benchmark.networks import Row, benchmark_networks, measure, networks_table
 
 
 def small():

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
+from anp_tf.export.release import PACKAGES, Form, model_card, release, renew_card
 from anp_tf.intervals import with_interval
-from anp_tf.release import PACKAGES, Form, model_card, release, renew_card
 from anp_tf.robustness import digest, evaluate_robustness
 from anp_tf.serving import litert_network
 from anp_tf.settings import Settings

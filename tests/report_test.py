@@ -13,9 +13,9 @@ import pytest
 
 from anp_tf.files import atomic_file
 from anp_tf.methods import METHODS
-from anp_tf.reporting import facts, tables
-from anp_tf.reporting.runs import ReportedRun
-from anp_tf.reproduction.paper import paper_rows
+from anp_tf.report import facts, tables
+from anp_tf.report.runs import ReportedRun
+from anp_tf.reproduce.paper import paper_rows
 from anp_tf.robustness import digest
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
@@ -482,7 +482,7 @@ class Pre(html.parser.HTMLParser):
 
 
 def test_labels_tell_runs_apart(finished, tmp_path):
-    from anp_tf.reporting import load_runs
+    from anp_tf.report import load_runs
 
     source = Workdir(finished.path / "anp_vs").path
     for place in ("one/a", "two/a"):

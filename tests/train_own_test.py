@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf.models import lenet5_caffe
-from anp_tf.training.networks import own_network
+from anp_tf.train.networks import own_network
 
 NET = """
 import keras

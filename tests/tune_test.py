@@ -8,7 +8,8 @@ import types
 import pytest
 
 from anp_tf.settings import Settings
-from anp_tf.tuning import Goal, completed_trials, read_space
+from anp_tf.tune.search import Goal, completed_trials
+from anp_tf.tune.space import read_space
 from anp_tf.workdir import Workdir
 
 SPACE = """

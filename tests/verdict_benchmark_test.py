@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from anp_tf.attacks import FGSM, Noise
-from anp_tf.benchmarks import verdict
-from anp_tf.benchmarks.verdict import Stage
+from anp_tf.benchmark import verdict
+from anp_tf.benchmark.verdict import Stage
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models"
 
@@ -17,8 +17,8 @@ SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models"
 @pytest.mark.parametrize("name", ["mnist_cpu/anp_vs", "cifar10_cpu/anp_vs"])
 def test_a_saved_model_in_pytorch(name):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from anp_tf.benchmarks.torch_graph import TorchGraph
-    from anp_tf.benchmarks.torch_network import as_torch
+    from anp_tf.benchmark.torch_graph import TorchGraph
+    from anp_tf.benchmark.torch_network import as_torch
 
     served = tf.saved_model.load(str(SHIPPED / name / "1"))
     signature = served.signatures["serving_default"]

@@ -4,36 +4,17 @@ import pathlib
 
 from absl import flags
 
-from anp_tf.benchmarks import (
-    BATCH_SIZES,
-    agreement_record,
-    agreement_table,
-    attack_record,
-    attack_table,
-    benchmark_agreement,
-    benchmark_attack,
-    benchmark_commands,
-    benchmark_networks,
-    benchmark_scaling,
-    benchmark_slim,
-    benchmark_training,
-    benchmark_verdict,
-    commands_record,
-    commands_table,
-    networks_record,
-    networks_table,
-    scaling_record,
-    scaling_table,
-    slim_record,
-    slim_table,
-    training_record,
-    training_table,
-    verdict_record,
-    verdict_table,
-)
+from anp_tf.benchmark.agreement import agreement_record, agreement_table, benchmark_agreement
+from anp_tf.benchmark.attack import BATCH_SIZES, attack_record, attack_table, benchmark_attack
+from anp_tf.benchmark.commands import benchmark_commands, commands_record, commands_table
+from anp_tf.benchmark.networks import benchmark_networks, networks_record, networks_table
+from anp_tf.benchmark.scaling import benchmark_scaling, scaling_record, scaling_table
+from anp_tf.benchmark.slim import benchmark_slim, slim_record, slim_table
+from anp_tf.benchmark.training import benchmark_training, training_record, training_table
+from anp_tf.benchmark.verdict import benchmark_verdict, verdict_record, verdict_table
 from anp_tf.files import write_json
 from anp_tf.methods import METHODS
-from anp_tf.training.threads import use_threads_for_attacks
+from anp_tf.threads import use_threads_for_attacks
 
 
 def main(subjects):

@@ -12,6 +12,7 @@ from anp_tf.evaluate.row import black_box_images, comparison, results_row, said_
 from anp_tf.files import atomic_file
 from anp_tf.names import PROOFS
 from anp_tf.options import EVALUATION, one_of
+from anp_tf.progress import counting
 from anp_tf.robustness import (
     NORMS,
     Interface,
@@ -29,8 +30,7 @@ from anp_tf.robustness import (
 )
 from anp_tf.robustness.attack_names import STEPS, check_names, has_effect
 from anp_tf.settings import READING, Settings
-from anp_tf.training.progress import counting
-from anp_tf.training.threads import use_threads_for_attacks
+from anp_tf.threads import use_threads_for_attacks
 from anp_tf.workdir import Workdir, load_network
 
 CHANGEABLE = Settings.names(EVALUATION)

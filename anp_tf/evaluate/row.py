@@ -16,7 +16,7 @@ from anp_tf.robustness.candidate import check_fits
 from anp_tf.robustness.sampled import evaluate_sampled
 from anp_tf.tables import as_text
 from anp_tf.timing import latencies, latency_names, latency_text
-from anp_tf.training.networks import AUTO, dense_like
+from anp_tf.train.networks import AUTO, dense_like
 
 BATCH_SIZE = 250
 

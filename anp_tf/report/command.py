@@ -8,9 +8,11 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.files import atomic_file
-from anp_tf.reporting import load_runs, make_figures, report_page, sparsity_figure
+from anp_tf.progress import counting
+from anp_tf.report.figures import make_figures, sparsity_figure
+from anp_tf.report.page import report_page
+from anp_tf.report.runs import load_runs
 from anp_tf.robustness import test_examples
-from anp_tf.training.progress import counting
 
 
 def main():

@@ -7,17 +7,17 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import results_row
+from anp_tf.export.release import release
 from anp_tf.files import atomic_file, write_json
 from anp_tf.names import FIGURES, TABLES
 from anp_tf.options import one_of
-from anp_tf.release import release
-from anp_tf.reproduction import paper, sparsity, table, wang2018
-from anp_tf.reproduction.make import make, rows
-from anp_tf.reproduction.plan import table_runs
+from anp_tf.progress import counting
+from anp_tf.reproduce import paper, sparsity, table, wang2018
+from anp_tf.reproduce.make import make, rows
+from anp_tf.reproduce.plan import table_runs
 from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
 from anp_tf.settings import Settings
-from anp_tf.training.progress import counting
 
 
 def main():

@@ -6,14 +6,14 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import comparison, results_row, said_hints
+from anp_tf.export.release import release
 from anp_tf.files import check_plain
 from anp_tf.methods import METHODS
-from anp_tf.release import release
+from anp_tf.progress import counting
 from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
-from anp_tf.training.distribution import join
-from anp_tf.training.progress import counting
-from anp_tf.training.run import train
+from anp_tf.train.distribution import join
+from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
 
 

@@ -14,14 +14,8 @@ from anp_tf.files import atomic_file
 from anp_tf.names import TUNERS
 from anp_tf.options import one_of
 from anp_tf.tables import as_text
-from anp_tf.tuning import (
-    Goal,
-    completed_trials,
-    failed_trials,
-    read_space,
-    search,
-    trial_rows,
-)
+from anp_tf.tune.search import Goal, completed_trials, failed_trials, search, trial_rows
+from anp_tf.tune.space import read_space
 
 
 def main():

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import APGD, FGSM, L2, PGD, Linf, Square
-from anp_tf.benchmarks.agreement import BallFirst
+from anp_tf.benchmark.agreement import BallFirst
 from anp_tf.losses import cross_entropy, dlr
 
 with warnings.catch_warnings():

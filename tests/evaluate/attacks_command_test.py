@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.evaluate import command as evaluate
+from anp_tf.progress import counting
 from anp_tf.robustness import Candidate, Threat, attack_candidate, digest, from_workdir
-from anp_tf.training.progress import counting
 from anp_tf.workdir import Workdir, load_network
 
 FLAGS = ("--attack=fgsm,pgd3", "--limit_test_examples=30", "--batch_size=12")

@@ -1,0 +1,242 @@
+"""What masking, slimming, training and export make of the networks that others have designed."""
+
+import dataclasses
+import json
+import multiprocessing
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from anp_tf.attacks import PGD
+from anp_tf.benchmark.zoo import zoo
+from anp_tf.files import write_json
+from anp_tf.layers import mask_layers
+from anp_tf.methods import AdversarialNeuralPruningVS
+from anp_tf.models.comparison import example_inputs
+from anp_tf.pruning import cost, fold_batch_normalization, insert_masks, slim
+from anp_tf.serving import export_litert, export_onnx, export_saved_model
+
+BATCH = 4
+SECONDS = 1500  # after which a network is given up
+DONE, EQUAL = "done", "equal"
+TOLERANCE = 1e-4  # of the largest logit, for exported files
+COLUMNS = (
+    *("network", "side", "masks", "units", "masked, %", "FLOPs, %", "parameters, %"),
+    *("error", "`anp_vs` step", "SavedModel", "LiteRT", "ONNX"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What was found of a network; what was not reached is None, and `reason` says why.
+
+    Attributes:
+        network: Its name.
+        side: Pixels of a side of the images.
+        masks, units: How many `insert_masks` put in, and of how many units.
+        masked_percent: Share of the channels that come from weights, the output's not counted,
+            that have a mask.
+        flops_percent, parameters_percent: What is left of them at half the units of each mask cut.
+        error: The largest difference of the slimmed network's logits from the masked one's, as a
+            share of the largest logit.
+        trained: `"done"`, a step of `anp_vs`, or why it is not.
+        saved_model, litert, onnx: `"equal"`, or why there is no file.
+        reason: Why the rest is missing.
+    """
+
+    network: str
+    side: int | None = None
+    masks: int | None = None
+    units: int | None = None
+    masked_percent: float | None = None
+    flops_percent: float | None = None
+    parameters_percent: float | None = None
+    error: float | None = None
+    trained: str | None = None
+    saved_model: str | None = None
+    litert: str | None = None
+    onnx: str | None = None
+    reason: str | None = None
+
+
+def benchmark_networks(names=None, path=None, progress=print):
+    """Masks, trains for a step, prunes, slims and exports networks, each in a process of its own.
+
+    Half the units of each mask are pruned, at random.
+
+    Args:
+        names: Sequence of names of `zoo()`; None: all.
+        path: JSON file of the rows; those that are in it are not made again. None: no file.
+        progress: Function that is told what is measured next.
+
+    Returns:
+        List of `Row`, in the order of the zoo.
+
+    Raises:
+        ValueError: if a name is unknown.
+    """
+    known = zoo()
+    names = list(known) if names is None else list(names)
+    if unknown := set(names) - set(known):
+        raise ValueError(
+            f"Argument `names` must be some of {', '.join(known)}. "
+            f"Received: {', '.join(sorted(unknown))}"
+        )
+    path = None if path is None else pathlib.Path(path)
+    there = json.loads(path.read_text()) if path is not None and path.exists() else []
+    rows = {row["network"]: Row(**row) for row in there}
+    for name in names:
+        if name in rows:
+            continue
+        progress(f"measuring {name}")
+        rows[name] = _apart(name)
+        if path is not None:
+            write_json(path, [dataclasses.asdict(row) for row in rows.values()])
+    return [rows[name] for name in known if name in rows]
+
+
+def _apart(name):
+    """The row of a network, made in a process that may fail or take too long."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, name))
+    process.start()
+    sender.close()
+    row = Row(name, reason=f"not done in {SECONDS:,} s")
+    try:
+        if receiver.poll(SECONDS):
+            row = receiver.recv()
+    except EOFError:
+        process.join()
+        row = Row(name, reason=f"its process ended with code {process.exitcode}")
+    finally:
+        process.kill()
+        process.join()
+    return row
+
+
+def _send(sender, name):
+    sender.send(measure(name, zoo()[name]))
+
+
+def measure(name, build):
+    """The `Row` of one network, in this process."""
+    found = {"network": name}
+    try:
+        _measure(build, found)
+    except Exception as error:  # whatever it is, it is what the row has to say
+        found["reason"] = _line(error)
+    return Row(**found)
+
+
+def _measure(build, found):
+    keras.utils.set_random_seed(0)
+    model = build()
+    found["side"] = model.inputs[0].shape[1]
+    network, left_out = insert_masks(model, report=True)
+    masks = mask_layers(network)
+    units, others = sum(mask.units for mask in masks), sum(row.units for row in left_out)
+    found |= {"masks": len(masks), "units": units}
+    found["masked_percent"] = 100 * units / max(1, units + others)
+    found["trained"] = _outcome(lambda: _train(network), DONE)
+    random = np.random.default_rng(0)
+    for mask in masks:
+        mask.prune(random.choice(mask.units, mask.units // 2, replace=False))
+    slimmed = slim(network)
+    x = example_inputs(network.inputs[0])
+    expected, actual = (net(x, training=False).numpy() for net in (network, slimmed))
+    found["error"] = float(np.abs(actual - expected).max() / np.abs(expected).max())
+    _export(fold_batch_normalization(slimmed), found)
+    dense, small = cost(model), cost(slimmed)
+    found["flops_percent"] = 100 * small.flops / dense.flops
+    found["parameters_percent"] = 100 * small.parameters / dense.parameters
+
+
+def _train(network):
+    attack = PGD(epsilon=8 / 255, step_size=4 / 255, steps=2)
+    model = AdversarialNeuralPruningVS(
+        network, num_examples=BATCH, attack=attack, vulnerability_weight=1.0
+    )
+    model.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-2))
+    random = np.random.default_rng(0)
+    x = random.random((BATCH, *network.inputs[0].shape[1:]), np.float32)
+    y = np.arange(BATCH) % network.outputs[0].shape[-1]
+    (loss,) = model.fit(x, y, batch_size=BATCH, verbose=0).history["loss"]
+    if not np.isfinite(loss):
+        raise ValueError(f"its loss is {loss}")
+
+
+def _export(network, found):
+    """Exports check the outputs of LiteRT and ONNX files themselves."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        for name, export in (
+            ("saved_model", lambda: _check_saved_model(network, folder / "saved_model")),
+            ("litert", lambda: export_litert(network, folder / "network.tflite")),
+            ("onnx", lambda: export_onnx(network, folder / "network.onnx")),
+        ):
+            found[name] = _outcome(export, EQUAL)
+
+
+def _check_saved_model(network, folder):
+    path = export_saved_model(network, folder)
+    x = example_inputs(network.inputs[0])
+    served = tf.saved_model.load(str(path)).signatures["serving_default"](pixels=x)["logits"]
+    expected = network(x, training=False).numpy()
+    difference = np.abs(served.numpy() - expected).max()
+    if not difference <= TOLERANCE * np.abs(expected).max():
+        raise ValueError(f"its logits differ by {difference:.1g}")
+
+
+def _outcome(call, outcome):
+    """The outcome, or the first line of the error that a call ends in."""
+    try:
+        call()
+    except Exception as error:
+        return _line(error)
+    return outcome
+
+
+def _line(error):
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def networks_table(rows):
+    """The rows as a Markdown table, and below it the reasons in full."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" + "|---:" * (len(COLUMNS) - 1) + "|"]
+    notes = []
+
+    def cell(value, form):
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            return format(value, form)
+        if value in (DONE, EQUAL):
+            return value
+        if value not in notes:
+            notes.append(value)
+        return f"[{1 + notes.index(value)}]"
+
+    for row in rows:
+        figures = [
+            cell(row.side, ""),
+            cell(row.masks, ","),
+            cell(row.units, ","),
+            cell(row.masked_percent, ".0f"),
+            cell(row.flops_percent, ".1f"),
+            cell(row.parameters_percent, ".1f"),
+            cell(row.error, ".0e"),
+            *(cell(each, "") for each in (row.trained, row.saved_model, row.litert, row.onnx)),
+        ]
+        name = row.network + (f" {cell(row.reason, '')}" if row.reason else "")
+        lines.append(f"| {' | '.join([name, *figures])} |")
+    return "\n".join([*lines, "", *(f"[{i}] {note}  " for i, note in enumerate(notes, 1))])
+
+
+def networks_record(rows):
+    """The rows as `{network: {attribute: value}}`."""
+    return {row.network: dataclasses.asdict(row) for row in rows}

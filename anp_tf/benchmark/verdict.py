@@ -1,0 +1,179 @@
+"""How fast the standard attack is here and as its authors published it, and what each finds."""
+
+import dataclasses
+import json
+import pathlib
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from anp_tf import data
+from anp_tf.attacks import L2, Linf, standard_attack
+from anp_tf.losses import classified
+from anp_tf.robustness import SavedModelNetwork
+from anp_tf.tables import plain_table
+
+OURS, THEIRS = "anp_tf", "AutoAttack"
+CLEAN = "none"
+SAME = 1e-4  # of the largest logit
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One attack on the images that those before left.
+
+    Attributes:
+        package: `OURS` or `THEIRS`.
+        attack: Name of the attack, `none` for the images as they are.
+        seconds: Float, the time it took, TensorFlow's tracing included.
+        robust_accuracy: Float, in percent of all images, after it.
+    """
+
+    package: str
+    attack: str
+    seconds: float
+    robust_accuracy: float
+
+
+def benchmark_verdict(shipped, images=200, norm="Linf", epsilon=None, seed=0, progress=print):
+    """Attacks a network with the standard attack and, where it is installed, the authors' own.
+
+    AutoAttack is the package `pyautoattack`, which needs PyTorch; its network has the same weights,
+    and its images are in PyTorch's channels_last format. All images are one batch.
+
+    Args:
+        shipped: Folder of an exported network, with `results.json` and version `1`.
+        images: Integer, how many test images.
+        norm: `"Linf"` or `"L2"`.
+        epsilon: Float, radius of the ball; None: that of `results.json`.
+        seed: Integer.
+        progress: Function that is told what is measured next, and what each attack left.
+
+    Returns:
+        List of `Stage`.
+
+    Raises:
+        RuntimeError: if PyTorch computes other logits.
+    """
+    shipped = pathlib.Path(shipped)
+    results = json.loads((shipped / "results.json").read_text())
+    epsilon = epsilon or results["epsilon"]
+    network = SavedModelNetwork(shipped / "1")
+    some = data.load(results["dataset"], "test").take(images)
+    x, y = (some.images / 255).astype(np.float32), some.labels.astype(np.int32)
+    problem = network, x, y, {"Linf": Linf, "L2": L2}[norm](), epsilon, seed
+    stages = []
+    for name, prepare in PACKAGES.items():
+        progress(f"measuring {name} at epsilon {epsilon:g}, {norm}")
+        try:
+            attacks = prepare(*problem)
+        except ImportError as error:
+            progress(f"  {name} is not installed ({error})")
+            continue
+        stages += _stages(name, attacks, network, x, y, progress)
+    return stages
+
+
+def _stages(package, attacks, network, x, y, progress):
+    left = np.flatnonzero(classified(network(x), y))
+    stages = [Stage(package, CLEAN, 0.0, 100 * len(left) / len(x))]
+    for name, attack in attacks.items():
+        start = time.perf_counter()
+        found = attack(left) if len(left) else x[left]
+        seconds = time.perf_counter() - start
+        left = left[classified(network(found), y[left]).numpy()] if len(left) else left
+        stages.append(Stage(package, name, seconds, 100 * len(left) / len(x)))
+        progress(f"  {name}: {seconds:.1f} s, {stages[-1].robust_accuracy:.1f} % robust")
+    return stages
+
+
+def ours(network, x, y, norm, epsilon, seed, others=None):
+    """The attacks by name, each a function of the numbers of some images; with other attacks."""
+    seeds = np.stack([np.full(len(x), seed), np.arange(len(x))], -1).astype(np.int32)
+    classes = network(x[:1]).shape[-1]
+
+    def compiled(attack):
+        specs = [tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in (x, y, seeds)]
+        run = tf.function(lambda x, y, s: attack(network, x, y, seed=s), input_signature=specs)
+        return lambda which: run(x[which], y[which], seeds[which]).numpy()
+
+    attacks = {**standard_attack(epsilon, classes, norm), **(others or {})}
+    return {name: compiled(attack) for name, attack in attacks.items()}
+
+
+def authors(network, x, y, norm, epsilon, seed):
+    import torch
+    from pyautoattack import AutoAttack
+
+    from anp_tf.benchmark.torch_graph import TorchGraph
+    from anp_tf.benchmark.torch_network import as_torch
+
+    graph = TorchGraph(network._signature)
+
+    class Usual(torch.autograd.Function):
+        """Has the gradient in PyTorch's usual memory format, which the authors' code asks for."""
+
+        forward = staticmethod(lambda _, pixels: pixels.contiguous(memory_format=CHANNELS_LAST))
+        backward = staticmethod(lambda _, gradient: gradient.contiguous())
+
+    def model(pixels):
+        return graph(Usual.apply(pixels))
+
+    CHANNELS_LAST = torch.channels_last
+    pixels, labels = as_torch(x).contiguous(), torch.from_numpy(y).long()
+    expected = network(x).numpy()
+    with torch.no_grad():
+        if not np.allclose(model(pixels), expected, atol=SAME * np.abs(expected).max()):
+            raise RuntimeError("PyTorch computes other logits: the comparison would not be fair")
+    attack = AutoAttack(model, eps=epsilon, norm=type(norm).__name__, seed=seed)
+    attack.verbose = False
+
+    def named(name):
+        def run(which):
+            attack.attacks_to_run = [name]
+            found, _ = attack.run_standard_evaluation(
+                pixels[which], labels[which], batch_size=len(which)
+            )
+            return found.permute(0, 2, 3, 1).numpy()
+
+        return run
+
+    return {name: named(name) for name in list(attack.attacks_to_run)}
+
+
+PACKAGES = {OURS: ours, THEIRS: authors}
+
+
+def verdict_table(stages):
+    """The measurements as a text table."""
+    rows = [
+        (stage.package, stage.attack, f"{stage.seconds:.1f}", f"{stage.robust_accuracy:.1f}")
+        for stage in stages
+    ]
+    seconds = _seconds(stages)
+    notes = [f"{package}: {spent:.1f} s" for package, spent in seconds.items()]
+    if THEIRS in seconds:
+        notes.append(f"{OURS} is faster by {seconds[THEIRS] / seconds[OURS]:.2f}")
+    columns = ("package", "attack", "seconds", "robust accuracy, %")
+    return "\n".join([plain_table("the standard attack", columns, rows), *notes])
+
+
+def verdict_record(stages):
+    """The measurements as `{subject: seconds, percent or ratio}`."""
+    record = {}
+    for stage in stages:
+        record[f"{stage.package}, {stage.attack}: seconds"] = stage.seconds
+        record[f"{stage.package}, {stage.attack}: robust accuracy"] = stage.robust_accuracy
+    seconds = _seconds(stages)
+    if THEIRS in seconds:
+        record[f"{OURS} / {THEIRS}"] = seconds[THEIRS] / seconds[OURS]
+    return record
+
+
+def _seconds(stages):
+    packages = dict.fromkeys(stage.package for stage in stages)
+    return {
+        package: sum(stage.seconds for stage in stages if stage.package == package)
+        for package in packages
+    }

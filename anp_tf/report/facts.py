@@ -1,0 +1,107 @@
+"""What the runs of a report were: the facts at its head."""
+
+import datetime
+
+from anp_tf.reproduce.paper import EPOCHS, TRAINING_IMAGES
+
+SMALL = 0.1  # of the paper's budget
+
+WORDS = {
+    "standard": "trained on clean images",
+    "bp": "pruned by Bayesian masks on clean images",
+    "at": "adversarial training",
+    "at_vs": "adversarial training with vulnerability suppression",
+    "at_bnn": "adversarial training of random weights",
+    "pretrained_at": "adversarial training from a standard network",
+    "admm": "adversarial training, pruned by ADMM",
+    "trades": "adversarial training by TRADES",
+    "anp": "adversarial neural pruning",
+    "anp_vs": "adversarial neural pruning with vulnerability suppression",
+    "magnitude": "adversarial training, pruned by magnitude",
+}
+
+
+def facts(runs):
+    """Pairs of a name and a text, each fact once, with the runs' labels where they differ.
+
+    Args:
+        runs: List of `ReportedRun`.
+    """
+    found = {
+        "Trained on": [_images(run) for run in runs],
+        "Epochs": [str(run.settings.epochs) for run in runs],
+        "Training time": [_duration(run) for run in runs],
+        "Begun": [_date(run) for run in runs],
+        "Tested on": [f"{run.results['test_examples']:,} images" for run in runs],
+        "Attack": [_attack(run.results) for run in runs],
+        "Black-box images of": [run.results.get("black_box_source") or "" for run in runs],
+    }
+    labels = [run.label for run in runs]
+    return [(name, once(labels, texts)) for name, texts in found.items() if any(texts)]
+
+
+def once(labels, texts):
+    """The text if all are the same; else each with the labels of what it is of."""
+    groups = {}
+    for label, text in zip(labels, texts, strict=True):
+        groups.setdefault(text, []).append(label)
+    if len(groups) == 1:
+        return texts[0]
+    return "; ".join(f"{text or 'not known'} ({', '.join(of)})" for text, of in groups.items())
+
+
+def small_run(runs):
+    """A sentence, where the largest budget of training is below a tenth of the paper's; or None.
+
+    The budget of a run is the images that it saw, and that of the paper 200 times its data set.
+    """
+    largest = max(runs, key=_seen)
+    share = _seen(largest) / (
+        EPOCHS * TRAINING_IMAGES.get(largest.settings.dataset, _size(largest))
+    )
+    if share >= SMALL:
+        return None
+    return (
+        f"A small run: {100 * share:.2g} % of the training of Madaan et al. (2020), which is "
+        f"{EPOCHS} epochs of the whole data set. The figures are of this run, not of what the "
+        "methods can do."
+    )
+
+
+def _seen(run):
+    return run.settings.epochs * _size(run)
+
+
+def _size(run):
+    """The images of an epoch; where it was not written down, all those of the data set."""
+    whole = TRAINING_IMAGES.get(run.settings.dataset, 1)
+    return run.results.get("training_examples") or run.settings.limit_train_examples or whole
+
+
+def _images(run):
+    number = run.results.get("training_examples")
+    images = f"{number:,} images of " if number else ""
+    return f"{images}{run.settings.dataset}, {architecture(run)}"
+
+
+def architecture(run):
+    """The name of a run's network, also of one that was chosen for the data."""
+    return run.results.get("architecture", run.settings.network)
+
+
+def _duration(run):
+    """How long the epochs of a run took, as text."""
+    seconds = sum(record.get("seconds", 0) for record in run.workdir.epochs())
+    return str(datetime.timedelta(seconds=round(seconds))) if seconds else ""
+
+
+def _date(run):
+    text = run.results.get("date")
+    return f"{datetime.datetime.fromisoformat(text):%-d %B %Y}" if text else ""
+
+
+def _attack(results):
+    return (
+        f"{results['attack']} within the L-infinity ball: each pixel, in [0, 1], moves by at most "
+        f"ε = {results['epsilon']:g}, in steps of {results['step_size']:g}"
+    )

@@ -1,0 +1,172 @@
+"""The figures of a report, with their data beside them."""
+
+import dataclasses
+import json
+import pathlib
+
+from anp_tf import __version__
+from anp_tf.evaluate.row import evaluation_attack
+from anp_tf.figures import attacked_subject
+from anp_tf.files import atomic_file
+from anp_tf.report import theme
+from anp_tf.report.catalogue import KINDS, SPARSITY_CAPTION, SPARSITY_TITLE
+from anp_tf.reproduce import sparsity
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeFigure:
+    """A figure that was drawn.
+
+    Attributes:
+        name: String, of its files.
+        title, caption, alt: Strings.
+        path: `pathlib.Path` of the SVG; the data is beside it, as JSON.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    path: pathlib.Path
+
+
+def make_figures(runs, examples, folder, counter):
+    """Computes what is missing, and draws all figures.
+
+    The data of a figure is written after each network. What is there already, and was made by this
+    version from the same network with the same settings, is not computed again.
+
+    Args:
+        runs: List of `ReportedRun`.
+        examples: `anp_tf.data.Examples`, the test images.
+        folder: Where `NAME.svg` and `NAME.json` are written; it is made if need be.
+        counter: Function `(title, total) -> context manager of a progress function`.
+
+    Returns:
+        List of `MadeFigure`.
+
+    Raises:
+        ValueError: if a network does not fit the images.
+        OSError: if the folder cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    origins = {run.label: _origin(run, examples) for run in runs}
+    kinds = [kind for kind in KINDS if len(examples.image_shape) == 3 or not kind.of_images]
+    entries = {kind.name: _saved(folder / f"{kind.name}.json", origins) for kind in kinds}
+    for run in runs:
+        subject = None
+        for kind in kinds:
+            known = entries[kind.name]
+            if run.label not in known:
+                subject = subject or _subject(run, examples, counter)
+                data = _compute(kind, subject, run, counter)
+                known[run.label] = {"made_from": origins[run.label], "data": data}
+                _write(kind, known, folder)
+    return [
+        _draw(kind, {run.label: entries[kind.name][run.label] for run in runs}, folder)
+        for kind in kinds
+    ]
+
+
+def sparsity_figure(path, folder):
+    """Draws accuracy against sparsity from the data of `reproduce --figure=sparsity`.
+
+    Args:
+        path: The `sparsity.json` that the command wrote.
+        folder: As in `make_figures`.
+
+    Returns:
+        `MadeFigure`.
+
+    Raises:
+        ValueError: if the file is not such data.
+        OSError: if it cannot be read.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = pathlib.Path(path).read_text()
+    try:
+        points = json.loads(text)
+        known = [
+            point
+            for point in points
+            if point["method"] in sparsity.LABELS
+            and float(point["sparsity_percent"]) + float(point["white_box_accuracy"]) >= 0
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"sparsity: expected a file of reproduce --figure=sparsity, received {path}: {error}"
+        ) from error
+    with atomic_file(folder / "sparsity.json") as temporary:
+        temporary.write_text(text)
+    drawn = folder / "sparsity.svg"
+    with theme.light():
+        sparsity.draw(known, drawn)
+    alt = "; ".join(
+        f"{sparsity.LABELS[point['method']]}: {point['white_box_accuracy']:.1f} % under attack at "
+        f"{point['sparsity_percent']:.1f} % sparsity"
+        for point in known
+    )
+    return MadeFigure("sparsity", SPARSITY_TITLE, SPARSITY_CAPTION, alt, drawn)
+
+
+def _origin(run, examples):
+    """What the data of a figure is made from."""
+    attack = evaluation_attack(run.settings)
+    return {
+        "anp_tf": __version__,
+        "network": run.digest(),
+        "dataset": run.settings.dataset,
+        "test_examples": len(examples),
+        "attack": f"PGD-{attack.steps}",
+        "epsilon": attack.epsilon,
+        "step_size": attack.step_size,
+        "seed": run.settings.seed,
+    }
+
+
+def _subject(run, examples, counter):
+    attack = evaluation_attack(run.settings)
+    with counter(f"{run.label}  PGD-{attack.steps}", len(examples)) as progress:
+        return attacked_subject(run.network, examples, attack, run.settings.seed, progress)
+
+
+def _compute(kind, subject, run, counter):
+    if kind.passes is None:
+        return kind.compute(subject)
+    total = kind.passes(subject.attack) * len(subject.examples)
+    with counter(f"{run.label}  {kind.title}", total) as progress:
+        return kind.compute(subject, progress)
+
+
+def _draw(kind, entries, folder):
+    _write(kind, entries, folder)
+    data = {label: entry["data"] for label, entry in entries.items()}
+    path = folder / f"{kind.name}.svg"
+    with theme.light():
+        kind.draw(data, path)
+    facts = "; ".join(f"{label}: {kind.facts(each)}" for label, each in data.items())
+    return MadeFigure(kind.name, kind.title, kind.caption, f"{facts}.", path)
+
+
+def _saved(path, origins):
+    """The entries of a figure's data, by label, for the origins that they were made from.
+
+    There are none if the file is not there or is damaged.
+    """
+    try:
+        found = list(json.loads(path.read_text())["networks"].values())
+        return {
+            label: entry
+            for label, origin in origins.items()
+            for entry in found
+            if entry["made_from"] == origin and entry["data"]
+        }
+    except (FileNotFoundError, ValueError, LookupError, AttributeError, TypeError):
+        return {}
+
+
+def _write(kind, entries, folder):
+    with atomic_file(folder / f"{kind.name}.json") as temporary:
+        temporary.write_text(json.dumps({"figure": kind.name, "networks": entries}) + "\n")

@@ -1,0 +1,79 @@
+"""Makes runs one after the other, and says what is running, what is left and for how long."""
+
+import dataclasses
+import datetime
+import statistics
+
+from anp_tf.evaluate.row import black_box_images, results_row
+from anp_tf.methods import METHODS
+from anp_tf.progress import counting
+from anp_tf.robustness import test_examples
+from anp_tf.train.run import train
+
+
+def make(runs, evaluate):
+    """Trains and evaluates what is not done yet.
+
+    Args:
+        runs: List of `Run`, in order.
+        evaluate: Function `(run, network) -> results` of a row; the results are saved.
+
+    Raises:
+        WorkdirError: if a run that is done was made with other settings.
+    """
+    for index, run in enumerate(runs):
+        if run.done:
+            run.workdir.open(run.settings)  # an error where it was made with other settings
+        if run.done:  # still, as it need not go on to more epochs
+            continue
+        print(_status(run, runs[index + 1 :], runs), flush=True)
+        network = train(run.settings, run.workdir)
+        if run.row:
+            used = dataclasses.replace(run, settings=run.workdir.settings())
+            run.workdir.save_results(evaluate(used, network))
+
+
+def rows():
+    """A function `(run, network) -> results row`, with the black-box attack from the run's source.
+
+    The images of that attack are made once for all runs of a seed.
+    """
+    images = {}
+
+    def row(run, network):
+        settings, examples = run.settings, test_examples(run.settings)
+        if settings.seed not in images:
+            images.clear()
+            source = run.source.load_network()
+            images[settings.seed] = black_box_images(settings, source, examples, counting)
+        results = results_row(settings, network, examples, images[settings.seed], counting)
+        return {**results, "black_box_source": str(run.source.path)}
+
+    return row
+
+
+def _status(run, later, runs):
+    left = [other.name for other in later if not other.done]
+    text = f"running: {run.name}; left after it: {', '.join(left) or 'nothing'}"
+    seconds = _time_left([run, *(other for other in later if not other.done)], runs)
+    if seconds is None:
+        return f"{text}; the time left is known once a run of each kind is done"
+    return f"{text}; training left: about {datetime.timedelta(seconds=round(seconds))}"
+
+
+def _time_left(left, runs):
+    """Seconds of training that are left, by the runs that are done; None if they do not tell."""
+    rates = {}
+    for run in runs:
+        if run.trained and run.workdir.epochs():
+            rates.setdefault(_kind(run), []).append(run.seconds() / run.settings.epochs)
+    if any(_kind(run) not in rates for run in left):
+        return None
+    return sum(
+        max(0.0, statistics.fmean(rates[_kind(run)]) * run.settings.epochs - run.seconds())
+        for run in left
+    )
+
+
+def _kind(run):
+    return METHODS[run.settings.method].uses_attack, run.settings.attack

@@ -1,0 +1,92 @@
+"""Accuracy under attack against sparsity, from runs that prune more and more."""
+
+import dataclasses
+import pathlib
+
+from anp_tf.figures import canvas
+from anp_tf.methods import METHODS
+from anp_tf.reproduce.plan import Run, of_method, with_starts
+from anp_tf.workdir import Workdir
+
+LABELS = {"anp_vs": "ANP-VS", "anp": "ANP", "admm": "ADMM", "bp": "BP"}
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of beta
+TARGETS = (0.5, 0.7, 0.8, 0.9)  # of ADMM, shares of the weights
+
+
+def sparsity_runs(folder, settings, methods, standard_epochs=None):
+    """The runs of the figure: each method with several strengths of its pruning.
+
+    Methods with masks run with multiples of `settings.beta` (of 1 for `bp`), `admm` with several
+    target sparsities; all start from the same networks.
+
+    Args:
+        folder: The folder of all runs, `METHOD_STRENGTH` in it for each.
+        settings: `Settings` of all, but for the method and the strength.
+        methods: Sequence of methods, of the keys of `LABELS`.
+        standard_epochs: Integer, epochs of `standard`; None: `settings.epochs`.
+
+    Returns:
+        List of `Run`.
+    """
+    folder = pathlib.Path(folder)
+    runs = []
+    for method in with_starts(methods):
+        base = of_method(settings, method, settings.seed, folder, standard_epochs)
+        if method not in methods:
+            runs.append(Run(method, base, Workdir(folder / method), None, row=False))
+        elif METHODS[method].learns_masks:
+            for factor in FACTORS:
+                name = f"{method}_beta{factor * base.beta:g}"
+                stronger = dataclasses.replace(base, beta=factor * base.beta)
+                runs.append(Run(name, stronger, Workdir(folder / name), None))
+        else:
+            for target in TARGETS:
+                name = f"{method}_{100 * target:g}"
+                sparser = dataclasses.replace(base, target_sparsity=target)
+                runs.append(Run(name, sparser, Workdir(folder / name), None))
+    return runs
+
+
+def sparsity_record(runs):
+    """The points of the figure, a list of dicts, from the runs that are done."""
+    points = []
+    for run in runs:
+        if not (run.row and run.done):
+            continue
+        results = run.workdir.load_results()
+        units = METHODS[run.settings.method].uses_masks
+        points.append(
+            {
+                "method": run.settings.method,
+                "beta" if units else "target_sparsity": (
+                    run.settings.beta if units else run.settings.target_sparsity
+                ),
+                "sparsity_percent": results[
+                    "sparsity_percent" if units else "weight_sparsity_percent"
+                ],
+                "sparsity_of": "units" if units else "weights",
+                "clean_accuracy": results["clean_accuracy"],
+                "white_box_accuracy": results["white_box_accuracy"],
+                "flops_reduction": results["flops_reduction"],
+                "seed": results["seed"],
+            }
+        )
+    return points
+
+
+def draw(points, path):
+    """Draws accuracy under attack against sparsity, a line a method, as PNG or SVG."""
+    figure = canvas.new_figure(3.2)
+    sparsity = "sparsity, % of the units; ADMM: of the weights"
+    axes = canvas.plot(figure, sparsity, "accuracy under attack, %")
+    for index, (method, label) in enumerate(LABELS.items()):
+        line = sorted(
+            (point["sparsity_percent"], point["white_box_accuracy"])
+            for point in points
+            if point["method"] == method
+        )
+        if line:
+            axes.plot(*zip(*line, strict=True), label=label, **canvas.style(index))
+    if points:
+        canvas.legend(figure, axes)
+    canvas.save(figure, path)

@@ -1,0 +1,112 @@
+"""A table of measured rows beside the paper's."""
+
+import math
+import statistics
+
+from anp_tf.intervals import with_interval
+from anp_tf.reproduce.paper import paper_rows
+
+HEADS = {
+    "clean_accuracy": ("clean, %", 2),
+    "white_box_accuracy": ("white-box, %", 2),
+    "black_box_accuracy": ("black-box, %", 2),
+    "white_box_vulnerability": ("white-box V", 3),
+    "black_box_vulnerability": ("black-box V", 3),
+    "memory_percent": ("memory, %", 2),
+    "flops_reduction": ("FLOPs, x", 2),
+    "sparsity_percent": ("units pruned, %", 2),
+    "weight_sparsity_percent": ("weights pruned, %", 2),
+    "sampled_white_box_accuracy": ("white-box, drawn, %", 2),
+}
+COLUMNS = tuple(HEADS)
+
+
+def table_record(table, methods, runs):
+    """The figures of a table, for `table.json`.
+
+    Args:
+        table: Name of the paper's table.
+        methods: Sequence of methods, the rows in their order.
+        runs: List of `Run`, done or not.
+
+    Returns:
+        Dict with the settings and, per method, the paper's figures and the measured ones with mean,
+        standard deviation (None for a single seed), and the values with their seeds.
+    """
+    paper = paper_rows(table)
+    rows = []
+    for method in methods:
+        done = [run for run in runs if run.settings.method == method and run.row and run.done]
+        results = [run.workdir.load_results() for run in done]
+        rows.append(
+            {
+                "method": method,
+                "paper": paper.get(method, {}),
+                "seeds": [result["seed"] for result in results],
+                "training_seconds": [run.seconds() for run in done],
+                "measured": {
+                    column: _statistics(column, results)
+                    for column in COLUMNS
+                    if results and results[0].get(column) is not None
+                },
+            }
+        )
+    first = next(run for run in runs if run.row).settings
+    return {
+        "table": table,
+        "attack": f"PGD-{first.eval_attack_steps}",
+        "epsilon": first.epsilon,
+        "step_size": first.eval_attack_step_size,
+        "network": first.network,
+        "width_multiplier": first.width_multiplier,
+        "rows": rows,
+    }
+
+
+def _statistics(column, results):
+    values = [result[column] for result in results]
+    figures = {
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "values": values,
+    }
+    if column.endswith("accuracy") and len(values) == 1:
+        figures["images"] = results[0]["test_examples"]
+    return figures
+
+
+def markdown(record):
+    """The table as Markdown: a row per method, `paper / measured` in each cell."""
+    shown = [
+        column
+        for column in COLUMNS
+        if any(column in row["measured"] or column in row["paper"] for row in record["rows"])
+    ]
+    lines = [
+        f"{record['table']}, {record['network']} at width {record['width_multiplier']:g}; "
+        f"{record['attack']} with steps of {record['step_size']:g}, epsilon "
+        f"{record['epsilon']:g}. Each cell: the paper's value / the measured mean ± standard "
+        "deviation over seeds; of a single seed accuracies have their 95 % intervals.",
+        "",
+        "| " + " | ".join(["method", *(HEADS[column][0] for column in shown), "seeds"]) + " |",
+        "| " + " | ".join(["---", *(["---:"] * (len(shown) + 1))]) + " |",
+    ]
+    for row in record["rows"]:
+        cells = [_cell(row, column) for column in shown]
+        cells = [f"`{row['method']}`", *cells, str(len(row["seeds"]) or "-")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row, column):
+    digits = HEADS[column][1]
+    paper, measured = row["paper"].get(column), row["measured"].get(column)
+    left = "-" if paper is None else f"{paper:.{digits}f}"
+    if measured is None:
+        return f"{left} / -"
+    right = f"{measured['mean']:.{digits}f}"
+    if measured["std"] is not None and math.isfinite(measured["std"]):
+        right += f" ± {measured['std']:.{digits}f}"
+    elif "images" in measured:
+        right = with_interval(measured["mean"], measured["images"], digits)
+    return f"{left} / {right}"

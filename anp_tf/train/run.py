@@ -1,0 +1,343 @@
+"""A training run, from settings to a trained network in its workdir."""
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import logging
+import math
+import os
+import platform
+import shlex
+import sys
+
+import keras
+import tensorflow as tf
+
+from anp_tf import __version__, data
+from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
+from anp_tf.errors import NonFiniteError, WorkerLost
+from anp_tf.files import write_json
+from anp_tf.interruption import passing
+from anp_tf.methods import METHODS
+from anp_tf.methods.checks import NOT_FINITE
+from anp_tf.models import NETWORKS
+from anp_tf.progress import Progress
+from anp_tf.threads import use_op_threads
+from anp_tf.train.averaging import Averaging
+from anp_tf.train.best import BestEpoch
+from anp_tf.train.build import (
+    build_network,
+    build_training_model,
+    compute_in,
+    copy_weights,
+)
+from anp_tf.train.checkpoints import Checkpoints
+from anp_tf.train.clock import Clock
+from anp_tf.train.collapse import CollapseGuard
+from anp_tf.train.distribution import LOST, devices
+from anp_tf.train.networks import AUTO, check_name, default_network
+from anp_tf.train.records import Records
+from anp_tf.train.saver import Saver
+from anp_tf.workdir import load_network
+
+STATISTICS_BATCHES = 20
+log = logging.getLogger(__name__)
+
+
+def train(settings, workdir, overwrite=False):
+    """Trains as the settings say; goes on where an earlier start of the same run was stopped.
+
+    What is used in place of what the settings say, such as the default network of the images, is in
+    `workdir.settings()` from then on.
+
+    Args:
+        settings: `Settings`.
+        workdir: `Workdir`.
+        overwrite: Boolean; a run in the workdir that has finished or is another one is removed.
+
+    Returns:
+        The trained network, which is in the workdir too.
+
+    Raises:
+        DataError, WorkdirError, CheckpointError: as their names say.
+        NonFiniteError: if a loss or gradient is NaN or infinite.
+        ValueError: if the batches cannot be divided over the devices, or if TensorFlow has started
+            with another number of threads.
+        Stopped: if a signal asked the run to stop.
+        WorkerLost: a `Stopped`, if another worker has ended or cannot be reached.
+    """
+    check_name(settings.network)
+    if settings.op_threads:
+        use_op_threads(settings.op_threads)
+    team = devices(settings.distribution)
+    if team.workers == 1:
+        return _locked(settings, workdir, team, overwrite)
+    try:
+        return _locked(settings, workdir, team, overwrite)
+    except LOST as error:
+        raise WorkerLost(
+            "another worker has ended; the same command, on all workers, goes on from the last "
+            "checkpoint"
+        ) from error
+
+
+def _locked(settings, workdir, team, overwrite):
+    with workdir.locked() if team.chief else contextlib.nullcontext():
+        team.check_same("options", settings.of_the_run())
+        if team.chief:
+            settings = workdir.open(settings, overwrite)
+        if team.of_chief(workdir.network.exists()):
+            return workdir.load_network()
+        network = _train(settings, workdir, team)
+        log.info("SHA-256 of the weights: %s", _digest(network))
+        if team.chief:
+            workdir.results.unlink(missing_ok=True)  # of a network that was removed
+            workdir.save_network(network)
+        team.total(0)  # from here on all may read it
+        # Of several workers, one whose variables are this process's own.
+        return network if team.workers == 1 else workdir.load_network()
+
+
+def _train(settings, workdir, team):
+    if settings.network not in NETWORKS:
+        keras.utils.clear_session(free_memory=False)  # so that its layers have the same names
+    keras.utils.set_random_seed(settings.seed)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    training, validation = _examples(settings)
+    batch_size = _batch_size(settings, len(training), team)
+    settings = _used(settings, workdir, team, training, validation, batch_size)
+    steps_per_epoch = len(training) // batch_size
+    _check_execution(settings, steps_per_epoch)
+    with team.strategy.scope():
+        network = build_network(settings, training)
+        if settings.init_from:
+            copy_weights(load_network(settings.init_from), network)
+        if settings.mixed_precision == "bfloat16":
+            compute_in(network, "mixed_bfloat16")
+        model = build_training_model(settings, network, len(training), steps_per_epoch)
+    best = _best_epoch(settings, model)
+    checkpoints = Checkpoints(
+        workdir.checkpoints, _variables(model), settings.keep_checkpoints, team
+    )
+    clock = Clock()
+    kept = {"best": best, "clock": clock}
+    if model.noise is not None:
+        kept["collapse"] = CollapseGuard(model)
+    saver = Saver(checkpoints, workdir, kept, steps_per_epoch, settings.checkpoint_seconds, team)
+    step = saver.restore(model)
+    watchers, shows = [clock, best], []
+    with contextlib.ExitStack() as stack:
+        if team.chief:
+            shown = data.batches((validation or training).take(8), 8)
+            start = f"step {step}" if step else settings.init_from or _weights_from(settings)
+            progress = Progress(
+                settings.method, start, settings.epochs, steps_per_epoch, step, str(team)
+            )
+            progress.say(_summary(settings, training))
+            watchers.append(Records(workdir, *next(iter(shown))))
+            shows.append(stack.enter_context(progress))
+        if model.averages:
+            averaging = Averaging(_statistics_batches(settings, training, batch_size))
+            watchers.append(averaging)
+        if "collapse" in kept:
+            watchers.append(kept["collapse"])
+        stack.enter_context(saver)
+        callbacks = keras.callbacks.CallbackList(
+            [*model.callbacks(), *watchers, saver, *shows], add_history=True, model=model
+        )
+        while step < settings.epochs * steps_per_epoch:
+            # An epoch that was stopped in the middle is a shorter one for `fit`.
+            epoch, within = divmod(step, steps_per_epoch)
+            until = epoch + 1 if within else settings.epochs
+            batches = data.training_batches(
+                training, batch_size, settings.seed, step, settings.resolved_augmentation
+            )
+            try:
+                model.fit(
+                    team.share(batches),
+                    initial_epoch=epoch,
+                    epochs=until,
+                    steps_per_epoch=steps_per_epoch - within,
+                    validation_data=validation and _validation_batches(validation, team),
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+            except tf.errors.InvalidArgumentError as error:
+                if NOT_FINITE not in error.message and NO_FINITE_GRADIENT not in error.message:
+                    raise
+                raise _non_finite(model, checkpoints) from error
+            step = until * steps_per_epoch
+    if model.averages:
+        model.use_averages(averaging.batches)
+    if best.choice and settings.select == "best":
+        for variable, value in zip(network.variables, best.weights, strict=True):
+            variable.assign(value)
+    elif settings.select == "best" and best.min_sparsity:
+        log.warning(
+            "no epoch reached the sparsity %s of --select_min_sparsity; the last network is kept",
+            best.min_sparsity,
+        )
+    compute_in(network, "float32")
+    return network
+
+
+def _used(settings, workdir, team, training, validation, batch_size):
+    """The settings with what is used in place of what they say; written down, and told of."""
+    name = settings.network
+    changes = {
+        "batch_size": batch_size,
+        "validation_examples": len(validation) if validation else 0,
+        "network": default_network(training.image_shape) if name == AUTO else name,
+    }
+    if not team.chief:
+        return dataclasses.replace(settings, **changes)
+    workdir.describe(training)
+    origin = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "command": _command(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {team}",
+        "training_examples": len(training),
+        "validation_examples": changes["validation_examples"],
+        "batch_size": batch_size,
+    }
+    write_json(workdir.origin, origin)
+    return workdir.use(settings, **changes)
+
+
+def _command():
+    """The command line of this process, as it can be typed."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    start = ["-m", module.name.removesuffix(".__main__")] if module else [sys.argv[0]]
+    return shlex.join(["python", *start, *sys.argv[1:]])
+
+
+def _examples(settings):
+    """The training and the validation examples; None for the latter where none are set aside."""
+    passing("examples")
+
+    def load(part):
+        return data.load(settings.dataset, part, settings.data_dir, **settings.data_options)
+
+    examples = load("train")
+    if settings.limit_train_examples:
+        examples = examples.take(settings.limit_train_examples)
+    if data.as_path(settings.dataset) is not None and (apart := load("validation")) is not None:
+        return examples, apart.take(settings.validation_examples or len(apart))
+    held_out = min(settings.validation_examples, len(examples) // 5)
+    return (
+        data.split_validation(examples, held_out, settings.seed) if held_out else (examples, None)
+    )
+
+
+def _batch_size(settings, examples, team):
+    """The batch size, an equal part of it for each replica."""
+    if settings.batch_size % team.replicas:
+        raise ValueError(
+            f"batch_size: expected a multiple of {team.replicas}, one part for each replica of "
+            f"--distribution={settings.distribution}, received {settings.batch_size}"
+        )
+    size = min(settings.batch_size, examples) // team.replicas * team.replicas
+    if not size:
+        raise data.DataError(f"{examples} training examples for {team.replicas} replicas")
+    return size
+
+
+def _check_execution(settings, steps_per_epoch):
+    """Checks that the steps of a call fit into an epoch, and that nothing is due between them."""
+    count = settings.steps_per_execution
+    if steps_per_epoch % count:
+        raise ValueError(
+            f"steps_per_execution: expected a divisor of the {steps_per_epoch} steps of an "
+            f"epoch, received {count}"
+        )
+    if count > 1 and "prune_until" in METHODS[settings.method].takes:
+        raise ValueError(
+            f"steps_per_execution: expected 1 for {settings.method}, which cuts weights after "
+            f"every step, received {count}"
+        )
+
+
+def _validation_batches(examples, team):
+    """Batches of equal parts for the replicas, without the few examples that are left over."""
+    used = len(examples) // team.replicas * team.replicas
+    if not used:
+        return None
+    size = max(1, 250 // team.replicas) * team.replicas
+    return team.share(data.batches(examples.take(used), size))
+
+
+def _statistics_batches(settings, training, batch_size):
+    """The batches that the statistics of averaged networks are of, always the same."""
+    batches = data.training_batches(
+        training, batch_size, settings.seed, augmentation=settings.resolved_augmentation
+    )
+    return batches.take(min(STATISTICS_BATCHES, len(training) // batch_size))
+
+
+def _summary(settings, training):
+    """What is trained on what, and against which attack, in one line."""
+    parts = [
+        f"{settings.network} on {len(training):,} examples of {settings.dataset}",
+        f"batches of {settings.batch_size}",
+    ]
+    if METHODS[settings.method].uses_attack:
+        radius = settings.epsilon_in_training
+        unit = "pixels in [0, 1]"
+        if training.columns:
+            unit = "shares of each column's range in the training part"
+        parts.append(f"ε = {radius:.4g} in {unit}")
+    return ", ".join(parts)
+
+
+def _weights_from(settings):
+    kept = settings.network.endswith(".keras") and not settings.fresh
+    return settings.network if kept else "random weights"
+
+
+def _best_epoch(settings, model):
+    warm_ups = [0.0]
+    if model.uses_attack:
+        warm_ups.append(settings.epsilon_warmup_epochs)
+    if model.divergent:
+        warm_ups.append(settings.kl_warmup_epochs)
+    if model.mask_freeze_step is not None:
+        warm_ups.append(settings.mask_freeze_at * settings.epochs)
+    if "prune_until" in model.takes:
+        warm_ups.append(settings.prune_until * settings.epochs)
+    first_epoch = min(settings.epochs, 1 + math.ceil(max(warm_ups)))
+    return BestEpoch(first_epoch, settings.select_min_sparsity if model.masks else 0.0)
+
+
+def _variables(model):
+    groups = {
+        "network": model.network.variables,
+        "optimizer": model.optimizer.variables,
+        "mask_optimizer": model.mask_optimizer.variables if model.mask_optimizer else [],
+        "metrics": model.metrics_variables,
+        "method": model.state_variables(),
+    }
+    return {
+        f"{group}/{index}/{variable.name}": variable
+        for group, variables in groups.items()
+        for index, variable in enumerate(variables)
+    }
+
+
+def _digest(network):
+    """What is equal for equal weights, bit for bit: to compare workers, or runs."""
+    digest = hashlib.sha256()
+    for variable in network.variables:
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _non_finite(model, checkpoints):
+    step = int(model.optimizer.iterations.numpy())
+    return NonFiniteError(
+        f"the loss or its gradient is not finite at step {step + 1}; {checkpoints.last_good()}; a "
+        "lower --learning_rate or --mask_learning_rate may help"
+    )

@@ -1,1 +1,0 @@
-"""Training runs: checkpoints, records, progress, and the run itself."""

@@ -1,0 +1,227 @@
+"""A search by keras-tuner whose trials are runs, each in a workdir of its own."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import keras_tuner
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+from anp_tf.errors import NonFiniteError, WorkdirError
+from anp_tf.files import atomic_file, check_plain, write_json
+from anp_tf.train.run import train
+from anp_tf.workdir import Workdir
+
+SCORE = "score"
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """What a search looks for: robust validation accuracy at some sparsity.
+
+    Attributes:
+        min_sparsity: Share of pruned units, 0 to 1, that an epoch needs to count.
+        sparsity_weight: Float, at least 0: what a pruned unit's share adds to the accuracy's.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    min_sparsity: float = 0.0
+    sparsity_weight: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.min_sparsity < 1:
+            raise ValueError(
+                f"min_sparsity: expected a value in [0, 1), received {self.min_sparsity}"
+            )
+        if not self.sparsity_weight >= 0:
+            raise ValueError(
+                f"sparsity_weight: expected a value at least 0, received {self.sparsity_weight}"
+            )
+
+    def of(self, epochs):
+        """The score and the epoch that has it, from the records of a run's epochs.
+
+        The score is that of the best epoch that is sparse enough: its robust accuracy on the
+        validation images, plus the weighted sparsity, as shares. Where none is sparse enough it is
+        below 0, the more the farther the sparsest is from enough.
+        """
+        sparse = [e for e in epochs if e.get("sparsity", 0.0) >= self.min_sparsity]
+        if not sparse:
+            last = max(epochs, key=lambda e: e.get("sparsity", 0.0))
+            return last.get("sparsity", 0.0) - self.min_sparsity, last
+        best = max(sparse, key=self._sum)
+        return self._sum(best), best
+
+    def _sum(self, epoch):
+        robust = epoch.get("val_adversarial_accuracy", epoch.get("val_accuracy"))
+        if robust is None:
+            raise ValueError("validation_examples: a search needs validation images, received 0")
+        return robust + self.sparsity_weight * epoch.get("sparsity", 0.0)
+
+
+class _Kept:
+    """An oracle whose files are written whole or not at all, so that no kill damages a search."""
+
+    def save(self):
+        with atomic_file(self._get_oracle_fname()) as temporary:
+            super(keras_tuner.Oracle, self).save(str(temporary))
+
+    def _save_trial(self, trial):
+        with atomic_file(self._get_trial_dir(trial.trial_id) + "/trial.json") as temporary:
+            trial.save(str(temporary))
+
+
+class _RandomSearch(_Kept, keras_tuner.oracles.RandomSearchOracle):
+    pass
+
+
+class _Bayesian(_Kept, keras_tuner.oracles.BayesianOptimizationOracle):
+    pass
+
+
+class _Hyperband(_Kept, keras_tuner.oracles.HyperbandOracle):
+    pass
+
+
+class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
+    """Trains a run for each trial."""
+
+    def __init__(self, oracle, settings, goal, folder):
+        self.settings, self.goal, self.folder = settings, goal, folder
+        super().__init__(oracle=oracle, directory=str(folder), project_name="search")
+        self.save()  # or a search that is stopped within its first trial would begin anew
+
+    def run_trial(self, trial):
+        values = dict(trial.hyperparameters.values)
+        epochs = values.get("tuner/epochs", self.settings.epochs)  # of Hyperband
+        changes = {name: value for name, value in values.items() if "/" not in name}
+        workdir = Workdir(self.folder / "trials" / trial.trial_id)
+        train(dataclasses.replace(self.settings, **changes, epochs=epochs), workdir)
+        score, epoch = self.goal.of(workdir.epochs())
+        self._show(trial.trial_id, changes, score, epoch)
+        return {SCORE: score}
+
+    def _try_run_and_update_trial(self, trial):
+        """As keras-tuner's, but that only a training that diverges is a trial that failed."""
+        try:
+            self._run_and_update_trial(trial)
+            trial.status = "COMPLETED"
+        except NonFiniteError as error:
+            print(f"trial {trial.trial_id}: {error}", flush=True)
+            trial.status, trial.message = "FAILED", str(error)
+
+    def _show(self, trial_id, values, score, epoch):
+        """The trial in TensorBoard's HParams."""
+        with tf.summary.create_file_writer(str(self.folder / "hparams" / trial_id)).as_default():
+            hparams.hparams(values, trial_id=trial_id)
+            tf.summary.scalar(SCORE, score, step=0)
+            tf.summary.scalar("sparsity", epoch.get("sparsity", 0.0), step=0)
+
+    def load_model(self, trial):
+        """The network of a trial."""
+        return Workdir(self.folder / "trials" / trial.trial_id).load_network()
+
+    def save_model(self, trial_id, model, step=0):
+        """Nothing: a run keeps its network in its workdir."""
+
+
+def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
+    """Searches, or goes on with a search that was stopped.
+
+    Every trial is a run in `folder/trials/ID`, whose checkpoints let it go on. Several processes
+    search together as keras-tuner has it: one is the chief (`KERASTUNER_TUNER_ID=chief`), others
+    have names of their own, all the chief's address (`KERASTUNER_ORACLE_IP`,
+    `KERASTUNER_ORACLE_PORT`) and the folder.
+
+    Args:
+        settings: `Settings` of all trials, but for what is searched.
+        space: `keras_tuner.HyperParameters`.
+        goal: `Goal`.
+        folder: Where the search is kept.
+        tuner: `"random"`, `"bayesian"`, or `"hyperband"`, whose trials have few epochs at first,
+            up to those of the settings for the best.
+        trials: Integer, at least 1, at most so many; of Hyperband, its own number.
+
+    Returns:
+        The oracle, which knows all trials.
+
+    Raises:
+        WorkdirError: if the folder holds another search.
+        ValueError: if the options of a trial are not valid, or the data cannot be read.
+    """
+    check_plain("workdir", folder)
+    folder = pathlib.Path(folder)
+    _open(folder, settings, space, goal, tuner)
+    objective = keras_tuner.Objective(SCORE, "max")
+    common = {"objective": objective, "hyperparameters": space, "seed": settings.seed}
+    common["max_consecutive_failed_trials"] = sys.maxsize  # those that diverge are in the table
+    if tuner == "random":
+        oracle = _RandomSearch(max_trials=trials, **common)
+    elif tuner == "bayesian":
+        oracle = _Bayesian(max_trials=trials, **common)
+    else:
+        oracle = _Hyperband(max_epochs=settings.epochs, **common)
+    made = _Tuner(oracle, settings, goal, folder)
+    made.search()
+    return made.oracle
+
+
+def _open(folder, settings, space, goal, tuner):
+    """Makes the folder of a search, or checks that it holds this one."""
+    path = folder / "search.json"
+    asked = {
+        "settings": settings.of_the_run(),
+        "space": [hyperparameter.get_config() for hyperparameter in space.space],
+        "goal": dataclasses.asdict(goal),
+        "tuner": tuner,
+    }
+    asked = json.loads(json.dumps(asked))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        write_json(path, asked)
+        return
+    for file in (path, *sorted(folder.glob("search/**/*.json"))):
+        try:
+            json.loads(file.read_text())
+        except ValueError as error:
+            raise WorkdirError(
+                f"{file} is damaged: {error}; remove {folder} to search anew"
+            ) from error
+    found = json.loads(path.read_text())
+    differing = [name for name in asked if found.get(name) != asked[name]]
+    if differing:
+        raise WorkdirError(
+            f"workdir {folder} is of a search with other {', '.join(differing)}; give another "
+            "--workdir"
+        )
+
+
+def completed_trials(oracle):
+    """The trials that were completed, the best first, and of equal ones the one begun first."""
+    done = [trial for trial in oracle.trials.values() if trial.status == "COMPLETED"]
+    return sorted(done, key=lambda trial: (-trial.score, trial.trial_id))
+
+
+def failed_trials(oracle):
+    """The trials whose training diverged, in the order in which they were begun."""
+    failed = [trial for trial in oracle.trials.values() if trial.status == "FAILED"]
+    return sorted(failed, key=lambda trial: trial.trial_id)
+
+
+def trial_rows(trials, names):
+    """Lists of a trial's number, its score (None where it diverged), epochs and options.
+
+    Args:
+        trials: Sequence of trials that have ended.
+        names: Sequence of the options that were searched.
+    """
+    rows = []
+    for trial in trials:
+        values = trial.hyperparameters.values
+        epochs = values.get("tuner/epochs", "")
+        rows.append([trial.trial_id, trial.score, epochs, *(values[name] for name in names)])
+    return rows

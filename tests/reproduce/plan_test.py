@@ -1,0 +1,160 @@
+"""Which runs a table takes, in which order, with which settings."""
+
+import dataclasses
+import pathlib
+
+import pytest
+
+from anp_tf.methods import METHODS
+from anp_tf.reproduce import paper
+from anp_tf.reproduce.plan import table_runs, with_starts
+from anp_tf.reproduce.sparsity import FACTORS, TARGETS, sparsity_runs
+from anp_tf.reproduce.wang2018 import row_names, wang2018_runs
+from anp_tf.settings import Settings, unread
+
+ROOT = pathlib.Path(__file__).parents[2]
+BASE = Settings(beta=7.0, epochs=9, seed=4)
+
+
+def names(runs):
+    return [run.name for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("methods", "ordered"),
+    [
+        (["standard", "at"], ["standard", "at"]),
+        (["admm"], ["at", "admm"]),
+        (["anp", "standard", "at", "admm"], ["standard", "anp", "at", "admm"]),
+        (["at", "admm", "bp", "anp_vs"], ["at", "admm", "standard", "bp", "anp_vs"]),
+    ],
+)
+def test_what_a_method_starts_from_comes_before_it(methods, ordered):
+    assert with_starts(methods) == ordered
+
+
+def test_runs_of_a_table(tmp_path):
+    runs = table_runs(tmp_path, BASE, ["admm", "anp_vs"], seeds=2, standard_epochs=3)
+    assert names(runs) == ["source"] + [
+        f"seed{seed}/{method}" for seed in (4, 5) for method in ("at", "admm", "standard", "anp_vs")
+    ]
+    assert [run.name for run in runs if run.row] == [
+        f"seed{seed}/{method}" for seed in (4, 5) for method in ("admm", "anp_vs")
+    ]
+    source, at, admm, standard, anp_vs, *others = runs
+    assert source.settings.method == at.settings.method == "at"
+    assert source.settings.seed not in {run.settings.seed for run in (at, *others)}
+    assert [run.settings.seed for run in others] == [5] * 4
+    assert source.source is None
+    assert {run.source.path for run in runs[1:]} == {source.workdir.path}
+    assert admm.settings.init_from == str(at.workdir.path) == str(tmp_path / "seed4" / "at")
+    assert anp_vs.settings.init_from == str(standard.workdir.path)
+    assert others[3].settings.init_from == str(others[2].workdir.path)
+    assert at.settings.init_from is None
+    assert (standard.settings.epochs, anp_vs.settings.epochs) == (3, 9)
+    assert not any(run.done for run in runs)
+
+
+def test_beta_is_of_the_methods_that_prune_under_attack(tmp_path):
+    runs = table_runs(tmp_path, BASE, paper.METHODS, seeds=1)
+    betas = {run.settings.method: run.settings.beta for run in runs}
+    assert betas == {
+        **{method: METHODS[method].default_beta for method in paper.METHODS},
+        "anp": 7.0,
+        "anp_vs": 7.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "readers"),
+    [
+        ("mask_learning_rate", 0.5, {"bp", "anp", "anp_vs"}),
+        ("kl_warmup_epochs", 1.5, {"bp", "at_bnn", "anp", "anp_vs"}),
+        ("vulnerability_weight", 0.7, {"at_vs", "anp_vs"}),
+        ("trades_beta", 3.0, {"trades"}),
+        ("prior_scale", 0.3, {"at_bnn"}),
+        ("target_sparsity", 0.3, {"admm"}),
+        ("attack_steps", 3, set(paper.METHODS) - {"standard", "bp"}),
+        ("learning_rate", 0.3, set(paper.METHODS)),
+        ("granularity", "filter", set()),
+    ],
+)
+def test_an_option_changes_only_the_rows_that_read_it(tmp_path, option, value, readers):
+    changed = dataclasses.replace(BASE, **{option: value})
+    runs = [table_runs(tmp_path, s, paper.METHODS, seeds=1) for s in (BASE, changed)]
+    differing = {
+        run.settings.method
+        for run, other in zip(*runs, strict=True)
+        if run.settings != other.settings
+    }
+    assert differing == readers
+
+
+def test_every_option_that_a_method_takes_exists():
+    for method in METHODS.values():
+        assert set(method.takes) <= {field.name for field in dataclasses.fields(Settings)}
+        assert set(unread(method)).isdisjoint(method.takes)
+
+
+def test_a_network_to_start_from_can_be_given(tmp_path):
+    settings = dataclasses.replace(BASE, init_from="elsewhere")
+    runs = table_runs(tmp_path, settings, ["anp"], seeds=1)
+    assert runs[-1].settings.init_from == "elsewhere"
+
+
+def test_runs_of_the_sparsity_curve(tmp_path):
+    runs = sparsity_runs(tmp_path, BASE, ("anp_vs", "admm", "bp"))
+    assert names(runs) == [
+        "standard",
+        *(f"anp_vs_beta{7 * factor:g}" for factor in FACTORS),
+        "at",
+        *(f"admm_{100 * target:g}" for target in TARGETS),
+        *(f"bp_beta{factor:g}" for factor in FACTORS),
+    ]
+    assert [run.settings.beta for run in runs if run.settings.method == "anp_vs"] == [
+        7 * factor for factor in FACTORS
+    ]
+    targets = [run.settings.target_sparsity for run in runs if run.settings.method == "admm"]
+    assert targets == list(TARGETS)
+    assert {run.name for run in runs if not run.row} == {"standard", "at"}
+
+
+def test_runs_of_wang2018(tmp_path):
+    runs = wang2018_runs(tmp_path, BASE)
+    assert names(runs) == list(row_names())
+    assert len(set(names(runs))) == 10
+    chosen = {
+        run.name: (
+            run.settings.method,
+            run.settings.attack,
+            run.settings.granularity,
+            run.settings.target_sparsity,
+        )
+        for run in runs
+    }
+    assert chosen["fgsm_none_0"][:2] == ("at", "fgsm")
+    assert chosen["pgd_none_0"][:2] == ("at", "pgd")
+    assert chosen["fgsm_weight_96"] == ("magnitude", "fgsm", "weight", 0.96)
+    assert chosen["pgd_filter_65"] == ("magnitude", "pgd", "filter", 0.65)
+
+
+@pytest.mark.parametrize("table", paper.SETTINGS)
+def test_the_papers_settings_are_those_of_the_config(table):
+    """`reproduce` without a flagfile does what it does with the config of the table."""
+    lines = (ROOT / "configs" / f"{table}.cfg").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(("--workdir", "--method", "--undefok"))]
+    kept = [line for line in kept if line != "--export"]
+    assert Settings.from_flag_lines(kept) == Settings(**paper.SETTINGS[table])
+
+
+@pytest.mark.parametrize("table", paper.SETTINGS)
+def test_paper_rows(table):
+    rows = paper.paper_rows(table)
+    assert set(rows) <= set(paper.METHODS)
+    assert rows["anp_vs"]["flops_reduction"] == {"mnist": 10.57, "cifar10": 2.41}.get(table, 2.02)
+    if table == "cifar10":
+        assert set(rows["anp"]) == {
+            "clean_accuracy",
+            "white_box_accuracy",
+            "white_box_vulnerability",
+        }

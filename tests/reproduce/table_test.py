@@ -1,0 +1,146 @@
+"""Tables made of results, by hand."""
+
+import json
+
+import pytest
+
+from anp_tf.reproduce import wang2018
+from anp_tf.reproduce.make import make
+from anp_tf.reproduce.plan import Run
+from anp_tf.reproduce.sparsity import draw, sparsity_record
+from anp_tf.reproduce.table import markdown, table_record
+from anp_tf.settings import Settings
+from anp_tf.workdir import Workdir
+
+SOURCE = "source"
+
+
+def results(**figures):
+    row = dict.fromkeys(
+        (
+            "clean_accuracy",
+            "white_box_accuracy",
+            "black_box_accuracy",
+            "white_box_vulnerability",
+            "black_box_vulnerability",
+            "memory_percent",
+            "flops_reduction",
+            "sparsity_percent",
+            "weight_sparsity_percent",
+        ),
+        1.0,
+    )
+    row |= {"seed": 0, "black_box_source": SOURCE, "test_examples": 1000}
+    return {**row, **figures}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """`run(method, seed, results)`: a run, done if there are results."""
+
+    def make_run(method, seed=0, figures=None, source=SOURCE, **changes):
+        folder = tmp_path / f"{method}{seed}{len(changes)}{changes.get('beta', '')}"
+        folder.mkdir()
+        workdir = Workdir(folder)
+        if figures is not None:
+            workdir.network.touch()
+            workdir.save_results(results(seed=seed, **figures))
+        workdir.log_epoch({"epoch": 1, "seconds": 10.0})
+        workdir.log_epoch({"epoch": 2, "seconds": 20.5})
+        settings = Settings(method=method, seed=seed, **changes)
+        return Run(method, settings, workdir, source and Workdir(source))
+
+    return make_run
+
+
+def test_means_and_deviations_over_seeds(run):
+    runs = [
+        run("at", 0, {"white_box_accuracy": 90.0}),
+        run("at", 1, {"white_box_accuracy": 93.0}),
+        run("at", 2, {"white_box_accuracy": 96.0}),
+        run("anp_vs", 0, {"flops_reduction": 12.345, "white_box_accuracy": 85.7}),
+        run("bp"),
+    ]
+    record = table_record("mnist", ["bp", "at", "anp_vs", "at_vs"], runs)
+    bp, at, anp_vs, at_vs = record["rows"]
+    assert at["measured"]["white_box_accuracy"] == {
+        "mean": 93.0,
+        "std": 3.0,
+        "values": [90.0, 93.0, 96.0],
+    }
+    assert at["seeds"] == [0, 1, 2]
+    assert at["training_seconds"] == [30.5] * 3
+    assert at["paper"]["white_box_accuracy"] == 88.03
+    assert anp_vs["measured"]["flops_reduction"]["std"] is None
+    assert bp["measured"] == at_vs["measured"] == {}
+    assert json.loads(json.dumps(record)) == record
+
+    _, _, head, _, *lines = markdown(record).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    head = [cell.strip() for cell in head.strip("|").split("|")]
+    table = {row[0]: dict(zip(head, row, strict=True)) for row in cells}
+    assert table["`at`"]["white-box, %"] == "88.03 / 93.00 ± 3.00"
+    assert table["`anp_vs`"]["FLOPs, x"] == "10.57 / 12.35"
+    assert table["`anp_vs`"]["white-box, %"] == "91.31 / 85.70 (83.38-87.81)"
+    assert table["`bp`"]["white-box, %"] == "0.00 / -"  # not made yet: never filled in
+    assert table["`at_vs`"]["white-box, %"] == "- / -"
+    assert (table["`at`"]["seeds"], table["`bp`"]["seeds"]) == ("3", "-")
+
+
+def test_a_row_without_its_black_box_attack_is_not_done(run):
+    assert run("at", 0, {}).done
+    assert not run("at", 1, {"black_box_source": None}).done
+    assert not run("at", 2, {"black_box_source": "another"}).done
+    assert run("at", 3, {"black_box_source": None}, source=None).done
+    assert not run("at", 4).done
+
+
+def test_only_what_is_not_done_is_made(run, monkeypatch, capsys):
+    trained = []
+
+    def train(settings, workdir):
+        trained.append(settings.method)
+        workdir.open(settings)
+        workdir.network.touch()
+        return settings.method
+
+    monkeypatch.setattr("anp_tf.reproduce.make.train", train)
+    runs = [run("standard", 0, {}), run("at"), run("trades", 0, {}), run("at_vs")]
+    make(runs, lambda run, network: results(clean_accuracy=len(network)))
+    assert trained == ["at", "at_vs"]
+    assert runs[1].workdir.load_results()["clean_accuracy"] == 2
+    assert all(run.done for run in runs)
+    first, second = capsys.readouterr().out.splitlines()
+    # 30.5 s in the 200 epochs of `trades`: a run that had as much has nothing left.
+    assert first == "running: at; left after it: at_vs; training left: about 0:00:00"
+    assert second.startswith("running: at_vs; left after it: nothing")
+    make(runs, None)
+    assert capsys.readouterr().out == ""
+
+
+def test_points_of_the_sparsity_curve(run, tmp_path):
+    runs = [
+        run("anp_vs", 0, {"sparsity_percent": 60.0, "white_box_accuracy": 88.0}, beta=2.0),
+        run("anp_vs", 0, {"sparsity_percent": 20.0, "white_box_accuracy": 90.0}, beta=1.0),
+        run("admm", 0, {"weight_sparsity_percent": 80.0}, target_sparsity=0.8),
+        run("bp"),
+    ]
+    points = sparsity_record(runs)
+    assert [(p["method"], p["sparsity_percent"], p["sparsity_of"]) for p in points] == [
+        ("anp_vs", 60.0, "units"),
+        ("anp_vs", 20.0, "units"),
+        ("admm", 80.0, "weights"),
+    ]
+    assert (points[0]["beta"], points[2]["target_sparsity"]) == (2.0, 0.8)
+    draw(points, tmp_path / "sparsity.png")
+    assert (tmp_path / "sparsity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table_of_wang2018(run):
+    runs = wang2018.wang2018_runs("folder", Settings())
+    measured = dict.fromkeys(wang2018.COLUMNS, 12.34)
+    record = wang2018.wang2018_record([run("at", 0, measured, source=None), *runs[1:]])
+    lines = wang2018.wang2018_markdown(record).splitlines()[4:]
+    assert len(lines) == 10
+    assert lines[0].startswith("| fgsm | none | 0.0 / 12.3 | 99.2 / 12.3 |")
+    assert lines[1].startswith("| fgsm | weight | 96.0 / - | 99.0 / - |")

@@ -165,7 +165,8 @@ def test_random_weights_of_ones_own_network(commands, folder):
     judged = ["--model=run,1/network.keras", "--attack=pgd2", "--eps=0.1", "--output=judged"]
     outcome = commands.run("evaluate", *judged, cwd=folder)
     assert outcome.code == 0, outcome.err
-    assert read(folder / "judged" / "robustness.json")["test_examples"] == 16
+    (judgement,) = read(folder / "judged" / "robustness.json").values()
+    assert (judgement["dataset"], judgement["test_examples"]) == ("marks.csv", 16)
     report = commands.run("report", "--workdir=run,1", cwd=folder)
     assert report.code == 0, report.err
     figures = {path.stem for path in (folder / "report" / "figures").glob("*.png")}
@@ -193,7 +194,8 @@ def test_a_file_is_judged_on_a_folder_of_images(commands, folder):
     sized = ["--image_size=12,12", "--test_share=0.5", "--source=x.keras"]
     outcome = commands.run("evaluate", *flags, *sized, cwd=folder)
     assert outcome.code == 0, outcome.err
-    assert read(folder / "x.keras.robustness" / "robustness.json")["test_examples"] == 10
+    (judgement,) = read(folder / "x.keras.robustness" / "robustness.json").values()
+    assert judgement["test_examples"] == 10
 
 
 def test_a_search_with_ones_own_network_and_data(commands, folder):

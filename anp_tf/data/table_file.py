@@ -118,11 +118,12 @@ def _kinds(path):
                 schema = reader.schema
         else:
             schema = pyarrow.parquet.read_schema(path)
+        names, types = schema.names, schema.types
     except Exception as error:  # Arrow raises errors of many types for damaged files.
         raise _unreadable(path, error) from error
-    kinds = dict(zip(schema.names, schema.types, strict=True))
-    if len(kinds) < len(schema.names):
-        raise DataError(f"{path} has two columns of one name, among {_shown(schema.names)}")
+    kinds = dict(zip(names, types, strict=True))
+    if len(kinds) < len(names):
+        raise DataError(f"{path} has two columns of one name, among {_shown(names)}")
     if len(kinds) < 2:
         raise DataError(f"{path} has {len(kinds)} columns: expected numbers with a label")
     return kinds

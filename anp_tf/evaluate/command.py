@@ -72,8 +72,9 @@ def main():
     if (given.workdir is None) == (given.model is None):
         raise ValueError("model: expected either --workdir or --model")
     check_names(given.attack or [])
+    of_model = _data() if given.model else None
     threat, pgd = _threat(Workdir(given.workdir).settings() if given.workdir else None)
-    candidate = _candidate()
+    candidate = _candidate(of_model)
     output = pathlib.Path(given.output or _default_output(candidate))
     source = _other(given.source, candidate)
     queries = {} if given.queries is None else {"queries": given.queries}
@@ -128,11 +129,10 @@ def _part():
     return number, parts
 
 
-def _candidate():
+def _candidate(settings):
     given = flags.FLAGS
     if given.workdir:
         return from_workdir(given.workdir, given.limit_test_examples, given.data_dir, _interface())
-    settings = _data()
     return from_model(
         given.model,
         settings.dataset,

@@ -212,10 +212,16 @@ def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, cha
         (["--workdir={0}", "--model={0}", "--attack=fgsm"], "either --workdir or --model"),
         (["--attack=fgsm"], "either --workdir or --model"),
         (["--model={0}/network.keras", "--attack=fgsm"], "--dataset"),
-        (["--model={0}/network.keras"], "--model: expected together with --attack or --checks"),
+        (
+            ["--model={0}/network.keras"],
+            "--model: expected together with --attack, --checks or --prove",
+        ),
         (["--model={0}", "--dataset=mnist", "--eps=0.1", "--attack=fgsm"], "nor a SavedModel"),
         (["--workdir={0}", "--checks", "--undefended={0}/none"], "neither a .keras file"),
-        (["--workdir={0}", "--norm=L2"], "--norm: expected together with --attack or --checks"),
+        (
+            ["--workdir={0}", "--norm=L2"],
+            "--norm: expected together with --attack, --checks or --prove",
+        ),
         (["--workdir={0}", "--checks", "--restarts=3"], "--restarts: expected together with"),
         (["--workdir={0}", "--attack=fgsm", "--undefended={0}"], "--undefended: expected together"),
         (["--workdir={0}", "--attack=fgsm", "--eps=8"], "--epsilon: expected a value in (0, 1]"),

@@ -123,10 +123,10 @@ class APGD(Attack):
     def _steps(self, network, state, taken, count):
         """The state after so many steps more."""
         x, references = state["x"], state["references"]
-        confined = self.norm.confinement(x, tf.cast(self.epsilon, x.dtype))
+        epsilon = tf.cast(self.epsilon, x.dtype)
 
         def body(index, state):
-            moved, first = self._move(state, confined, index), tf.equal(index, 0)
+            moved, first = self._move(state, epsilon, index), tf.equal(index, 0)
             point = tf.where(first, state["point"], moved)
             losses, wrong, gradient = self._measure(network, point, references)
             losses = tf.cast(losses, x.dtype)
@@ -156,14 +156,14 @@ class APGD(Attack):
             shape_invariants=(tf.TensorShape([]), shapes),
         )[1]
 
-    def _move(self, state, confined, index):
+    def _move(self, state, epsilon, index):
         """A step along the gradient, with momentum but for the first."""
-        point = state["point"]
+        x, point = state["x"], state["point"]
         step = like(state["step"], point)
-        ahead = confined(point + step * self.norm.direction(state["gradient"]))
+        ahead = self.norm.confine(point + step * self.norm.direction(state["gradient"]), x, epsilon)
         momentum = tf.where(index > 1, tf.cast(MOMENTUM, point.dtype), tf.cast(0, point.dtype))
         moved = point + (1 - momentum) * (ahead - point) + momentum * (point - state["before"])
-        return confined(moved)
+        return self.norm.confine(moved, x, epsilon)
 
     def _measure(self, network, x, references):
         """The losses, which examples are misclassified, and the gradient of the losses in `x`."""

@@ -43,10 +43,6 @@ class L2:
         inside = self.project(tf.clip_by_value(candidate, 0, 1), x, epsilon)
         return tf.clip_by_value(inside, 0, 1)
 
-    def confinement(self, x, epsilon):
-        """`confine` as a function of the candidate, for many of them."""
-        return lambda candidate: self.confine(candidate, x, epsilon)
-
     def lengths(self, steps):
         """The norm of each of the steps [batch, ...]."""
         return tf.reshape(_norm(steps), [-1])

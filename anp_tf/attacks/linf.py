@@ -28,12 +28,8 @@ class Linf:
 
     def confine(self, candidate, x, epsilon):
         """A point near `candidate` in the ball around `x` and in [0, 1]."""
-        return self.confinement(x, epsilon)(candidate)
-
-    def confinement(self, x, epsilon):
-        """`confine` as a function of the candidate, for many of them."""
         low, high = tf.maximum(x - epsilon, 0), tf.minimum(x + epsilon, 1)
-        return lambda candidate: tf.minimum(tf.maximum(candidate, low), high)
+        return tf.minimum(tf.maximum(candidate, low), high)
 
     def lengths(self, steps):
         """The norm of each of the steps [batch, ...]."""

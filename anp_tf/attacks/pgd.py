@@ -112,12 +112,11 @@ class PGD(Attack):
         step_size = scale * self.step_size * self.steps / tf.cast(steps, x.dtype)
 
         def ascend(start, x, y):
-            confined = self.norm.confinement(x, epsilon)
-
             def step(index, adversarial, finite):
                 gradient = unchecked_gradient(network, adversarial, y, self.loss)[-1]
                 moved = adversarial + step_size * self.norm.direction(gradient)
-                return index + 1, confined(moved), finite & each_finite(gradient)
+                moved = self.norm.confine(moved, x, epsilon)
+                return index + 1, moved, finite & each_finite(gradient)
 
             _, adversarial, finite = tf.while_loop(
                 lambda index, *_: index < steps,

@@ -140,6 +140,7 @@ def run(command, define_flags, subjects=()):
         define_flags: Function that defines the flags.
         subjects: What the command line may name beside the flags; all are meant if it names none.
     """
+    _open_streams()
     define_flags()
     purpose = define_flags.__globals__["__doc__"]
     signal.signal(signal.SIGTERM, _stop)
@@ -147,6 +148,17 @@ def run(command, define_flags, subjects=()):
         lambda argv: _guarded(command, argv, subjects),
         flags_parser=lambda argv: _parse(argv, purpose),
     )
+
+
+def _open_streams():
+    """Has closed standard streams lead nowhere; a file opened next would be one of them."""
+    for place, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != place:
+                os.dup2(nowhere, place)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(place, mode))
 
 
 def _guarded(command, argv, subjects):

@@ -119,6 +119,12 @@ def test_unknown_flag_in_a_flagfile(commands, tmp_path):
     assert "'momentum'" in message(outcome, "train")
 
 
+def test_a_closed_stderr():
+    script = f"exec {sys.executable} -m anp_tf.train --epochs=0 --workdir=run 2>&-"
+    outcome = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=False)
+    assert (outcome.returncode, outcome.stdout) == (2, b"")
+
+
 @pytest.mark.parametrize(
     ("command", "flags"),
     [

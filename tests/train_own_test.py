@@ -187,6 +187,8 @@ def test_a_file_is_judged_on_a_folder_of_images(commands, folder):
     pixels = keras.Input((12, 12, 3))
     logits = keras.layers.Dense(2)(keras.layers.Flatten()(pixels))
     keras.Model(pixels, logits).save(folder / "x.keras")
+    unknown = commands.run("evaluate", "--model=x.keras", "--attack=pgd2", cwd=folder)
+    assert "--dataset: expected the data set of --model, received none" in line(unknown)
     flags = ["--model=x.keras", "--dataset=pets", "--attack=pgd2", "--epsilon=8/255"]
     assert "an image size to resize them to is needed" in line(
         commands.run("evaluate", *flags, cwd=folder)

@@ -211,7 +211,7 @@ def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, cha
         (["--workdir={0}", "--attack=fgsm", "--eps=-1"], "--epsilon"),
         (["--workdir={0}", "--model={0}", "--attack=fgsm"], "either --workdir or --model"),
         (["--attack=fgsm"], "either --workdir or --model"),
-        (["--model={0}/network.keras", "--attack=fgsm"], "--dataset"),
+        (["--model={0}/network.keras", "--attack=fgsm"], "--epsilon: expected the radius"),
         (
             ["--model={0}/network.keras"],
             "--model: expected together with --attack, --checks or --prove",

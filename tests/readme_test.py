@@ -171,7 +171,9 @@ def test_server_command():
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = {
-    page.stem: re.findall(r"^python -m anp_tf\.(\w+) (.*)$", page.read_text(), re.MULTILINE)
+    page.stem: re.findall(
+        r"^python -m anp_tf\.(\w+) (.*)$", page.read_text().replace("\\\n", " "), re.MULTILINE
+    )
     for page in PAGES
 }
 

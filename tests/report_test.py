@@ -482,7 +482,7 @@ class Pre(html.parser.HTMLParser):
 
 
 def test_labels_tell_runs_apart(finished, tmp_path):
-    from anp_tf.report import load_runs
+    from anp_tf.report.runs import load_runs
 
     source = Workdir(finished.path / "anp_vs").path
     for place in ("one/a", "two/a"):

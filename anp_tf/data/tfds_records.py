@@ -13,6 +13,7 @@ from anp_tf.data.on_disk import OnDisk
 
 # A record: its length and a checksum of that, the content, a checksum of the content.
 LENGTH, HEADER, FOOTER = 8, 12, 4
+CYCLE, BLOCK = 16, 16  # files that TFDS reads in turns, and how many records in a row of each
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ def are_records(builder):
 
 
 def records(builder, split, image_key, shape):
-    """The images of a split, `Records` of a shape, in the order of the files."""
+    """The images of a split, `Records` of a shape, in the order in which TFDS reads them."""
     partial = tfds.decode.PartialDecoding({image_key: True})
     features = partial.extract_features(builder.info.features)
     files, places = [], []
@@ -75,7 +76,17 @@ def records(builder, split, image_key, shape):
         image = features.deserialize_example(serialized)[image_key]
         return image if image.shape == shape else resized(image, shape[:2])
 
-    return Records(np.concatenate(places), shape, tuple(files), decode)
+    order = _order([len(found) for found in places], builder.info.disable_shuffling)
+    return Records(np.concatenate(places)[order], shape, tuple(files), decode)
+
+
+def _order(counts, one_by_one):
+    """The positions of the records, file after file, in the order in which TFDS reads them."""
+    ends = np.cumsum(counts, dtype=np.int64)
+    files = tf.data.Dataset.from_tensor_slices((ends - counts, ends))
+    cycle = 1 if one_by_one else CYCLE
+    read = files.interleave(tf.data.Dataset.range, cycle_length=cycle, block_length=BLOCK)
+    return np.concatenate(list(read.batch(100_000).as_numpy_iterator()))
 
 
 def resized(image, size):

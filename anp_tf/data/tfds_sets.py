@@ -171,7 +171,7 @@ def _check_network(builder):
 
 
 def _read(builder, split, keys, image_size):
-    """The images, which stay on disk if they are many, and the labels, in the files' order."""
+    """The images, which stay on disk if they are many, and the labels, in the order of TFDS."""
     if split not in builder.info.splits:
         raise DataError(
             f"data set {builder.info.full_name} has no split {split!r}, "
@@ -186,7 +186,7 @@ def _read(builder, split, keys, image_size):
         dataset = builder.as_dataset(
             split=split,
             decoders=tfds.decode.PartialDecoding(wanted),
-            read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
+            read_config=tfds.ReadConfig(try_autocache=False),
         )
         if image_size is not None and not on_disk:
             dataset = dataset.map(

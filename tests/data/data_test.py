@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anp_tf import data
-from anp_tf.data import packaged_mnist
+from anp_tf.data import on_disk, packaged_mnist
 
 SHARD = "mnist-test.tfrecord-00000-of-00001"
 
@@ -324,6 +324,27 @@ class ToyUnlabelled(Toy):
 class ToyOffline(Toy):
     def _split_generators(self, _):
         raise ConnectionError("Max retries exceeded\nno route to host")
+
+
+class ToyMany(Toy):
+    def _generate_examples(self, split):
+        for i in range(100):
+            yield i, {"kind": 0, "species": i % 7, "picture": np.full((3, 5, 3), i, np.uint8)}
+
+
+def test_several_files_are_read_in_the_order_of_tfds(tmp_path, monkeypatch):
+    builder = ToyMany(data_dir=tmp_path)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=3))
+    assert len(list(builder.data_path.glob("*train*"))) == 3
+    expected = [x["picture"][0, 0, 0] for x in tfds.as_numpy(builder.as_dataset(split="train"))]
+    held = data.load(builder.data_path, "train")
+    monkeypatch.setattr(on_disk, "HELD_BYTES", 0)
+    lazy = data.load(builder.data_path, "train")
+    assert isinstance(lazy.images, on_disk.OnDisk)
+    assert not isinstance(held.images, on_disk.OnDisk)
+    for examples in (held, lazy):
+        assert np.array_equal(np.asarray(examples.pixels)[:, 0, 0, 0] * 255, expected)
+        assert np.array_equal(examples.labels, np.array(expected) % 7)
 
 
 def test_any_image_classification_set(tmp_path):

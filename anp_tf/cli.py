@@ -29,8 +29,8 @@ from anp_tf.settings import Settings, method_class, unread
 
 EXIT_USAGE = 2  # bad input, bad data, a full disk
 EXIT_NON_FINITE = 3  # the training diverged
-HELP = ("h", "help", "helpshort", "helpfull")
 EXIT_STOPPED = 75  # saved and stopped by a signal; the same command goes on
+HELP = ("h", "help", "helpshort", "helpfull")
 
 
 class _NumberParser(flags.FloatParser):
@@ -270,7 +270,9 @@ def _flagfile(argument):
         names = sorted(path.stem for path in packaged_config("").glob("*.cfg"))
         near = difflib.get_close_matches(match[1], names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        _exit(f"--config: expected one of {', '.join(names)}, received {match[1]!r}{hint}", 2)
+        _exit(
+            f"--config: expected one of {', '.join(names)}, received {match[1]!r}{hint}", EXIT_USAGE
+        )
     return f"--flagfile={path}"
 
 

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import tempfile
 
+from anp_tf.errors import WorkdirError
 from anp_tf.interruption import passing
 
 WILDCARDS = frozenset("*?[]\\")  # which TensorFlow's file functions expand
@@ -96,6 +97,21 @@ def _runs(process):
     except OSError:  # it is another user's
         return True
     return True
+
+
+def read_json(path, damaged=WorkdirError):
+    """What a JSON file holds, or None if there is none.
+
+    Args:
+        path: `pathlib.Path`.
+        damaged: Class of the error that is raised if it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise damaged(f"{path} is damaged; remove it: {error}") from error
 
 
 def write_json(path, content):

@@ -1,6 +1,5 @@
 """What `--help` prints: the flags of a command, by groups."""
 
-import os
 import shutil
 import sys
 import textwrap
@@ -57,7 +56,7 @@ def help_page(command, purpose, unread=(), full=False):
         "--flagfile=FILE reads flags from a file, --config=NAME from one that comes with the",
         "package; later flags win. --helpfull lists all flags.",
     ]
-    return os.linesep.join(lines)
+    return "\n".join(lines)
 
 
 def _lines(flag, width):

@@ -10,7 +10,7 @@ import pathlib
 import shutil
 
 from anp_tf.errors import OtherRunError, WorkdirError
-from anp_tf.files import atomic_file, naming, write_json
+from anp_tf.files import atomic_file, naming, read_json, write_json
 from anp_tf.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -275,20 +275,6 @@ class Workdir:
         lines = [json.dumps(record) + "\n" for record in self.epochs() if record["epoch"] <= beyond]
         with atomic_file(self.metrics) as temporary:
             temporary.write_text("".join(lines))
-
-
-def read_json(path):
-    """What a JSON file holds, or None if there is none.
-
-    Raises:
-        WorkdirError: if it is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise WorkdirError(f"{path} is damaged; remove it: {error}") from error
 
 
 def load_network(path):

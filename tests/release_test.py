@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
-from anp_tf.export.release import PACKAGES, Form, model_card, release, renew_card
+from anp_tf.export.card import model_card, renew_card
+from anp_tf.export.release import PACKAGES, Form, release
 from anp_tf.intervals import with_interval
 from anp_tf.robustness import digest, evaluate_robustness
 from anp_tf.serving import litert_network
@@ -218,6 +219,15 @@ def test_a_card_says_what_the_verdicts_beside_it_say(tmp_path):
 
     file.write_bytes(b"another file")
     assert "Of the file" not in renew_card(folder).read_text()
+
+
+def test_a_card_keeps_what_is_proved(tmp_path):
+    folder = shutil.copytree(SHIPPED.parents[1] / "mnist_proved", tmp_path / "proved")
+    before = (folder / "README.md").read_text()
+    assert "Proved (`--prove`)" in before
+    assert renew_card(folder).read_text() == before
+    (folder / "certificate.json").unlink()
+    assert "Proved (`--prove`)" not in renew_card(folder).read_text()
 
 
 def test_a_card_that_is_not_there(tmp_path):

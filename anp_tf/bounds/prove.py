@@ -28,7 +28,6 @@ from anp_tf.losses import classified
 from anp_tf.names import PROOFS
 
 PROVED, BROKEN, OPEN = "proved", "broken", "open"
-METHODS = PROOFS
 FILE = "certificate.json"
 
 
@@ -39,7 +38,7 @@ def prove(
     epsilon: float,
     *,
     norm: str = "linf",
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = PROOFS,
     broken: npt.ArrayLike | None = None,
     attack: Callable[..., tf.Tensor] | None = None,
     batch_size: int = 32,
@@ -131,9 +130,9 @@ def network_sha256(network):
 
 
 def _check(x, y, methods, broken, batch_size):
-    unknown = sorted(set(methods) - set(METHODS))
+    unknown = sorted(set(methods) - set(PROOFS))
     if unknown:
-        raise ValueError(f"Argument `methods` must be of {METHODS}. Received: {unknown}")
+        raise ValueError(f"Argument `methods` must be of {PROOFS}. Received: {unknown}")
     for name, array in (("y", y), ("broken", broken)):
         if array is not None and np.shape(array) != (len(x),):
             raise ValueError(
@@ -197,7 +196,7 @@ def _functions(network, epsilon, norm, methods, rows, alpha_steps):
     def compiled(margins):
         return tf.function(lambda x, y: proved(margins(x, y), y), input_signature=signature)
 
-    return {name: compiled(makers[name]) for name in METHODS if name in methods}
+    return {name: compiled(makers[name]) for name in PROOFS if name in methods}
 
 
 def _of_batch(network, x, y, functions, broken, attack, first):
@@ -234,4 +233,4 @@ def _check_apart(outcomes, broken, first):
 
 def _counts(outcomes, by):
     counts = {name: outcomes.count(name) for name in (PROVED, BROKEN, OPEN)}
-    return {**counts, "proved_by": {name: by.count(name) for name in METHODS}}
+    return {**counts, "proved_by": {name: by.count(name) for name in PROOFS}}

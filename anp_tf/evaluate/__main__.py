@@ -54,7 +54,8 @@ def define_flags():
         "checks.json; by default the workdir, or MODEL.robustness",
     )
     cli.define_settings((*Settings.names(EVALUATION), *READING, "seed", "data_dir"))
-    flags.FLAGS["epsilon"].field = None  # L2 balls may be larger; `Threat` checks it
+    for name in ("epsilon", "eval_attack_step_size"):  # those of an L2 ball may be above 1
+        flags.FLAGS[name].field = None
     flags.DEFINE_alias("eps", "epsilon")
 
 

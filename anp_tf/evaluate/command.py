@@ -224,9 +224,10 @@ def _threat(settings):
             raise ValueError("epsilon: expected the radius of the ball, received none")
         epsilon = settings.epsilon
     pgd = {"steps": given.eval_attack_steps, "step_size": given.eval_attack_step_size}
-    for name, value in pgd.items():
-        if value is not None and value <= 0:
-            raise ValueError(f"eval_attack_{name}: expected a value above 0, received {value}")
+    if pgd["step_size"] is not None and not pgd["step_size"] > 0:
+        raise ValueError(
+            f"eval_attack_step_size: expected a value above 0, received {pgd['step_size']}"
+        )
     if own and epsilon == settings.epsilon and pgd["steps"] is None:
         pgd["steps"] = settings.eval_attack_steps
         pgd["step_size"] = pgd["step_size"] or settings.eval_attack_step_size

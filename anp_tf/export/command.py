@@ -3,7 +3,8 @@
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.export.release import Form, add_micro, release, renew_card
+from anp_tf.export.card import renew_card
+from anp_tf.export.release import Form, add_micro, release
 from anp_tf.silence import silent_stderr
 from anp_tf.workdir import Workdir
 

@@ -15,20 +15,6 @@ class EvaluationError(ValueError):
     """A folder holds another evaluation, or a damaged one."""
 
 
-def read_json(path):
-    """What a JSON file holds, an empty dict if there is none.
-
-    Raises:
-        EvaluationError: if it is damaged.
-    """
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise EvaluationError(f"{path} is damaged; remove it: {error}") from error
-
-
 def saved_images(folder, count=None):
     """The adversarial images of an evaluation by `worst_case`.
 

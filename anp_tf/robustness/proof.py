@@ -10,15 +10,15 @@ import rich.table
 
 from anp_tf.attacks import PGD
 from anp_tf.bounds import prove
+from anp_tf.files import read_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.losses import classified
 from anp_tf.names import PROOFS
-from anp_tf.robustness.batch_files import read_json, saved_images
+from anp_tf.robustness.batch_files import EvaluationError, saved_images
 from anp_tf.robustness.suite import attacks_folder, identity_of, robustness_of
 from anp_tf.tables import as_text
 
 STEPS = 40  # of PGD on the images that are neither proved nor broken by attacks made before
-FILE = "certificate.json"
 
 
 def prove_candidate(candidate, output, threat, *, proofs=PROOFS, counter=None):
@@ -110,7 +110,7 @@ def broken_by_attacks(candidate, output, threat, x, y):
 
 def certificate_of(path, network):
     """The content of a `certificate.json` if it is of a network, by its digest, else None."""
-    record = read_json(path)
+    record = read_json(path, EvaluationError) or {}
     return record if record.get("file") == network else None
 
 

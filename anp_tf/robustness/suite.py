@@ -8,10 +8,10 @@ import typing
 from collections.abc import Callable, Sequence
 
 from anp_tf import __version__
-from anp_tf.files import write_json
+from anp_tf.files import read_json, write_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.robustness.attack_names import named_attacks
-from anp_tf.robustness.batch_files import read_json
+from anp_tf.robustness.batch_files import EvaluationError
 from anp_tf.robustness.candidate import Candidate
 from anp_tf.robustness.checks import run_checks
 from anp_tf.robustness.checks.check import FAIL, PASS
@@ -163,13 +163,13 @@ def check_candidate(
 
 def robustness_of(path, network):
     """The results in a `robustness.json` that are of a network, by its digest: a dict."""
-    found = read_json(path)
+    found = read_json(path, EvaluationError) or {}
     return {name: result for name, result in found.items() if result["network"] == network}
 
 
 def checks_of(path, network):
     """The content of a `checks.json` if it is of a network, by its digest, else None."""
-    record = read_json(path)
+    record = read_json(path, EvaluationError) or {}
     return record if record.get("network") == network else None
 
 

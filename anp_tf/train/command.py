@@ -55,7 +55,7 @@ def plan():
         changes = {"method": method}
         if method == "standard":
             changes["epochs"] = given.standard_epochs or given.epochs
-        start = METHODS[method].starts_from if method in METHODS else None
+        start = METHODS[method].starts_from
         if start in methods[:index] and not given.init_from:
             changes["init_from"] = os.path.join(folder, start)
         workdir = Workdir(os.path.join(folder, method))

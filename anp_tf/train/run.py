@@ -1,25 +1,16 @@
 """A training run, from settings to a trained network in its workdir."""
 
 import contextlib
-import dataclasses
-import datetime
 import hashlib
 import logging
 import math
-import os
-import platform
-import shlex
-import sys
 
 import keras
 import tensorflow as tf
 
-from anp_tf import __version__, data
+from anp_tf import data
 from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
 from anp_tf.errors import NonFiniteError, WorkerLost
-from anp_tf.files import write_json
-from anp_tf.interruption import passing
-from anp_tf.methods import METHODS
 from anp_tf.methods.checks import NOT_FINITE
 from anp_tf.models import NETWORKS
 from anp_tf.progress import Progress
@@ -36,12 +27,21 @@ from anp_tf.train.checkpoints import Checkpoints
 from anp_tf.train.clock import Clock
 from anp_tf.train.collapse import CollapseGuard
 from anp_tf.train.distribution import LOST, devices
-from anp_tf.train.networks import AUTO, check_name, default_network
+from anp_tf.train.networks import check_name
+from anp_tf.train.prepare import (
+    check_execution,
+    checked_batch_size,
+    examples_of,
+    statistics_batches,
+    summary,
+    used_settings,
+    validation_batches,
+    weights_from,
+)
 from anp_tf.train.records import Records
 from anp_tf.train.saver import Saver
 from anp_tf.workdir import load_network
 
-STATISTICS_BATCHES = 20
 log = logging.getLogger(__name__)
 
 
@@ -105,11 +105,11 @@ def _train(settings, workdir, team):
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    training, validation = _examples(settings)
-    batch_size = _batch_size(settings, len(training), team)
-    settings = _used(settings, workdir, team, training, validation, batch_size)
+    training, validation = examples_of(settings)
+    batch_size = checked_batch_size(settings, len(training), team)
+    settings = used_settings(settings, workdir, team, training, validation, batch_size)
     steps_per_epoch = len(training) // batch_size
-    _check_execution(settings, steps_per_epoch)
+    check_execution(settings, steps_per_epoch)
     with team.strategy.scope():
         network = build_network(settings, training)
         if settings.init_from:
@@ -131,15 +131,15 @@ def _train(settings, workdir, team):
     with contextlib.ExitStack() as stack:
         if team.chief:
             shown = data.batches((validation or training).take(8), 8)
-            start = f"step {step}" if step else settings.init_from or _weights_from(settings)
+            start = f"step {step}" if step else settings.init_from or weights_from(settings)
             progress = Progress(
                 settings.method, start, settings.epochs, steps_per_epoch, step, str(team)
             )
-            progress.say(_summary(settings, training))
+            progress.say(summary(settings, training))
             watchers.append(Records(workdir, *next(iter(shown))))
             shows.append(stack.enter_context(progress))
         if model.averages:
-            averaging = Averaging(_statistics_batches(settings, training, batch_size))
+            averaging = Averaging(statistics_batches(settings, training, batch_size))
             watchers.append(averaging)
         if "collapse" in kept:
             watchers.append(kept["collapse"])
@@ -160,7 +160,7 @@ def _train(settings, workdir, team):
                     initial_epoch=epoch,
                     epochs=until,
                     steps_per_epoch=steps_per_epoch - within,
-                    validation_data=validation and _validation_batches(validation, team),
+                    validation_data=validation and validation_batches(validation, team),
                     callbacks=callbacks,
                     shuffle=False,
                     verbose=0,
@@ -182,120 +182,6 @@ def _train(settings, workdir, team):
         )
     compute_in(network, "float32")
     return network
-
-
-def _used(settings, workdir, team, training, validation, batch_size):
-    """The settings with what is used in place of what they say; written down, and told of."""
-    name = settings.network
-    changes = {
-        "batch_size": batch_size,
-        "validation_examples": len(validation) if validation else 0,
-        "network": default_network(training.image_shape) if name == AUTO else name,
-    }
-    if not team.chief:
-        return dataclasses.replace(settings, **changes)
-    workdir.describe(training)
-    origin = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "version": __version__,
-        "command": _command(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {team}",
-        "training_examples": len(training),
-        "validation_examples": changes["validation_examples"],
-        "batch_size": batch_size,
-    }
-    write_json(workdir.origin, origin)
-    return workdir.use(settings, **changes)
-
-
-def _command():
-    """The command line of this process, as it can be typed."""
-    module = getattr(sys.modules["__main__"], "__spec__", None)
-    start = ["-m", module.name.removesuffix(".__main__")] if module else [sys.argv[0]]
-    return shlex.join(["python", *start, *sys.argv[1:]])
-
-
-def _examples(settings):
-    """The training and the validation examples; None for the latter where none are set aside."""
-    passing("examples")
-
-    def load(part):
-        return data.load(settings.dataset, part, settings.data_dir, **settings.data_options)
-
-    examples = load("train")
-    if settings.limit_train_examples:
-        examples = examples.take(settings.limit_train_examples)
-    if data.as_path(settings.dataset) is not None and (apart := load("validation")) is not None:
-        return examples, apart.take(settings.validation_examples or len(apart))
-    held_out = min(settings.validation_examples, len(examples) // 5)
-    return (
-        data.split_validation(examples, held_out, settings.seed) if held_out else (examples, None)
-    )
-
-
-def _batch_size(settings, examples, team):
-    """The batch size, an equal part of it for each replica."""
-    if settings.batch_size % team.replicas:
-        raise ValueError(
-            f"batch_size: expected a multiple of {team.replicas}, one part for each replica of "
-            f"--distribution={settings.distribution}, received {settings.batch_size}"
-        )
-    size = min(settings.batch_size, examples) // team.replicas * team.replicas
-    if not size:
-        raise data.DataError(f"{examples} training examples for {team.replicas} replicas")
-    return size
-
-
-def _check_execution(settings, steps_per_epoch):
-    """Checks that the steps of a call fit into an epoch, and that nothing is due between them."""
-    count = settings.steps_per_execution
-    if steps_per_epoch % count:
-        raise ValueError(
-            f"steps_per_execution: expected a divisor of the {steps_per_epoch} steps of an "
-            f"epoch, received {count}"
-        )
-    if count > 1 and "prune_until" in METHODS[settings.method].takes:
-        raise ValueError(
-            f"steps_per_execution: expected 1 for {settings.method}, which cuts weights after "
-            f"every step, received {count}"
-        )
-
-
-def _validation_batches(examples, team):
-    """Batches of equal parts for the replicas, without the few examples that are left over."""
-    used = len(examples) // team.replicas * team.replicas
-    if not used:
-        return None
-    size = max(1, 250 // team.replicas) * team.replicas
-    return team.share(data.batches(examples.take(used), size))
-
-
-def _statistics_batches(settings, training, batch_size):
-    """The batches that the statistics of averaged networks are of, always the same."""
-    batches = data.training_batches(
-        training, batch_size, settings.seed, augmentation=settings.resolved_augmentation
-    )
-    return batches.take(min(STATISTICS_BATCHES, len(training) // batch_size))
-
-
-def _summary(settings, training):
-    """What is trained on what, and against which attack, in one line."""
-    parts = [
-        f"{settings.network} on {len(training):,} examples of {settings.dataset}",
-        f"batches of {settings.batch_size}",
-    ]
-    if METHODS[settings.method].uses_attack:
-        radius = settings.epsilon_in_training
-        unit = "pixels in [0, 1]"
-        if training.columns:
-            unit = "shares of each column's range in the training part"
-        parts.append(f"ε = {radius:.4g} in {unit}")
-    return ", ".join(parts)
-
-
-def _weights_from(settings):
-    kept = settings.network.endswith(".keras") and not settings.fresh
-    return settings.network if kept else "random weights"
 
 
 def _best_epoch(settings, model):

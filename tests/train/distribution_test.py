@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.train import run
+from anp_tf.train import prepare
 from anp_tf.train.cluster import SLURM, cluster
 from anp_tf.train.distribution import Devices, devices
 from anp_tf.workdir import Workdir
@@ -262,19 +262,19 @@ def three_replicas():
 def test_batches_that_cannot_be_divided():
     settings = types.SimpleNamespace(batch_size=32, distribution="mirrored")
     with pytest.raises(ValueError, match=r"batch_size: expected a multiple of 3.* received 32"):
-        run._batch_size(settings, 1000, three_replicas())
+        prepare.checked_batch_size(settings, 1000, three_replicas())
     settings.batch_size = 33
-    assert run._batch_size(settings, 1000, three_replicas()) == 33
-    assert run._batch_size(settings, 20, three_replicas()) == 18
+    assert prepare.checked_batch_size(settings, 1000, three_replicas()) == 33
+    assert prepare.checked_batch_size(settings, 20, three_replicas()) == 18
     with pytest.raises(data.DataError, match="2 training examples for 3 replicas"):
-        run._batch_size(settings, 2, three_replicas())
+        prepare.checked_batch_size(settings, 2, three_replicas())
 
 
 def test_validation_is_in_equal_parts():
     examples = data.Examples(np.zeros((500, 1, 1, 1), np.uint8), np.zeros(500, np.int32), 1)
-    batches = run._validation_batches(examples, three_replicas())
+    batches = prepare.validation_batches(examples, three_replicas())
     assert [len(labels) for _, labels in batches] == [249, 249]
-    assert run._validation_batches(examples.take(2), three_replicas()) is None
+    assert prepare.validation_batches(examples.take(2), three_replicas()) is None
 
 
 # ------------------------------------------------------------------------- who the workers are

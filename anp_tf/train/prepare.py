@@ -1,0 +1,131 @@
+"""What a run is made of: its examples, its batches, and what is written down of it."""
+
+import dataclasses
+import datetime
+import os
+import platform
+import shlex
+import sys
+
+from anp_tf import __version__, data
+from anp_tf.files import write_json
+from anp_tf.interruption import passing
+from anp_tf.methods import METHODS
+from anp_tf.train.networks import AUTO, default_network
+
+STATISTICS_BATCHES = 20
+
+
+def used_settings(settings, workdir, team, training, validation, batch_size):
+    """The settings with what is used in place of what they say; written down, and told of."""
+    name = settings.network
+    changes = {
+        "batch_size": batch_size,
+        "validation_examples": len(validation) if validation else 0,
+        "network": default_network(training.image_shape) if name == AUTO else name,
+    }
+    if not team.chief:
+        return dataclasses.replace(settings, **changes)
+    workdir.describe(training)
+    origin = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "command": _command(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {team}",
+        "training_examples": len(training),
+        "validation_examples": changes["validation_examples"],
+        "batch_size": batch_size,
+    }
+    write_json(workdir.origin, origin)
+    return workdir.use(settings, **changes)
+
+
+def _command():
+    """The command line of this process, as it can be typed."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    start = ["-m", module.name.removesuffix(".__main__")] if module else [sys.argv[0]]
+    return shlex.join(["python", *start, *sys.argv[1:]])
+
+
+def examples_of(settings):
+    """The training and the validation examples; None for the latter where none are set aside."""
+    passing("examples")
+
+    def load(part):
+        return data.load(settings.dataset, part, settings.data_dir, **settings.data_options)
+
+    examples = load("train")
+    if settings.limit_train_examples:
+        examples = examples.take(settings.limit_train_examples)
+    if data.as_path(settings.dataset) is not None and (apart := load("validation")) is not None:
+        return examples, apart.take(settings.validation_examples or len(apart))
+    held_out = min(settings.validation_examples, len(examples) // 5)
+    return (
+        data.split_validation(examples, held_out, settings.seed) if held_out else (examples, None)
+    )
+
+
+def checked_batch_size(settings, examples, team):
+    """The batch size, an equal part of it for each replica."""
+    if settings.batch_size % team.replicas:
+        raise ValueError(
+            f"batch_size: expected a multiple of {team.replicas}, one part for each replica of "
+            f"--distribution={settings.distribution}, received {settings.batch_size}"
+        )
+    size = min(settings.batch_size, examples) // team.replicas * team.replicas
+    if not size:
+        raise data.DataError(f"{examples} training examples for {team.replicas} replicas")
+    return size
+
+
+def check_execution(settings, steps_per_epoch):
+    """Checks that the steps of a call fit into an epoch, and that nothing is due between them."""
+    count = settings.steps_per_execution
+    if steps_per_epoch % count:
+        raise ValueError(
+            f"steps_per_execution: expected a divisor of the {steps_per_epoch} steps of an "
+            f"epoch, received {count}"
+        )
+    if count > 1 and "prune_until" in METHODS[settings.method].takes:
+        raise ValueError(
+            f"steps_per_execution: expected 1 for {settings.method}, which cuts weights after "
+            f"every step, received {count}"
+        )
+
+
+def validation_batches(examples, team):
+    """Batches of equal parts for the replicas, without the few examples that are left over."""
+    used = len(examples) // team.replicas * team.replicas
+    if not used:
+        return None
+    size = max(1, 250 // team.replicas) * team.replicas
+    return team.share(data.batches(examples.take(used), size))
+
+
+def statistics_batches(settings, training, batch_size):
+    """The batches that the statistics of averaged networks are of, always the same."""
+    batches = data.training_batches(
+        training, batch_size, settings.seed, augmentation=settings.resolved_augmentation
+    )
+    return batches.take(min(STATISTICS_BATCHES, len(training) // batch_size))
+
+
+def summary(settings, training):
+    """What is trained on what, and against which attack, in one line."""
+    parts = [
+        f"{settings.network} on {len(training):,} examples of {settings.dataset}",
+        f"batches of {settings.batch_size}",
+    ]
+    if METHODS[settings.method].uses_attack:
+        radius = settings.epsilon_in_training
+        unit = "pixels in [0, 1]"
+        if training.columns:
+            unit = "shares of each column's range in the training part"
+        parts.append(f"ε = {radius:.4g} in {unit}")
+    return ", ".join(parts)
+
+
+def weights_from(settings):
+    """What a run without `init_from` starts from, in words."""
+    kept = settings.network.endswith(".keras") and not settings.fresh
+    return settings.network if kept else "random weights"

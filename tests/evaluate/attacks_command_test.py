@@ -105,15 +105,16 @@ def test_other_networks_by_their_files(commands, copy, finished, tmp_path):
 
 def test_the_default_folder_of_a_model(commands, copy, tmp_path):
     shutil.copy(copy / "network.keras", tmp_path / "network.keras")
-    flags = ["--dataset=mnist", "--eps=2", "--norm=L2", "--attack=fgsm", "--limit_test_examples=10"]
+    flags = ["--dataset=mnist", "--eps=2", "--norm=L2", "--attack=pgd2", "--limit_test_examples=10"]
+    flags += ["--eval_attack_step_size=1.5"]  # as the radius, larger than in the other ball
     outcome = commands.run("evaluate", f"--model={tmp_path}/network.keras", *flags)
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "network.keras.robustness"
     ((name, result),) = json.loads((folder / "robustness.json").read_text()).items()
-    assert name == "fgsm, L2, 2"
+    assert name == "pgd2, L2, 2"
     # It says what was attacked, and how.
     assert result["network"] == digest(tmp_path / "network.keras")
-    made_by = {"kind": "FGSM", "epsilon": 2.0, "steps": 1, "loss": "cross_entropy"}
+    made_by = {"kind": "PGD", "epsilon": 2.0, "steps": 2, "loss": "cross_entropy"}
     assert made_by.items() <= result["attacks"][0]["made_by"].items()
 
 

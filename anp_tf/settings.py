@@ -91,7 +91,7 @@ class Settings(Options):
     initial_rho: float = option(-3.0, "at_bnn: where the weights' rho starts", FINITE, of="uses_random_weights")
     target_sparsity: float = option(0.8, "admm, magnitude: share of the weights that are cut", BELOW_1, of="takes")
     granularity: str = option("weight", "magnitude: cut single weights (weight), filters (filter), or units of masks (unit)", ("weight", "filter", "unit"), of="takes")
-    target_units: tuple[float, ...] = option((), "magnitude of units: how many each mask keeps; by default the same share", COUNTS, of="takes")
+    target_units: tuple[float, ...] = option((), "how many units each mask keeps when the masks are fixed", COUNTS, of="uses_masks")
     prune_until: float = option(0.5, "admm, magnitude: share of the steps after which all is cut", ABOVE_0_TO_1, of="takes")
     prune_updates: int = option(20, "admm, magnitude: updates up to then", AT_LEAST_1, of="takes")
     mask: str = option("beta_bernoulli", f"that is learned: one of {', '.join(MASKS)}", MASKS, of="learns_masks")
@@ -147,11 +147,13 @@ class Settings(Options):
             raise ValueError(
                 f"attack: expected pgd, for method {self.method}, received {self.attack}"
             )
-        if self.fix_sparsity and method.learns_masks and self.mask_freeze_at == 1:
-            raise ValueError(
-                "fix_sparsity: expected 0 for masks that are never fixed, by mask_freeze_at=1, "
-                f"received {self.fix_sparsity}"
-            )
+        if method.learns_masks and self.mask_freeze_at == 1:
+            for name, none in (("fix_sparsity", 0.0), ("target_units", ())):
+                if getattr(self, name) != none:
+                    raise ValueError(
+                        f"{name}: expected none for masks that are never fixed, by "
+                        f"mask_freeze_at=1, received {getattr(self, name)}"
+                    )
 
     @property
     def epsilon_in_training(self):

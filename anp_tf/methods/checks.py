@@ -58,6 +58,21 @@ def checked_kl_weights(kl_weights, masks):
     return list(kl_weights)
 
 
+def checked_target_units(target_units, masks):
+    """List of the number of units of each mask, or None. A ValueError if they have not so many."""
+    units = [mask.units for mask in masks]
+    if target_units is None:
+        return None
+    if len(target_units) != len(units) or any(
+        not 1 <= count <= most for count, most in zip(target_units, units, strict=True)
+    ):
+        raise ValueError(
+            f"Argument `target_units` must have a number for each of the masks, of {units} "
+            f"units. Received: target_units={target_units}"
+        )
+    return list(target_units)
+
+
 def check_compile_arguments(arguments):
     """Raises a ValueError for arguments of `compile` that are not supported."""
     for name in NOT_SUPPORTED:

@@ -31,9 +31,9 @@ class MagnitudePruning(GradualPruning):
     """
 
     uses_masks = True
-    takes = (*GradualPruning.takes, "granularity", "target_units")
+    takes = (*GradualPruning.takes, "granularity")
 
-    def __init__(self, *args, granularity="weight", target_units=None, **kwargs):
+    def __init__(self, *args, granularity="weight", **kwargs):
         super().__init__(*args, **kwargs)
         if granularity not in GRANULARITIES:
             raise ValueError(
@@ -41,23 +41,17 @@ class MagnitudePruning(GradualPruning):
                 f"Received: granularity={granularity!r}"
             )
         self.granularity = granularity
-        units = [mask.units for mask in self.masks]
-        if target_units is not None and (
-            len(target_units) != len(units)
-            or any(not 1 <= n <= most for n, most in zip(target_units, units, strict=True))
-        ):
-            raise ValueError(
-                f"Argument `target_units` must have a number for each of the masks, of {units} "
-                f"units. Received: target_units={target_units}"
-            )
-        self.target_units = target_units or [
-            max(1, round((1.0 - self.target_sparsity) * most)) for most in units
-        ]
+        if self.target_units is None:
+            share = 1.0 - self.target_sparsity
+            self.target_units = [max(1, round(share * mask.units)) for mask in self.masks]
         if granularity == "filter":
             self.filters = share_of_filters(self.network, self.target_sparsity)
 
     def objective(self, terms):
         return self.mixed_loss(terms) + terms.decay, None
+
+    def cut_units(self):
+        """Does nothing: `prune` has cut them."""
 
     def prune(self, update):
         progress = 1.0 - (1.0 - update / self.pruning_updates) ** 3

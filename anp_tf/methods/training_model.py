@@ -13,7 +13,12 @@ from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.methods.attacked_network import AttackedNetwork
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
 from anp_tf.methods.bound_loss import Bound, BoundLoss
-from anp_tf.methods.checks import check_finite, check_network, checked_kl_weights
+from anp_tf.methods.checks import (
+    check_finite,
+    check_network,
+    checked_kl_weights,
+    checked_target_units,
+)
 from anp_tf.methods.draws import seeds, training_masks
 from anp_tf.methods.follow_pruning import FollowPruning
 from anp_tf.methods.forward import Forward
@@ -23,7 +28,7 @@ from anp_tf.methods.replicas import average, for_fit, per_replica
 from anp_tf.methods.terms import Terms
 from anp_tf.methods.training_attack import TrainingAttack, validation_attack_like
 from anp_tf.pruning.groups import left_out
-from anp_tf.pruning.units import cut_to_share
+from anp_tf.pruning.units import cut_to_counts, cut_to_share
 from anp_tf.pruning.view import SlimView
 
 log = logging.getLogger(__name__)
@@ -75,6 +80,9 @@ class TrainingModel(NetworkTrainer):
             those that end in an activation (`anp_tf.models.with_latents`).
         fix_sparsity: Float in [0, 1), share of the units that are pruned, at least, when the masks
             are fixed: by `anp_tf.pruning.cut_to_share`.
+        target_units: Sequence of integers, how many units each mask keeps, at most, when the masks
+            are fixed: those of the highest expected masks. None: as the masks, and `fix_sparsity`,
+            have it.
         bound: `Bound`, by which what can be proved counts in the losses; None: it does not.
         seed: Integer.
 
@@ -117,6 +125,7 @@ class TrainingModel(NetworkTrainer):
         mask_freeze_step: int | None = None,
         latents: Sequence[str] | None = None,
         fix_sparsity: float = 0.0,
+        target_units: Sequence[int] | None = None,
         bound: Bound | None = None,
         seed: int = 0,
         **kwargs: typing.Any,
@@ -147,6 +156,7 @@ class TrainingModel(NetworkTrainer):
         self.kl_warmup_steps = kl_warmup_steps
         self.mask_freeze_step = mask_freeze_step
         self.fix_sparsity = fix_sparsity
+        self.target_units = checked_target_units(target_units, self.masks)
         self.seed = seed
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
         of_masks = {id(variable) for variable in self.mask_variables}
@@ -195,10 +205,9 @@ class TrainingModel(NetworkTrainer):
     def slim(self):
         """From here on trains through the slimmed network: the masks must not change any more.
 
-        Before that units are cut, as far as `fix_sparsity` asks for.
+        Before that units are cut, as far as is asked for.
         """
-        if self.fix_sparsity:
-            cut_to_share(self.network, self.fix_sparsity)
+        self.cut_units()
         try:
             view = SlimView(self.network)
             self.forward.slim(view)
@@ -209,6 +218,13 @@ class TrainingModel(NetworkTrainer):
         else:
             self.attacked.view = view
             self.retrace()
+
+    def cut_units(self):
+        """Cuts units by their expected masks, by `target_units` or `fix_sparsity`."""
+        if self.target_units:
+            cut_to_counts(self.network, self.target_units)
+        if self.fix_sparsity:
+            cut_to_share(self.network, self.fix_sparsity)
 
     def retrace(self):
         """Has the steps of `fit` traced anew: the networks that they run have changed."""

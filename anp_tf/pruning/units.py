@@ -23,11 +23,8 @@ def cut_to_share(model, share):
         share: Float in [0, 1), of the units of all masks.
     """
     masks = mask_layers(model)
-    own = {mask: np.abs(np.array(mask.inference_mask())) for mask in masks}
-    # A unit that is flattened from a channel is worth no more than the channel.
-    worth = dict(own)
-    for mask, (source, channels) in _Around(model).sources.items():
-        worth[mask] = np.minimum(own[mask], worth[source][channels])
+    own = _expected(masks)
+    worth = _worth(model, own)
     floor = math.ceil(FLOOR * masks[0].units)
     kept = {mask: np.zeros(mask.units, bool) for mask in masks}
     for mask in masks:
@@ -44,6 +41,34 @@ def cut_to_share(model, share):
         kept[masks[index]][unit] = True
     for mask in masks:
         mask.prune(np.flatnonzero(~kept[mask]))
+
+
+def cut_to_counts(model, counts):
+    """Cuts units but those of the highest expected masks, mask by mask.
+
+    What a channel is flattened to is cut with it.
+
+    Args:
+        model: Functional `keras.Model` with masks.
+        counts: Sequence of integers, how many units each mask keeps, at most, in the order of
+            `mask_layers`.
+    """
+    masks = mask_layers(model)
+    for mask, count in zip(masks, counts, strict=True):
+        worth = _worth(model, _expected(masks))  # what is cut before it counts for nothing
+        mask.prune(np.argsort(-worth[mask], kind="stable")[count:])
+
+
+def _expected(masks):
+    return {mask: np.abs(np.array(mask.inference_mask())) for mask in masks}
+
+
+def _worth(model, own):
+    """The expected masks; a unit that is flattened from a channel is worth no more than that."""
+    worth = dict(own)
+    for mask, (source, channels) in _Around(model).sources.items():
+        worth[mask] = np.minimum(own[mask], worth[source][channels])
+    return worth
 
 
 def cut_by_norms(model, counts):

@@ -125,6 +125,7 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         kl_warmup_steps=round(settings.kl_warmup_epochs * steps_per_epoch),
         mask_freeze_step=_mask_freeze_step(settings, method, total_steps),
         fix_sparsity=settings.fix_sparsity if method.learns_masks else 0.0,
+        target_units=[int(n) for n in settings.target_units] or None,
         bound=_bound(settings, steps_per_epoch),
         seed=settings.seed,
         **_method_options(settings, method, total_steps),
@@ -202,7 +203,6 @@ def _method_options(settings, method, total_steps):
         "prune_until": ("pruning_steps", _pruning_steps(settings, total_steps)),
         "prune_updates": ("pruning_updates", settings.prune_updates),
         "granularity": ("granularity", settings.granularity),
-        "target_units": ("target_units", [int(n) for n in settings.target_units] or None),
     }
     return dict(arguments[name] for name in method.takes)
 

@@ -5,7 +5,7 @@ import pytest
 
 from anp_tf.layers import BetaBernoulliDropout, UnitMask, mask_layers
 from anp_tf.models import lenet5_caffe, vgg16
-from anp_tf.pruning.units import cut_by_norms, cut_to_share
+from anp_tf.pruning.units import cut_by_norms, cut_to_counts, cut_to_share
 
 
 def learned(network, **kwargs):
@@ -60,6 +60,21 @@ def test_units_that_are_pruned_stay_so():
     assert sum(map(len, before)) <= 0.9 * (4 + 10 + 160 + 100)
     for one, other in zip(kept(model), before, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_of_each_mask_the_highest_are_kept():
+    model = learned(lenet5_caffe, width_multiplier=0.4)
+    values = [np.array(mask.inference_mask()) for mask in mask_layers(model)]
+    cut_to_counts(model, [5, 4, 60, 25])
+    units = kept(model)
+    assert [len(which) for which in units] == [5, 4, 60, 25]
+    values[2] = np.minimum(values[2], np.tile(values[1], 16)) * np.isin(
+        np.arange(320) % 20, units[1]
+    )
+    for value, which in zip(values, units, strict=True):
+        assert value[which].min() >= np.delete(value, which).max()
+    cut_to_counts(model, [8, 4, 90, 25])  # no more are there
+    assert [len(which) for which in kept(model)] == [5, 4, 60, 25]
 
 
 def test_units_by_the_norms_of_the_kernels_before_and_after_them():

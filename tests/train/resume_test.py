@@ -44,6 +44,7 @@ PHASES = {
     "schedule": "restart",
     "mask_freeze_at": 0.5,
     "fix_sparsity": 0.6,
+    "target_units": (2.0, 4.0, 30.0, 12.0),
     "adversarial_weight": 2.0,
 }
 CASES = {

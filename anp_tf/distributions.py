@@ -83,18 +83,24 @@ def kumaraswamy_logits(uniform, a, b):
     return tf.clip_by_value(logits, -MAX_LOGIT, MAX_LOGIT)
 
 
-class RelaxedBernoulli(tfp.distributions.RelaxedBernoulli):
-    """`tfd.RelaxedBernoulli`, with a gradient that is finite everywhere.
+def relaxed_bernoulli(uniform, logits, temperature):
+    """Draws of a relaxed Bernoulli, sigmoid((logits + logit(u)) / temperature).
 
     TFP 0.25 draws through a sigmoid that evaluates exp(x) for every x and selects afterwards; past
     x = 88 the exponential overflows in float32 and the gradient is NaN. At temperature 0.1 that is
     a logit plus noise of 8.8: one draw in 7,000 at probability 1/2. Here it is TensorFlow's own.
-    """
 
-    def _sample_n(self, n, seed=None, **kwargs):
-        scale = tf.math.reciprocal(self.temperature)
-        logistic = tfd.Logistic(self.logits_parameter() * scale, scale)
-        return tf.math.sigmoid(logistic.sample(n, seed=seed, **kwargs))
+    Args:
+        uniform: Tensor of numbers in [0, 1); 0 is moved inside.
+        logits: Tensor log(p / (1 - p)) that broadcasts with it.
+        temperature: Positive number, or a tensor that broadcasts with it.
+
+    Returns:
+        Tensor of numbers in [0, 1], differentiable in `logits`.
+    """
+    uniform = tf.maximum(uniform, np.finfo(np.float32).tiny)
+    noise = tf.math.log(uniform) - tf.math.log1p(-uniform)
+    return tf.math.sigmoid((logits + noise) / temperature)
 
 
 def beta_logits(a, b, seed):

@@ -10,10 +10,10 @@ import tensorflow_probability as tfp
 
 from anp_tf.distributions import (
     MAX_LOGIT,
-    RelaxedBernoulli,
     beta_logits,
     kumaraswamy_logits,
     log1mexp,
+    relaxed_bernoulli,
 )
 
 tfd = tfp.distributions
@@ -188,8 +188,9 @@ def test_kumaraswamy_logits_are_finite_for_every_uniform(uniform):
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
 def test_relaxed_bernoulli_has_the_concrete_distribution(probability, temperature):
     n = 100_000
-    z = np.asarray(RelaxedBernoulli(temperature, probs=probability).sample(n, seed=[1, 2]))
+    uniform = tf.random.stateless_uniform([n], seed=[1, 2])
     logit = scipy.special.logit(probability)
+    z = np.asarray(relaxed_bernoulli(uniform, np.float32(logit), temperature))
     for threshold in (0.05, 0.5, 0.95):
         # P(z > t); at t = 1/2 it is the probability, whatever the temperature.
         share = scipy.special.expit(logit - temperature * scipy.special.logit(threshold))
@@ -198,14 +199,19 @@ def test_relaxed_bernoulli_has_the_concrete_distribution(probability, temperatur
 
 
 def test_relaxed_bernoulli_differs_from_tfp_only_where_its_gradient_is_nan():
-    """When this fails because TFP's gradient is finite, our class can go."""
+    """When this fails because TFP's gradient is finite, our function can go."""
     n = 100_000
+    uniform = tf.random.stateless_uniform([n], [5, 6], minval=np.finfo(np.float32).tiny)
+    draws = [
+        lambda logits: relaxed_bernoulli(uniform, logits, 0.1),
+        lambda logits: tfd.RelaxedBernoulli(0.1, logits=logits).sample(seed=[5, 6]),
+    ]
     values, gradients = [], []
-    for kind in (RelaxedBernoulli, tfd.RelaxedBernoulli):
+    for draw in draws:
         logits = tf.zeros([n])
         with tf.GradientTape() as tape:
             tape.watch(logits)
-            z = kind(0.1, logits=logits).sample(seed=[5, 6])
+            z = draw(logits)
         values.append(np.asarray(z))
         gradients.append(np.asarray(tape.gradient(z, logits)))
     ours, theirs = gradients

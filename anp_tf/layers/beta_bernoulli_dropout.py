@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from anp_tf.distributions import RelaxedBernoulli, beta_logits, kumaraswamy_logits
+from anp_tf.distributions import beta_logits, relaxed_bernoulli
+from anp_tf.layers import kumaraswamy_masks
 from anp_tf.layers.mask import BayesianMask
 
 tfd = tfp.distributions
@@ -97,9 +98,7 @@ class BetaBernoulliDropout(BayesianMask):
 
     def concentrations(self):
         """The posterior's parameters (a, b), two positive tensors [units]."""
-        a = tf.math.softplus(tf.maximum(tf.convert_to_tensor(self.a_u), -10.0))
-        b = tf.math.softplus(tf.clip_by_value(tf.convert_to_tensor(self.b_u), -10.0, 50.0))
-        return a, b
+        return kumaraswamy_masks.concentrations([self])
 
     def posterior_distribution(self):
         """q(pi), a `tfd.Kumaraswamy` or `tfd.Beta` with batch shape [units]."""
@@ -109,29 +108,27 @@ class BetaBernoulliDropout(BayesianMask):
     def keep_probabilities(self):
         """E[pi] of each unit under the posterior, float32 [units] in [0, 1], not thresholded."""
         if self.posterior == "kumaraswamy":
-            mean = _kumaraswamy_mean(*self.concentrations())
-            mean.set_shape([self.units])
-            return mean
+            return kumaraswamy_masks.keep_probabilities([self])[0]
         return self.posterior_distribution().mean()
 
     def sample(self, batch_size, seed):
-        a, b = self.concentrations()
-        seed = tf.cast(seed, tf.int32)
         if self.posterior == "kumaraswamy":
-            masks = _kumaraswamy_masks(a, b, self.temperature, batch_size, seed)
-            masks.set_shape([None, self.units])
-            return masks
-        seed_pi, seed_z = tf.unstack(tfp.random.split_seed(seed, n=2))
-        logits = beta_logits(a, b, seed_pi)
-        return RelaxedBernoulli(self.temperature, logits=logits).sample(batch_size, seed_z)
+            return kumaraswamy_masks.samples([self], batch_size, [seed])[0]
+        seed_pi, seed_z = tf.unstack(tfp.random.split_seed(tf.cast(seed, tf.int32), n=2))
+        logits = beta_logits(*self.concentrations(), seed_pi)
+        uniform = tf.random.stateless_uniform([batch_size, self.units], seed_z)
+        return relaxed_bernoulli(uniform, logits, self.temperature)
 
     def expected(self):
-        keep = self.keep_probabilities()
+        return self.thresholded(self.keep_probabilities())
+
+    def thresholded(self, keep):
+        """Keep probabilities, exactly 0 where they are not above the threshold."""
         return tf.where(keep > self.threshold, keep, 0.0)
 
     def kl(self):
         if self.posterior == "kumaraswamy":
-            return _kumaraswamy_kl(*self.concentrations(), self.alpha)
+            return kumaraswamy_masks.divergences([self])[0]
         prior = tfd.Beta(self.alpha, 1.0)
         return tf.reduce_sum(tfd.kl_divergence(self.posterior_distribution(), prior))
 
@@ -145,30 +142,3 @@ class BetaBernoulliDropout(BayesianMask):
             "initial_a": self.initial_a,
             "initial_b": self.initial_b,
         }
-
-
-# Traced once for all masks, whatever their units, as TFP takes long to make its operations.
-_NUMBERS, _NUMBER = tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.float32)
-
-
-@tf.function(input_signature=[_NUMBERS, _NUMBERS], autograph=False)
-def _kumaraswamy_mean(a, b):
-    return tfd.Kumaraswamy(a, b).mean()
-
-
-@tf.function(input_signature=[_NUMBERS, _NUMBERS, _NUMBER], autograph=False)
-def _kumaraswamy_kl(a, b, alpha):
-    return tf.reduce_sum(tfd.kl_divergence(tfd.Kumaraswamy(a, b), tfd.Beta(alpha, 1.0)))
-
-
-@tf.function(
-    input_signature=[
-        *(_NUMBERS, _NUMBERS, _NUMBER),
-        *(tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)),
-    ],
-    autograph=False,
-)
-def _kumaraswamy_masks(a, b, temperature, batch_size, seed):
-    seed_pi, seed_z = tf.unstack(tfp.random.split_seed(seed, n=2))
-    logits = kumaraswamy_logits(tf.random.stateless_uniform(tf.shape(a), seed_pi), a, b)
-    return RelaxedBernoulli(temperature, logits=logits).sample(batch_size, seed_z)

@@ -39,8 +39,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         if training:
             rate = 1.0 - self.momentum
             # The kernel's is the unbiased estimate, while Keras averages the variance of the batch.
-            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
-            batch_variance *= (count - 1.0) / count
+            batch_variance *= 1.0 - inputs.shape[-1] / tf.cast(tf.size(inputs), tf.float32)
             self.moving_mean.assign(mean * self.momentum + batch_mean * rate)
             self.moving_variance.assign(variance * self.momentum + batch_variance * rate)
         return outputs

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.layers import given_masks
+from anp_tf.layers import given_masks, inference_masks
 from anp_tf.methods.draws import seeds
 
 
@@ -116,7 +116,7 @@ class StatisticsPasses:
 
     def _passes(self, x, y, index):
         model = self.model
-        fixed = {mask: mask.inference_mask() for mask in model.masks}
+        fixed = inference_masks(model.masks)
         images = [x] if model.needs_clean() else []
         if model.attack is not None:
             seed, _ = seeds(model.seed, -2 - index)

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from anp_tf.layers import training_masks
+
 
 def seeds(seed, step):
     """Two stateless seeds [2] of a step, for the attack and for the masks; each replica's own."""
@@ -10,7 +12,7 @@ def seeds(seed, step):
     return tf.unstack(tf.random.split(tf.random.fold_in(of_step, replica), 2))
 
 
-def training_masks(fixed, x, seed, step, freeze_step=None):
+def drawn_masks(fixed, x, seed, step, freeze_step=None):
     """Dict from mask layer to its mask in a step: a draw for each image, or what it is fixed to.
 
     Args:
@@ -20,10 +22,8 @@ def training_masks(fixed, x, seed, step, freeze_step=None):
         step: Integer tensor, the number of steps done.
         freeze_step: Integer, the step from which the masks are fixed; None: never.
     """
-    draws = {
-        mask: mask.training_mask(tf.shape(x)[0], tf.random.fold_in(seed, index))
-        for index, mask in enumerate(fixed)
-    }
+    of_masks = [tf.random.fold_in(seed, index) for index in range(len(fixed))]
+    draws = training_masks(fixed, tf.shape(x)[0], of_masks)
     if freeze_step is None:
         return draws
     frozen = tf.cast(step, tf.int64) >= freeze_step

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from anp_tf.layers import divergences
 from anp_tf.losses import l2_decay
 from anp_tf.methods.training_attack import warmed
 
@@ -24,9 +25,8 @@ class Divergence:
         self.mean = keras.metrics.Mean(name="kl")
 
     def __call__(self, step):
-        kl = tf.constant(0.0)
-        for layer, factor in self.layers:
-            kl += factor * layer.kl()
+        found = divergences([layer for layer, _ in self.layers])
+        kl = tf.add_n([tf.constant(0.0), *(factor * found[layer] for layer, factor in self.layers)])
         self.mean.update_state(kl)
         return self.weight * warmed(step, self.warmup_steps) * kl
 

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.layers import bayes_layers, mask_layers
+from anp_tf.layers import bayes_layers, inference_masks, mask_layers
 from anp_tf.methods.attacked_network import AttackedNetwork
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
 from anp_tf.methods.bound_loss import Bound, BoundLoss
@@ -19,7 +19,7 @@ from anp_tf.methods.checks import (
     checked_kl_weights,
     checked_target_units,
 )
-from anp_tf.methods.draws import seeds, training_masks
+from anp_tf.methods.draws import drawn_masks, seeds
 from anp_tf.methods.follow_pruning import FollowPruning
 from anp_tf.methods.forward import Forward
 from anp_tf.methods.network_trainer import NetworkTrainer
@@ -255,12 +255,12 @@ class TrainingModel(NetworkTrainer):
         batch = self.read(data)
         step = self.optimizer.iterations
         attack_seed, mask_seed = seeds(self.seed, step)
-        fixed = {mask: mask.inference_mask() for mask in self.masks}
+        fixed = inference_masks(self.masks)
         adversarial = None
         if self.attack is not None:
             adversarial = self.training_attack(batch.pixels, batch.labels, fixed, attack_seed, step)
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
-            draws = training_masks(fixed, batch.pixels, mask_seed, step, self.mask_freeze_step)
+            draws = drawn_masks(fixed, batch.pixels, mask_seed, step, self.mask_freeze_step)
             terms = self._terms(batch, adversarial, draws, step)
             weight_loss, mask_loss = losses = self.objective(terms)
             if self.bound_loss is not None:
@@ -282,7 +282,7 @@ class TrainingModel(NetworkTrainer):
 
     def test_step(self, data):
         batch = self.read(data)
-        fixed = {mask: mask.inference_mask() for mask in self.masks}
+        fixed = inference_masks(self.masks)
         adversarial = None
         if self.validation_attack is not None:
             seed, _ = seeds(self.seed, -1)
@@ -333,7 +333,7 @@ class TrainingModel(NetworkTrainer):
         return logs
 
     def log_names(self, validated):
-        names = list(self._logs({mask: mask.inference_mask() for mask in self.masks}))
+        names = list(self._logs(inference_masks(self.masks)))
         if validated:
             names += [f"val_{n}" for n in self.shown(True, self.validation_attack is not None)]
             names += [f"val_{n}" for n in (self.bound_loss.means if self.bound_loss else ())]

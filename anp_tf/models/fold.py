@@ -1,13 +1,13 @@
-"""Networks rewritten for batch normalization: folded away, or by the fused kernel."""
+"""Networks whose batch normalizations are folded into other layers."""
 
 import collections
 
 import keras
 import numpy as np
 
-from anp_tf.layers import FusedBatchNormalization
-from anp_tf.models.copies import copy_layer, copy_state
-from anp_tf.models.graph import Names, graph_of
+from anp_tf.models.copies import copy_state
+from anp_tf.models.copying import Copying
+from anp_tf.models.graph import graph_of
 from anp_tf.models.kinds import APPLIED, DEPTHWISE, TRANSPOSED
 from anp_tf.models.normalization import is_normalization, scale_and_shift
 
@@ -33,62 +33,20 @@ def fold_batch_normalization(model):
     folded = _folded(graph)
     gone = set(folded.values())
 
-    def changes(layer):
-        return {"use_bias": True} if layer in folded else {}
-
     def fill(layer, copy):
         if layer in folded:
             copy.set_weights(_weights(layer, folded[layer]))
         else:
             copy_state(layer, copy)
 
-    call = _Copying(graph, changes, fill)
-    return graph.rebuild(
-        lambda node, tensors: tensors[0] if node.layer in gone else call(node, tensors),
-        name=model.name,
-    )
+    copying = Copying(graph, fill)
 
+    def call(node, tensors):
+        if node.layer in gone:
+            return tensors[0]
+        return copying(node, tensors, **({"use_bias": True} if node.layer in folded else {}))
 
-def with_fused(model):
-    """A copy of a network whose plain batch normalizations take the fused kernel.
-
-    Args:
-        model: As for `fold_batch_normalization`.
-    """
-    graph = graph_of(model)
-
-    def changes(layer):
-        plain = type(layer) is keras.layers.BatchNormalization
-        return {"kind": FusedBatchNormalization} if plain else {}
-
-    return graph.rebuild(_Copying(graph, changes, copy_state), name=model.name)
-
-
-class _Copying:
-    """Calls copies of a graph's layers, a copy for each.
-
-    Args:
-        graph: `Graph`.
-        changes: Function from a layer to keyword arguments of `copy_layer`.
-        fill: Function of a layer and its built copy that gives it its weights.
-    """
-
-    def __init__(self, graph, changes, fill):
-        self._names, self._changes, self._fill = Names(graph), changes, fill
-        self._copies = {}
-
-    def __call__(self, node, tensors):
-        layer = node.layer
-        copy = self._copies.get(layer) if isinstance(layer, keras.Layer) else None
-        fresh = copy is None
-        if fresh:
-            copy = copy_layer(layer, self._names(node), **self._changes(layer))
-            self._copies[layer] = copy
-        args, kwargs = node.arguments(tensors)
-        outputs = copy(*args, **kwargs)
-        if fresh:
-            self._fill(layer, copy)
-        return outputs
+    return graph.rebuild(call, name=model.name)
 
 
 def _folded(graph):

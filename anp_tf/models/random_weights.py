@@ -9,8 +9,9 @@ from anp_tf.layers import (
     BayesLayer,
     FusedBatchNormalization,
 )
-from anp_tf.models.copies import copy_layer, copy_state
-from anp_tf.models.graph import Names, graph_of
+from anp_tf.models.copies import copy_state
+from anp_tf.models.copying import Copying
+from anp_tf.models.graph import graph_of
 
 RANDOM = {
     keras.layers.Conv2D: BayesConv2D,
@@ -50,24 +51,22 @@ def with_fixed_weights(network):
 
 
 def _with_kinds(network, kinds, options):
-    graph = graph_of(network)
-    names, copies, others = Names(graph), {}, []
+    graph, others = graph_of(network), []
+
+    def fill(layer, copy):
+        if type(layer) not in kinds:
+            copy_state(layer, copy)
+            others.extend([layer.name] if getattr(layer, "weights", ()) else [])
+            return
+        values = {weight.name: weight for weight in layer.weights}
+        for weight in copy.weights:
+            if weight.name in values:
+                weight.assign(values[weight.name])
+
+    copying = Copying(graph, fill)
 
     def call(node, tensors):
-        layer = node.layer
-        kind, fresh = kinds.get(type(layer)), layer not in copies
-        if fresh or not isinstance(layer, keras.Layer):
-            copies[layer] = copy_layer(layer, names(node), kind, **(options if kind else {}))
-        args, kwargs = node.arguments(tensors)
-        outputs = copies[layer](*args, **kwargs)
-        if fresh and kind is None:
-            copy_state(layer, copies[layer])
-            others.extend([layer.name] if getattr(layer, "weights", ()) else [])
-        elif fresh:
-            values = {weight.name: weight for weight in layer.weights}
-            for weight in copies[layer].weights:
-                if weight.name in values:
-                    weight.assign(values[weight.name])
-        return outputs
+        kind = kinds.get(type(node.layer))
+        return copying(node, tensors, kind, **(options if kind else {}))
 
     return graph.rebuild(call, name=network.name), others

@@ -2,9 +2,9 @@
 
 import keras
 
-from anp_tf.models.copies import copy_layer, copy_state
+from anp_tf.models.copying import Copying
 from anp_tf.models.elementwise import activation_of, elementwise
-from anp_tf.models.graph import Names, graph_of
+from anp_tf.models.graph import graph_of
 
 FIRST, LAST = "channels_first", "channels_last"
 _BY_ELEMENTS = (
@@ -31,7 +31,7 @@ def channels_last(model):
     graph = graph_of(model)
     if not any(_form(node.layer) == FIRST for node in graph.nodes):
         return model
-    names, copies = Names(graph), {}
+    copying = Copying(graph)
 
     def call(node, tensors):
         layer, rank = node.layer, max(len(tensor.shape) for tensor in node.inputs)
@@ -42,13 +42,7 @@ def channels_last(model):
             changes["data_format"] = LAST
         elif moves and _axis(layer) == 1:
             changes["axis"] = -1
-        fresh = layer not in copies or not isinstance(layer, keras.Layer)
-        if fresh:
-            copies[layer] = copy_layer(layer, names(node), **changes)
-        args, kwargs = node.arguments(tensors)
-        outputs = copies[layer](*args, **kwargs)
-        if fresh:
-            copy_state(layer, copies[layer])
+        outputs = copying(node, tensors, **changes)
         return keras.tree.map_structure(
             lambda x: _Placed(x, moves and len(x.shape) == rank > 2), outputs
         )

@@ -7,10 +7,16 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from anp_tf.layers import BayesianMask, BetaBernoulliDropout, given_masks
+from anp_tf.layers import (
+    BayesianMask,
+    BetaBernoulliDropout,
+    FusedBatchNormalization,
+    given_masks,
+)
 from anp_tf.models.comparison import alike, example_inputs
-from anp_tf.models.copies import copy_layer, copy_state
-from anp_tf.models.graph import Names, graph_of
+from anp_tf.models.copies import copy_layer
+from anp_tf.models.copying import Copying
+from anp_tf.models.graph import graph_of
 from anp_tf.pruning.channels_last import channels_last
 from anp_tf.pruning.groups import Groups, LeftOut
 from anp_tf.pruning.handlers.linear import is_linear
@@ -67,8 +73,9 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
             not be masked, and why. They are logged as warnings anyway.
 
     Returns:
-        A functional `keras.Model` with the same weights and names of layers. With masks of 1 it
-        computes what `model` does: that is checked on random inputs.
+        A functional `keras.Model` with the same weights and names of layers; batch normalizations
+        are `FusedBatchNormalization`s, which `slim` makes plain again. With masks of 1 it computes
+        what `model` does: that is checked on random inputs.
 
     Raises:
         ValueError: if `model` is not functional or has masks, if a name in `layers` is not that of
@@ -80,19 +87,11 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
         raise ValueError("Argument `model` has masks already.")
     groups = Groups(graph)
     chosen = _chosen(groups, layers)
-    names, copies, activations, masks = Names(graph), {}, {}, {}
-
-    def copy_of(node, splits):
-        layer = node.layer
-        if layer not in copies or not isinstance(layer, keras.Layer):
-            changes = {"activation": "linear"} if splits else {}
-            copies[layer] = copy_layer(layer, names(node), **changes)
-            return copies[layer], True
-        return copies[layer], False
+    copying, activations, masks = Copying(graph), {}, {}
 
     def masked(x, group, policy):
         if group not in masks:
-            first = copies[groups.layers[group][0]]
+            first = copying.copies[groups.layers[group][0]]
             masks[group] = mask(name=f"{first.name}_mask")
             masks[group].dtype_policy = policy
         return masks[group](x)
@@ -100,7 +99,7 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
     def split(layer):
         """The activation of a layer whose mask is to come before it."""
         if layer not in activations:
-            name, activation = f"{copies[layer].name}_activation", layer.activation
+            name, activation = f"{copying.copies[layer].name}_activation", layer.activation
             if isinstance(activation, keras.Layer):
                 activations[layer] = copy_layer(activation, name)
             else:
@@ -112,11 +111,10 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
         layer, group = node.layer, groups.of(node.outputs[0])
         gets_mask = node in groups.sites and group in chosen
         splits = gets_mask and not is_linear(layer)
-        copy, fresh = copy_of(node, splits)
-        args, kwargs = node.arguments(tensors)
-        outputs = copy(*args, **kwargs)
-        if fresh:
-            copy_state(layer, copy)
+        changes = {"activation": "linear"} if splits else {}
+        if type(layer) is keras.layers.BatchNormalization:
+            changes["kind"] = FusedBatchNormalization
+        outputs = copying(node, tensors, **changes)
         if gets_mask:
             outputs = masked(outputs, group, layer.dtype_policy)
         return split(layer)(outputs) if splits else outputs

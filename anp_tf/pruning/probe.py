@@ -1,4 +1,10 @@
-"""Where the numbers of a slimmed network's weights come from, read off by slimming known ones."""
+"""Where the numbers of a slimmed network's weights come from, read off by slimming known ones.
+
+What a handler does to weights stands in its `build` alone. Were it to say in other words, too,
+which numbers it takes and which masks are factors of them, it would say everything twice, and those
+of users that do not say it would get no view. So `build` is run on numbers that tell what became of
+them: indices for the weights, and for the masks primes, then the numbers of their units.
+"""
 
 import contextlib
 import dataclasses
@@ -7,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.layers import BayesianMask
+from anp_tf.layers import BayesianMask, FusedBatchNormalization
 from anp_tf.models.graph import Graph, graph_of
 from anp_tf.pruning.handlers.base import weights_of
 from anp_tf.pruning.slim import Plan, check_masks, names_of, unchanged
@@ -52,7 +58,7 @@ class Probe:
             self._plan = Plan(self._graph)
         self._calls = []  # of layers that are made: the layer, the tensor, and the copy
         self.network = self._graph.rebuild(
-            self._plan.rebuilt(self._making(self._plan.maker())),
+            self._plan.rebuilt(self._making(self._plan.maker(FusedBatchNormalization))),
             name=network.name,
             begin=unchanged,
             end=lambda output: output.plain().tensor,

@@ -13,7 +13,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from anp_tf.layers import BayesianMask, FusedBatchNormalization, mask_layers
+from anp_tf.layers import NORMALIZATIONS, BayesianMask, mask_layers
 from anp_tf.models.copies import copy_layer, copy_state
 from anp_tf.models.graph import Names, Node, graph_of
 from anp_tf.pruning.handlers import channels, handler_of
@@ -111,9 +111,13 @@ class Plan:
         """Finds the constants again, of the weights and masks of now."""
         _find_constants(self._graph, self._calls, self._shared)
 
-    def maker(self):
-        """Calls copies of the layers: the `make` of `Handler.build`."""
-        return _Maker(self._graph, self._shared)
+    def maker(self, normalization=keras.layers.BatchNormalization):
+        """Calls copies of the layers: the `make` of `Handler.build`.
+
+        Args:
+            normalization: Class of the copies of batch normalizations.
+        """
+        return _Maker(self._graph, self._shared, normalization)
 
     def rebuilt(self, make):
         """The function for `Graph.compute` from the `Slimmed` inputs of a node to its outputs."""
@@ -289,8 +293,9 @@ def _kept_channels(graph, calls, shared, stay):
 class _Maker:
     """Calls copies of layers, a copy for each layer: `copies`, by the layer."""
 
-    def __init__(self, graph, shared):
+    def __init__(self, graph, shared, normalization):
         self._shared = shared
+        self._normalization = normalization
         self.copies = {}
         self._names = Names(graph)
 
@@ -300,8 +305,7 @@ class _Maker:
         copy = self.copies.get(layer) if layer in self._shared else None
         fresh = copy is None
         if fresh:
-            fused = type(layer) is FusedBatchNormalization
-            kind = keras.layers.BatchNormalization if fused else None
+            kind = self._normalization if type(layer) in NORMALIZATIONS else None
             copy = self.copies[layer] = copy_layer(layer, self._names(node), kind, **changes)
         there = [t for t in tensors if t is not None]
         whole = len(there) == len(node.inputs)

@@ -8,12 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.layers import given_masks, mask_layers, seed_states
-from anp_tf.models.fold import with_fused
+from anp_tf.layers import given_masks, inference_masks, mask_layers, seed_states
+from anp_tf.models.comparison import alike, computes_in_half, example_inputs
 from anp_tf.pruning.probe import Probe, no_view, places_of, units_of_masks
 from anp_tf.pruning.slim import names_of
 
-EXACT = ("float32", "float64")
 SAME, SAME_IN_HALF = 1e-4, 0.1  # of the largest output, where layers compute exactly and where not
 
 
@@ -44,7 +43,7 @@ class SlimView:
             cut = {mask: ~np.asarray(mask.active_units()) for mask in masks}
         self.cut = cut
         probe = Probe(network, cut)
-        self.network = with_fused(probe.network)
+        self.network = probe.network
         weights = {
             name: weight
             for layer in self.network.layers
@@ -78,7 +77,7 @@ class SlimView:
             training: Boolean; hand what the block does to the moving averages back.
         """
         if masks is None:
-            masks = {mask: mask.inference_mask() for mask in self.cut}
+            masks = inference_masks(self.cut)
         masks = {mask: tf.stop_gradient(value) for mask, value in masks.items()}
         sources = self._sources.values()
         mapping = [(source.weight, source.value(masks)) for source in sources]
@@ -126,21 +125,17 @@ class SlimView:
             if mask.may_be_negative:
                 values *= random.choice([-1, 1], mask.units)
             masks[mask] = tf.constant(np.where(cut, 0.0, values).astype(np.float32))
-        images = [
-            random.random([2, *(size or 32 for size in tensor.shape[1:])]).astype(np.float32)
-            for tensor in network.inputs
-        ]
-        images = images[0] if len(images) == 1 else images
+        inputs = example_inputs(network.inputs)
+        inputs = inputs[0] if len(inputs) == 1 else inputs
         with given_masks(masks):
-            expected = network(images, training=False)
+            expected = network(inputs, training=False)
         with self.weights(masks):
-            actual = self.network(images, training=False)
+            actual = self.network(inputs, training=False)
+        tolerance = SAME_IN_HALF if computes_in_half(network) else SAME
         for value, other in zip(*map(keras.tree.flatten, (actual, expected)), strict=True):
-            value, other = (np.asarray(tf.cast(tensor, tf.float32)) for tensor in (value, other))
-            exact = all(layer.compute_dtype in EXACT for layer in network.layers)
-            tolerance = np.abs(other).max() * (SAME if exact else SAME_IN_HALF)
             # Of weights that are not finite training says so, and in other words.
-            if np.isfinite(tolerance) and not np.allclose(value, other, rtol=0, atol=tolerance):
+            is_finite = np.isfinite(tf.cast(other, tf.float32)).all()
+            if is_finite and not alike(value, other, tolerance):
                 raise no_view(network)
 
 

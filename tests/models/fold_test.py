@@ -7,7 +7,6 @@ from keras import layers
 
 from anp_tf.layers import FusedBatchNormalization, UnitMask, mask_layers
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
-from anp_tf.models.fold import with_fused
 from anp_tf.pruning import fold_batch_normalization, slim
 
 
@@ -163,11 +162,3 @@ def test_nested_models_are_folded_too():
     folded = fold_batch_normalization(model)
     assert normalizations(folded) == []
     assert_same(model, folded)
-
-
-def test_plain_layers_become_fused_ones():
-    inputs = keras.Input((8, 8, 3))
-    model = randomised(keras.Model(inputs, layers.BatchNormalization(name="bn")(conv()(inputs))))
-    fused = with_fused(model)
-    assert type(fused.get_layer("bn")) is FusedBatchNormalization
-    assert_same(model, fused)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from anp_tf.layers import HardConcrete, UnitMask, mask_layers
+from anp_tf.layers import FusedBatchNormalization, HardConcrete, UnitMask, mask_layers
 from anp_tf.models import resnet18
 from anp_tf.pruning import insert_masks, left_out, slim
 
@@ -47,7 +47,10 @@ def test_a_mask_is_after_the_normalization_and_before_the_activation():
         *("second_activation", "pool", "third", "third_mask", "third_activation", "last"),
     ]
     assert [mask.units for mask in mask_layers(masked)] == [4, 5, 6]
-    np.testing.assert_array_equal(outputs(insert_masks(model, unit_mask)), outputs(model))
+    unmasked = outputs(insert_masks(model, unit_mask))
+    np.testing.assert_allclose(unmasked, outputs(model), rtol=1e-5, atol=1e-7)
+    assert type(masked.get_layer("norm")) is FusedBatchNormalization
+    assert type(slim(masked).get_layer("norm")) is layers.BatchNormalization
     assert model.get_layer("second").activation is keras.activations.relu  # it is not changed
 
 

@@ -53,15 +53,40 @@ def export_onnx(network, path):
 
 
 def _converted(network):
+    """The network as an ONNX model; what `tf2onnx.convert.from_function` does, but for a step."""
     import tf2onnx
+    from tf2onnx import optimizer, tf_loader, tfonnx
 
     function, specs = signatures.predict(without_groups(network), check=False)
-    serve = tf.function(function, input_signature=specs)
-    captures = serve.get_concrete_function(*specs).graph.captures
+    serve = tf.function(function, input_signature=specs).get_concrete_function(*specs)
+    captures = serve.graph.captures
     constants = {inner.name: outer for outer, inner in captures if outer.dtype != tf.resource}
+    inputs, outputs = (
+        [tensor.name for tensor in tensors if tensor.dtype != tf.resource]
+        for tensors in (serve.inputs, serve.outputs)
+    )
     # What it says of operations that it does not know, `_check_operations` says too.
     logging.getLogger("tf2onnx.tfonnx").setLevel(logging.CRITICAL)
-    model, _ = tf2onnx.convert.from_function(serve, input_signature=specs, opset=OPSET)
+    # Where images are of one pixel it makes transpositions to reshapes of a wrong shape, so that a
+    # layer normalization after a convolution comes out wrong. ONNX Runtime moves them by itself.
+    steps = {
+        name: step
+        for name, step in optimizer._optimizers.items()
+        if step is not optimizer.TransposeOptimizer
+    }
+    with tf.device("/cpu:0"):
+        frozen = tf_loader.from_function(serve, inputs, outputs)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(frozen, name="")
+        graph = tfonnx.process_tf_graph(
+            graph,
+            continue_on_error=True,
+            opset=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            tensors_to_rename=tf2onnx.convert.tensor_names_from_structed(serve, inputs, outputs),
+        )
+        model = optimizer.optimize_graph(graph, optimizers=steps).make_model(network.name)
     _freeze(model.graph, constants)
     _rewrite(model.graph)
     return model

@@ -54,6 +54,9 @@ NETWORKS = {
     "both in half": lambda x: keras.ops.celu(keras.layers.Dense(4, "gelu", dtype="float16")(x)),
     "a constant of TensorFlow's": lambda x: x - tf.constant([0.1, 0.2, 0.3]),
     "a preprocessing": lambda x: keras.applications.resnet.preprocess_input(x * 255),
+    "a pixel, normalized": lambda x: keras.layers.LayerNormalization()(
+        keras.layers.DepthwiseConv2D(7, padding="same")(keras.layers.Conv2D(6, 4)(x))
+    ),
     "attention": lambda x: keras.layers.MultiHeadAttention(2, 4)(*[x[:, 0]] * 2),
 }
 

@@ -20,7 +20,7 @@ from anp_tf.pruning import cost, fold_batch_normalization, insert_masks, slim
 from anp_tf.serving import export_litert, export_onnx, export_saved_model
 
 BATCH = 4
-SECONDS = 1500  # after which a network is given up
+SECONDS = 540  # after which a network is given up
 DONE, EQUAL = "done", "equal"
 TOLERANCE = 1e-4  # of the largest logit, for exported files
 COLUMNS = (

@@ -12,7 +12,6 @@ from anp_tf.layers.fused_batch_normalization import (
 from anp_tf.layers.hard_concrete import HardConcrete
 from anp_tf.layers.information_bottleneck import InformationBottleneck
 from anp_tf.layers.log_normal_dropout import LogNormalDropout
-from anp_tf.layers.many_masks import divergences, inference_masks, training_masks
 from anp_tf.layers.mask import BayesianMask, given_masks, mask_layers
 from anp_tf.layers.seeds import seed_states
 from anp_tf.layers.unit_mask import UnitMask
@@ -40,11 +39,8 @@ __all__ = [
     "LogNormalDropout",
     "UnitMask",
     "bayes_layers",
-    "divergences",
     "given_masks",
-    "inference_masks",
     "mask_layers",
     "sampled_weights",
     "seed_states",
-    "training_masks",
 ]

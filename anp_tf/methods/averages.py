@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.layers import given_masks, inference_masks
+from anp_tf.layers import given_masks
+from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods.draws import seeds
 
 

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from anp_tf.layers import training_masks
+from anp_tf.layers.many_masks import training_masks
 
 
 def seeds(seed, step):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.layers import divergences
+from anp_tf.layers.many_masks import divergences
 from anp_tf.losses import l2_decay
 from anp_tf.methods.training_attack import warmed
 

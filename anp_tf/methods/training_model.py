@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.layers import bayes_layers, inference_masks, mask_layers
+from anp_tf.layers import bayes_layers, mask_layers
+from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods.attacked_network import AttackedNetwork
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
 from anp_tf.methods.bound_loss import Bound, BoundLoss

@@ -73,6 +73,8 @@ class Groups:
                 (output,) = node.outputs
                 sources.append((output, node.layer))
                 self._join(output, outputs.setdefault(node.layer, output))
+                if not handler.is_site:
+                    reasons.append((output, f"{_name(node)} keeps all its outputs"))
             elif not tied and not handler.is_site:
                 several.append(node)
             if handler.is_site:

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.layers import given_masks, inference_masks, mask_layers, seed_states
+from anp_tf.layers import given_masks, mask_layers, seed_states
+from anp_tf.layers.many_masks import inference_masks
 from anp_tf.models.comparison import alike, computes_in_half, example_inputs
 from anp_tf.pruning.probe import Probe, no_view, places_of, units_of_masks
 from anp_tf.pruning.slim import names_of

@@ -5,13 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf.layers import (
-    BetaBernoulliDropout,
-    LogNormalDropout,
-    divergences,
-    inference_masks,
-    training_masks,
-)
+from anp_tf.layers import BetaBernoulliDropout, LogNormalDropout
+from anp_tf.layers.many_masks import divergences, inference_masks, training_masks
 
 SEEDS = [[3, 4], [5, 6], [7, 8], [9, 10]]
 

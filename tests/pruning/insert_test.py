@@ -230,3 +230,19 @@ def test_a_network_with_adapted_layers_survives_saving(tmp_path):
         network.save(tmp_path / "network.keras")
         loaded = keras.models.load_model(tmp_path / "network.keras", {"half": half})
         np.testing.assert_array_equal(outputs(loaded), outputs(network))
+
+
+def test_a_recurrent_layer_keeps_its_outputs_and_lets_its_inputs_go():
+    inputs = keras.Input((8, 3))
+    x = layers.Conv1D(4, 3, activation="relu", name="conv")(inputs)
+    x = layers.LSTM(5, return_sequences=True, name="lstm")(x)
+    x = layers.Bidirectional(layers.GRU(2))(x)  # which needs all its inputs
+    masked, missing = insert_masks(keras.Model(inputs, layers.Dense(3)(x)), unit_mask, report=True)
+    assert names(masked) == ["conv_mask"]
+    assert [(row.layer, row.units, row.reason) for row in missing] == [
+        ("lstm", 5, "`lstm` (LSTM) keeps all its outputs")
+    ]
+    mask_layers(masked)[0].prune([0, 2])
+    small = slim(masked)
+    assert small.get_layer("conv").filters == 2
+    np.testing.assert_allclose(outputs(small), outputs(masked), rtol=1e-5, atol=1e-6)

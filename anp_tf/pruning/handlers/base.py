@@ -19,9 +19,10 @@ class Handler:
     pruned units before it stay, with weights of 0.
 
     Attributes:
-        is_source: Boolean, whether the channels of the output come from weights of the layer, so
-            that they can be masked.
-        is_site: Boolean, whether a mask of the output's channels comes after the layer.
+        is_source: Boolean, whether the channels of the output come from weights of the layer,
+            whatever channels its inputs have.
+        is_site: Boolean, whether a mask of the output's channels comes after the layer; one that is
+            a source and no site keeps them all.
         single_input, single_output: Booleans, whether the handler knows no other calls.
     """
 

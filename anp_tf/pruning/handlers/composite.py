@@ -17,7 +17,7 @@ RECURRENT = keras.layers.GRU, keras.layers.LSTM, keras.layers.SimpleRNN
 class Recurrent(Handler):
     """LSTM, GRU and SimpleRNN: inputs that are 0 are cut, outputs are all kept."""
 
-    single_input = True
+    is_source = single_input = True
 
     def knows(self, node):
         return is_plain(node)

@@ -246,3 +246,17 @@ def test_a_recurrent_layer_keeps_its_outputs_and_lets_its_inputs_go():
     small = slim(masked)
     assert small.get_layer("conv").filters == 2
     np.testing.assert_allclose(outputs(small), outputs(masked), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+def test_constants_before_a_recurrent_layer_go_into_its_bias(kind, use_bias):
+    inputs = keras.Input((8, 3))
+    x = layers.Conv1D(6, 3, activation="relu", name="conv")(inputs)
+    x = layers.BatchNormalization(beta_initializer="random_normal")(x)  # so they are not 0
+    x = kind(5, use_bias=use_bias)(x)
+    masked = insert_masks(keras.Model(inputs, layers.Dense(3)(x)), unit_mask)
+    mask_layers(masked)[0].prune([0, 2])
+    small = slim(masked)
+    assert small.get_layer("conv").filters == (4 if use_bias else 6)
+    np.testing.assert_allclose(outputs(small), outputs(masked), rtol=1e-5, atol=1e-6)

@@ -15,7 +15,7 @@ RECURRENT = keras.layers.GRU, keras.layers.LSTM, keras.layers.SimpleRNN
 
 
 class Recurrent(Handler):
-    """LSTM, GRU and SimpleRNN: inputs that are 0 are cut, outputs are all kept."""
+    """LSTM, GRU and SimpleRNN: constant inputs go into the bias, outputs are all kept."""
 
     is_source = single_input = True
 
@@ -28,7 +28,8 @@ class Recurrent(Handler):
     def keeps(self, node, constants, *kept):
         source, output = (array.copy() for array in kept)
         if output.any():
-            source |= constants[0] != 0
+            known = ~np.isnan(constants[0]) if node.layer.cell.use_bias else constants[0] == 0
+            source |= ~known
             source[0] |= not source.any()
             output[:] = True
         return [source, output]
@@ -38,10 +39,17 @@ class Recurrent(Handler):
         return _steps(node) * _numbers(node.layer)
 
     def build(self, node, make, kept, constants, *sources):
-        source = sources[0].plain() if np.any(sources[0].offset) else sources[0]
-        kernel, *others = weights_of(node.layer)
+        use_bias = node.layer.cell.use_bias
+        source = sources[0] if use_bias else sources[0].plain()
+        kernel, recurrent, *bias = weights_of(node.layer)
+        if use_bias:
+            absent = np.nan_to_num(constants[0])
+            absent[source.kept] = source.offset
+            bias = [np.array(bias[0])]
+            # That of a GRU may have two rows: of the inputs, and of the states.
+            np.atleast_2d(bias[0])[0] += absent @ kernel
         kernel = kernel[source.kept] * source.factor[:, np.newaxis]
-        tensor, _ = make(node, [source.tensor], [kernel, *others])
+        tensor, _ = make(node, [source.tensor], [kernel, recurrent, *bias])
         return slimmed(tensor, kept)
 
 

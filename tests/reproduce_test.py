@@ -157,7 +157,7 @@ def test_wang2018_and_the_sparsity_curve(commands, tmp_path):
     assert outcome.code == 0, outcome.err
     points = json.loads((tmp_path / "s" / "sparsity.json").read_text())
     assert [point["beta"] for point in points] == [0.25, 0.5, 1.0, 2.0, 4.0]
-    assert (tmp_path / "s" / "sparsity.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "s" / "sparsity.svg").read_text().startswith("<?xml")
 
 
 @pytest.mark.parametrize(

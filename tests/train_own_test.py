@@ -250,7 +250,7 @@ def test_epsilon_and_network_by_the_data(commands, folder):
     assert again.code == 0, again.err
     assert outcome.out.endswith(again.out)
     message = line(commands.run("train", *flags, "--epsilon=1/x", cwd=folder))
-    assert "flag --epsilon=1/x: could not convert" in message
+    assert "--epsilon: expected a number such as 0.03 or 8/255, received '1/x'" in message
 
 
 @pytest.mark.slow

@@ -104,6 +104,12 @@ def _check_features(builder, image_size, image_key, label_key):
     """The keys of the images and the labels, and the names of the classes."""
     info = builder.info
     kinds = tfds.features.Image, tfds.features.ClassLabel
+    for name, asked in (("image_key", image_key), ("label_key", label_key)):
+        if asked and asked not in (info.features or ()):
+            raise DataError(
+                f"{name}: expected one of the features {', '.join(info.features or ())} of "
+                f"{info.full_name}, received {asked!r}"
+            )
     given = info.supervised_keys or (None, None)
     keys = [
         asked or _key(info, kind, default)

@@ -522,7 +522,7 @@ def test_features_by_name(tmp_path, capfd):
         data.load("mine", "train", tmp_path)
     examples = data.load("mine", "train", tmp_path, label_key="second")
     assert examples.labels.tolist() == [0, 1, 2, 0, 1, 2]
-    with pytest.raises(data.DataError, match="label_key: expected one of the features .*picture"):
+    with pytest.raises(data.DataError, match=r"label_key: expected one of the features .*picture"):
         data.load("mine", "train", tmp_path, label_key="label")
     with pytest.raises(data.DataError, match="got kind and second"):
         data.load("mine", "train", tmp_path, image_key="kind", label_key="second")

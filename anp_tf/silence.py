@@ -12,7 +12,7 @@ WATCH = f"""
 import collections, sys
 last = collections.deque(maxlen=20)
 for line in sys.stdin.buffer:
-    if line == {END.lstrip()}:
+    if line == {END.lstrip()!r}:
         break
     last.append(line)
 else:

@@ -40,6 +40,11 @@ class _NumberParser(flags.FloatParser):
         return number(argument)
 
 
+EXPECTED = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number such as 0.03 or 8/255",
+}
 _PARSERS = {
     str: (flags.ArgumentParser, flags.ArgumentSerializer),
     int: (flags.IntegerParser, flags.ArgumentSerializer),
@@ -166,7 +171,11 @@ def _guarded(command, argv, subjects):
         unknown = [argument for argument in argv[1:] if argument not in subjects]
         if unknown:
             known = f", subjects are {', '.join(subjects)}" if subjects else ""
-            raise ValueError(f"unexpected argument {unknown[0]!r}; flags start with --{known}")
+            near = difflib.get_close_matches(unknown[0], subjects, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(
+                f"unexpected argument {unknown[0]!r}; flags start with --{known}{hint}"
+            )
         _check_flags()
         main = _imported(command)
         main(argv[1:]) if subjects else main()
@@ -239,7 +248,7 @@ def _parse(argv, purpose):
     try:
         rest = flags.FLAGS(argv, known_only=bool(asked))
     except (flags.Error, UnicodeDecodeError, OSError) as error:
-        _exit(str(error), EXIT_USAGE)
+        _exit(_of_flags(error), EXIT_USAGE)
     if asked:
         full = asked[0].endswith("full")
         try:
@@ -249,6 +258,19 @@ def _parse(argv, purpose):
             nobody_reads()
         sys.exit(0)
     return rest
+
+
+def _of_flags(error):
+    """What an error of absl's says, as those of options do."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        near = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
+        hint = f"did you mean --{near[0]}?" if near else "--help lists those there are"
+        return f"--{error.flagname}: there is no such flag; {hint}"
+    match = re.match(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL)
+    expected = match and EXPECTED.get(flags.FLAGS[match[1]].flag_type())
+    if not expected:
+        return str(error)
+    return f"--{match[1]}: expected {expected}, received {match[2]!r}"
 
 
 def _unread():

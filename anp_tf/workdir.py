@@ -94,8 +94,7 @@ class Workdir:
             OSError: if it cannot be written.
         """
         self._make()
-        begun = self.network.exists() or any(self.checkpoints.glob("[0-9]*"))
-        if not begun or not self.config.exists():
+        if not self._begun() or not self.config.exists():
             self._write(settings, {})
             return settings
         found, asked = self.settings(), self._asked()
@@ -108,13 +107,31 @@ class Workdir:
             self.network.unlink(missing_ok=True)
         elif differing:
             shown = (f"{n}={getattr(found, n)} (now {getattr(settings, n)})" for n in differing)
+            moved = "dataset" in differing and not os.path.exists(found.dataset)
+            hint = "; a data set may be moved, but has to keep its name" if moved else ""
             raise OtherRunError(
                 f"workdir {self.path} is of another configuration: {', '.join(shown)}; give "
-                "another workdir, or overwrite it"
+                f"another workdir, or overwrite it{hint}"
             )
         used = dataclasses.replace(settings, **{name: getattr(found, name) for name in asked})
-        self._write(used, asked)
+        # The new place of data that was moved is written down by `use`, once it was compared.
+        kept = {} if self.network.exists() else {"dataset": found.dataset}
+        self._write(dataclasses.replace(used, **kept), asked)
         return used
+
+    def check_data(self, training):
+        """An `OtherRunError` if the run goes on, and began with other training `Examples`."""
+        found = read_json(self.origin) or {}
+        if not self._begun() or found.get("data", training.identity) == training.identity:
+            return
+        raise OtherRunError(
+            f"workdir {self.path} is of other data: it began with {found['training_examples']:,} "
+            f"training examples, and the data set now has {len(training):,}, or other labels; give "
+            "the data of the run, or another workdir"
+        )
+
+    def _begun(self):
+        return self.network.exists() or any(self.checkpoints.glob("[0-9]*"))
 
     def use(self, settings, **changes):
         """Writes down what is used in place of what was asked for, and returns these `Settings`."""
@@ -162,18 +179,23 @@ class Workdir:
     def _same(self, name, found, now):
         """Whether an option is what it was, or, of a path, names the same place.
 
-        That is also a place that was moved together with the folder: the way to it from the folder,
-        as it was recorded, is what it is from the folder now.
+        That is also a place that was moved together with the folder, and of the data one of the
+        same name where the recorded one is gone: `check_data` compares what is in it.
         """
         if found == now or name not in PATHS or None in (found, now):
             return found == now
-        (recorded,) = (
-            line.removeprefix("--workdir=")
-            for line in self.config.read_text().splitlines()
-            if line.startswith("--workdir=")
-        )
-        ways = os.path.relpath(found, recorded), os.path.relpath(now, self.path)
-        return ways[0] == ways[1] or os.path.realpath(found) == os.path.realpath(now)
+        if os.path.realpath(now) in map(os.path.realpath, (found, self._moved(found))):
+            return True
+        gone = not os.path.exists(found) and "data" in (read_json(self.origin) or {})
+        same_name = pathlib.Path(found).name == pathlib.Path(now).name
+        return name == "dataset" and gone and same_name and os.path.exists(now)
+
+    def _moved(self, place):
+        """Where a place is that is on the same way from the folder as when it was recorded."""
+        lines = self.config.read_text().splitlines()
+        recorded = [x.removeprefix("--workdir=") for x in lines if x.startswith("--workdir=")]
+        way = os.path.relpath(place, recorded[0] if recorded else self.path)
+        return os.path.normpath(self.path / way)
 
     def settings(self):
         """The `Settings` the run was started with.
@@ -189,11 +211,20 @@ class Workdir:
             )
         try:
             lines = self.config.read_text().splitlines()
-            return Settings.from_flag_lines(x for x in lines if not x.startswith("--workdir="))
+            found = Settings.from_flag_lines(x for x in lines if not x.startswith("--workdir="))
+            return dataclasses.replace(found, dataset=self._place_of(found.dataset))
         except (OSError, ValueError) as error:
             raise WorkdirError(
                 f"{self.path} is not the workdir of a run: cannot read {self.config.name}: {error}"
             ) from error
+
+    def _place_of(self, dataset):
+        """The data set where it is now, if its place was moved together with the folder."""
+        if os.path.exists(dataset) or not os.path.exists(moved := self._moved(dataset)):
+            return dataset
+        from anp_tf.data.tfds_sets import known  # takes seconds
+
+        return dataset if known(dataset) else moved
 
     def load_network(self):
         """The trained network, masks included.

@@ -44,11 +44,19 @@ def cases(*table):
             "--network=lenet",
             "--network: expected lenet5_caffe, vgg16, .*received 'lenet'",
         ),
-        ("flag", "--epsilom=0.3", r"Unknown command line flag 'epsilom'\. Did you mean: epsilon"),
-        ("int", "--epochs=many", "flag --epochs=many: invalid literal for int"),
-        ("int as float", "--epochs=1.5", "flag --epochs=1.5: invalid literal for int"),
-        ("float", "--epsilon=big", "flag --epsilon=big: could not convert string to float"),
-        ("bool", "--deterministic=perhaps", "flag --deterministic=perhaps: .*Non-boolean argument"),
+        ("flag", "--epsilom=0.3", r"--epsilom: there is no such flag; did you mean --epsilon\?"),
+        ("int", "--epochs=many", "--epochs: expected a whole number, received 'many'"),
+        ("int as float", "--epochs=1.5", "--epochs: expected a whole number, received '1.5'"),
+        (
+            "float",
+            "--epsilon=big",
+            "--epsilon: expected a number such as 0.03 or 8/255, received 'big'",
+        ),
+        (
+            "bool",
+            "--deterministic=perhaps",
+            "--deterministic: expected true or false, received 'perhaps'",
+        ),
         ("list", "--decay_at=half", "--decay_at: expected numbers, received half"),
         ("value missing", "--epochs", "Missing value for flag --epochs"),
         ("epsilon 0", "--epsilon=0", r"--epsilon: expected a value in \(0, 1\].*received 0.0"),
@@ -64,7 +72,7 @@ def cases(*table):
         ),
         ("seed", "--seed=99999999999", r"--seed: expected a value in \[0, 2\*\*31\)"),
         ("limit", "--limit_test_examples=0", "--limit_test_examples: expected a value at least 1"),
-        ("standard epochs", "--standard_epochs=x", "flag --standard_epochs=x: invalid literal"),
+        ("standard epochs", "--standard_epochs=x", "--standard_epochs: expected a whole number"),
     ),
 )
 def test_train_with_a_bad_value(commands, tmp_path, flags, expected):
@@ -86,7 +94,11 @@ def test_train_with_a_bad_value(commands, tmp_path, flags, expected):
         ("export", ["run"], "unexpected argument 'run'"),
         ("train", ["--flagfile=missing.cfg"], "missing.cfg"),
         ("train", ["--flagfile=."], "Is a directory"),
-        ("evaluate", ["--epochs=3"], "Unknown command line flag 'epochs'"),
+        (
+            "evaluate",
+            ["--epochs=3"],
+            "--epochs: there is no such flag",
+        ),
         (
             "evaluate",
             ["--workdir=nothing"],
@@ -97,7 +109,11 @@ def test_train_with_a_bad_value(commands, tmp_path, flags, expected):
             ["--workdir=nothing"],
             "--workdir: expected a place that exists",
         ),
-        ("export", ["--workdir=nothing", "--version=one"], "flag --version=one: invalid literal"),
+        (
+            "export",
+            ["--workdir=nothing", "--version=one"],
+            "--version: expected a whole number, received 'one'",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -116,7 +132,7 @@ def test_flagfile_that_is_no_text(commands, tmp_path):
 def test_unknown_flag_in_a_flagfile(commands, tmp_path):
     (tmp_path / "config.cfg").write_text("--epochs=3\n--momentum=0.9\n")
     outcome = commands.run("train", f"--flagfile={tmp_path / 'config.cfg'}")
-    assert "'momentum'" in message(outcome, "train")
+    assert "--momentum: there is no such flag" in message(outcome, "train")
 
 
 def test_a_closed_stderr():
@@ -304,7 +320,7 @@ def test_damaged_network(commands, finished, tmp_path, command):
         ),
         pytest.param(
             ["anp_tf.export", "--speed=2"],
-            "anp_tf.export: Unknown command line flag 'speed'",
+            "anp_tf.export: --speed: there is no such flag",
             marks=pytest.mark.slow,
         ),
     ],

@@ -75,7 +75,9 @@ def test_a_command_by_its_name():
     assert outcome.stdout.startswith("anp-tf train: trains networks")
     outcome = run("evaluate", "--epsilom=2")
     assert outcome.returncode == 2
-    assert outcome.stderr.startswith("anp-tf evaluate: Unknown command line flag 'epsilom'")
+    assert outcome.stderr.startswith(
+        "anp-tf evaluate: --epsilom: there is no such flag; did you mean --epsilon?"
+    )
 
 
 def test_an_unknown_command():
@@ -87,7 +89,8 @@ def test_an_unknown_command():
 def test_configs_come_with_the_package(tmp_path):
     outcome = run("train", "--config=quickstart", "--epsilon=2")
     assert outcome.stderr == (
-        "anp-tf train: --epsilon: expected a value in (0, 1], in pixel units, received 2.0\n"
+        "anp-tf train: --epsilon: expected a value in (0, 1], in pixel units, such as 8/255, "
+        "received 2.0\n"
     )
     outcome = run("train", "--config=quickstrt")
     assert outcome.returncode == 2

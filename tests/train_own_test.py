@@ -198,6 +198,12 @@ def test_a_file_is_judged_on_a_folder_of_images(commands, folder):
     assert outcome.code == 0, outcome.err
     (judgement,) = read(folder / "x.keras.robustness" / "robustness.json").values()
     assert judgement["test_examples"] == 10
+    assert judgement["test_share"] == 0.5
+    assert judgement["image_size"] == [12, 12]
+    other = [*flags, "--image_size=12,12", "--test_share=0.3", "--attack=fgsm"]
+    message = line(commands.run("evaluate", *other, cwd=folder))
+    assert "--output: expected a folder without results on other data" in message
+    assert "with test_share 0.5, and not 0.3" in message
 
 
 def test_a_search_with_ones_own_network_and_data(commands, folder):
@@ -244,7 +250,7 @@ def test_epsilon_and_network_by_the_data(commands, folder):
     assert again.code == 0, again.err
     assert outcome.out.endswith(again.out)
     message = line(commands.run("train", *flags, "--epsilon=1/x", cwd=folder))
-    assert "flag --epsilon=1/x: could not convert" in message
+    assert "--epsilon: expected a number such as 0.03 or 8/255, received '1/x'" in message
 
 
 @pytest.mark.slow
@@ -266,6 +272,45 @@ def test_changed_and_longer_runs(commands, folder):
     assert outcome.code == 0, outcome.err
     assert "--learning_rate=0.0001" in (folder / "run" / "config.cfg").read_text()
     assert len((folder / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_data_and_workdir_that_were_moved(commands, folder):
+    numbers, kind = np.random.default_rng(0).random((60, 2)), np.arange(60) % 2
+    rows = [f"{x:.3f},{y:.3f},{k}" for (x, y), k in zip(numbers, kind, strict=True)]
+    for place, content in (("old", rows), ("other", rows[:50])):
+        (folder / place).mkdir()
+        (folder / place / "set.csv").write_text("\n".join(["x,y,label", *content]))
+    flags = [
+        "--network=net:rows",
+        "--method=at",
+        *QUICK,
+        "--checkpoint_seconds=0",
+        "--batch_size=8",
+    ]
+    old = ["--dataset=set.csv", "--workdir=run"]
+    (folder / "old" / "net.py").write_text(NET)
+    killed = commands.run("train", *flags, *old, cwd=folder / "old", kill_at="step:4")
+    assert killed.code == -9
+    (folder / "old" / "run").rename(folder / "run")
+    (folder / "old" / "set.csv").rename(folder / "renamed.csv")
+    for dataset, expected in (
+        ("renamed.csv", "a data set may be moved, but has to keep its name"),
+        ("other/set.csv", "39 training examples, and the data set now has 32"),
+    ):
+        again = [*flags, f"--dataset={dataset}", "--workdir=run"]
+        assert expected in line(commands.run("train", *again, cwd=folder))
+    (folder / "new").mkdir()
+    (folder / "renamed.csv").rename(folder / "new" / "set.csv")
+    again = [*flags, "--dataset=new/set.csv", "--workdir=run"]
+    outcome = commands.run("train", *again, cwd=folder)
+    assert outcome.code == 0, outcome.err
+    assert "from step " in outcome.out
+    # Moved together, and named from elsewhere.
+    (folder / "away").mkdir()
+    for name in ("run", "new"):
+        (folder / name).rename(folder / "away" / name)
+    outcome = commands.run("evaluate", "--workdir=../away/run", cwd=folder / "other")
+    assert outcome.code == 0, outcome.err
 
 
 def test_a_table_is_exported_with_its_ranges_and_classes(commands, folder):

@@ -85,7 +85,7 @@ def load(
     if path is None:
         return tfds_sets.read(str(name), split, data_dir, image_size, image_key, label_key)
     if not path.exists():
-        raise DataError(f"there is no data set at {path}")
+        raise DataError(f"there is no data set at {path} (from {pathlib.Path.cwd()})")
     if path.is_dir() and (path / "dataset_info.json").exists():
         return tfds_sets.read(path, split, None, image_size, image_key, label_key)
     _unused(path, image_key=image_key)

@@ -1,6 +1,7 @@
 """Labelled examples, and the part of them set aside for validation."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import tensorflow as tf
@@ -77,6 +78,14 @@ class Examples:
         """float32 array `[n, ...]` in [0, 1], all of them in memory."""
         images = np.asarray(self.images[:])
         return images / np.float32(255) if images.dtype == np.uint8 else images
+
+    @property
+    def identity(self):
+        """Text by which another set, or one that has changed, is told apart: of the labels in
+        their order, the shape and the names; the pixels have no part in it.
+        """
+        about = repr((tuple(self.images.shape), self.class_names, self.columns))
+        return hashlib.sha256(about.encode() + self.labels.tobytes()).hexdigest()[:16]
 
     def take(self, n):
         """Returns the first `n` examples, or all of them where there are fewer.

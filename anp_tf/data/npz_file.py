@@ -12,9 +12,10 @@ from anp_tf.data.arrays import as_pixels, check_pixels, pixels
 from anp_tf.data.errors import DataError, in_short
 from anp_tf.data.examples import Examples
 from anp_tf.data.labels import class_labels
-from anp_tf.data.on_disk import PART_BYTES, StoredArray, fits, kept
+from anp_tf.data.on_disk import PART_BYTES, StoredArray, fits, kept, kept_columns
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+COLUMN_BYTES = 2**28  # of an array in columns, that are read at a time
 DEFLATE_RATIO = 1032  # what the format's compression reaches at most
 LOCAL_HEADER = 30  # bytes of a file in an archive before its name; the last two fields are lengths
 
@@ -49,20 +50,23 @@ def read(path, split):
 
 
 def _images(array, path, shown):
-    """The pixels; many of them stay on disk, in the archive itself unless they are compressed."""
+    """The pixels; many of them stay on disk, in the archive itself if they lie there by rows."""
     if fits(array.shape, array.dtype):
         return pixels(array.whole(), shown)
+    folder, convert = pathlib.Path(path).parent, as_pixels
     if array.in_columns:
-        raise DataError(f"{shown} is too large to be read by columns: save it in order 'C'")
-    if array.compressed:
-        stored = kept(array.parts(), array.shape, array.dtype, pathlib.Path(path).parent)
-        parts = (np.asarray(stored[rows]) for rows in array.slices())
+        shape = array.shape[0], math.prod(array.shape[1:])
+        stored = kept_columns(array.columns(), shape, array.dtype, folder)
+        convert = array.pixels_of_columns
+    elif array.compressed:
+        stored = kept(array.parts(), array.shape, array.dtype, folder)
     else:
         with open(path, "rb") as file:
             stored = StoredArray.of(file, array.place(), array.shape, array.dtype)
-        parts = array.parts()
+    in_place = not (array.in_columns or array.compressed)
+    parts = array.parts() if in_place else (np.asarray(stored[rows]) for rows in array.slices())
     check_pixels(array.shape, array.dtype, parts, shown)
-    return stored.converted(as_pixels)
+    return stored.converted(convert)
 
 
 @contextlib.contextmanager
@@ -112,10 +116,27 @@ class _Array:
         """Its rows in parts, once; the archive's checksum is compared at the end."""
         for rows in self.slices():
             count = min(rows.stop, self.shape[0]) - rows.start
-            content = self._stream.read(count * self._row_bytes())
-            self._check(len(content), count * self._row_bytes())
-            yield np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+            yield self._next(count, self.shape[1:])
         self._stream.read(1)
+
+    def columns(self):
+        """Of an array in columns, these, `[some, rows]`, in parts, once."""
+        total, length = math.prod(self.shape[1:]), self.shape[0] * self.dtype.itemsize
+        count = max(1, COLUMN_BYTES // max(1, length))
+        for first in range(0, total, count):
+            yield self._next(min(count, total - first), self.shape[:1])
+        self._stream.read(1)
+
+    def pixels_of_columns(self, rows):
+        """Pixels of rows `[some, columns]`, the columns in the order of the file."""
+        rows = rows.reshape(len(rows), *self.shape[:0:-1])
+        return as_pixels(rows.transpose(0, *range(rows.ndim - 1, 0, -1)))
+
+    def _next(self, count, shape):
+        expected = count * math.prod(shape) * self.dtype.itemsize
+        content = self._stream.read(expected)
+        self._check(len(content), expected)
+        return np.frombuffer(content, self.dtype).reshape(count, *shape)
 
     def place(self):
         """Where in the archive's file the first row begins, if it is not compressed."""

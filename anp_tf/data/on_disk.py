@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import tempfile
+import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -70,9 +71,7 @@ class _File:
 
     def __init__(self, file):
         self.name, self.number = file.name, os.dup(file.fileno())
-
-    def __del__(self):
-        os.close(self.number)
+        weakref.finalize(self, os.close, self.number)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,6 +138,28 @@ def kept(parts, shape, dtype, folder):
         for part in parts:
             with _full_disk(shape, dtype, folder):
                 file.write(part.tobytes())
+        return StoredArray.of(file, 0, tuple(shape), np.dtype(dtype))
+
+
+def kept_columns(parts, shape, dtype, folder):
+    """The rows of an array that comes in parts of its columns, a `StoredArray` as of `kept`.
+
+    Args:
+        parts: iterable of arrays `[some columns, rows]`, all columns in order.
+        shape: pair `(rows, columns)`.
+        dtype, folder: As of `kept`.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    begin, size = 0, np.dtype(dtype).itemsize
+    with _temporary(folder) as file:
+        for part in parts:
+            for number, row in enumerate(np.ascontiguousarray(part.T)):
+                with _full_disk(shape, dtype, folder):
+                    file.seek((number * shape[1] + begin) * size)
+                    file.write(row.tobytes())
+            begin += len(part)
         return StoredArray.of(file, 0, tuple(shape), np.dtype(dtype))
 
 

@@ -125,7 +125,9 @@ def _kinds(path):
     if len(kinds) < len(names):
         raise DataError(f"{path} has two columns of one name, among {_shown(names)}")
     if len(kinds) < 2:
-        raise DataError(f"{path} has {len(kinds)} columns: expected numbers with a label")
+        raise DataError(
+            f"{path} has {len(kinds)} columns: expected numbers with a label, separated by commas"
+        )
     return kinds
 
 

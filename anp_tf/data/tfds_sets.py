@@ -23,6 +23,7 @@ from anp_tf.data.errors import DataError, in_short
 from anp_tf.data.examples import Examples
 from anp_tf.data.on_disk import fits
 from anp_tf.data.tfds_records import are_records, records, resized
+from anp_tf.data.tfds_sources import FORMATS, images_and_labels
 
 PATIENCE = 5  # seconds, that a server of a set to be downloaded has to answer
 
@@ -103,6 +104,12 @@ def _check_features(builder, image_size, image_key, label_key):
     """The keys of the images and the labels, and the names of the classes."""
     info = builder.info
     kinds = tfds.features.Image, tfds.features.ClassLabel
+    for name, asked in (("image_key", image_key), ("label_key", label_key)):
+        if asked and asked not in (info.features or ()):
+            raise DataError(
+                f"{name}: expected one of the features {', '.join(info.features or ())} of "
+                f"{info.full_name}, received {asked!r}"
+            )
     given = info.supervised_keys or (None, None)
     keys = [
         asked or _key(info, kind, default)
@@ -183,6 +190,8 @@ def _read(builder, split, keys, image_size):
     on_disk = not fits((count, *shape), np.uint8) and are_records(builder)
     wanted = {label_key: True} if on_disk else {image_key: True, label_key: True}
     try:
+        if builder.info.file_format in FORMATS:
+            return images_and_labels(builder, split, image_key, label_key, shape)
         dataset = builder.as_dataset(
             split=split,
             decoders=tfds.decode.PartialDecoding(wanted),

@@ -76,7 +76,7 @@ class BayesLayer(keras.layers.Layer):
         if getattr(self, "lora_rank", None):
             self.enable_lora()
         if self.quantization_mode:
-            keras.layers.Layer.quantize(self)
+            keras.layers.Layer.quantize(self, self.quantization_mode)
         self.prior_scale = prior_scale
         self.initial_rho = initial_rho
         self.kl_weight = kl_weight

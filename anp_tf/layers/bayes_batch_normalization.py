@@ -44,7 +44,7 @@ class BayesBatchNormalization(BayesLayer, keras.layers.BatchNormalization):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        if self.renorm:
+        if getattr(self, "renorm", False):  # since Keras 3.14
             raise ValueError(
                 "Invalid value received for argument `renorm`. Batch renormalization is not "
                 "supported. Received: renorm=True"

@@ -52,7 +52,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             and inputs.dtype.name == self.compute_dtype
             and self.compute_dtype in FUSED
             and self.epsilon >= LEAST_EPSILON
-            and not (self.renorm or self.synchronized)
+            and not (getattr(self, "renorm", False) or self.synchronized)
         )
 
 

@@ -151,9 +151,10 @@ def _chosen(groups, layers):
         names = set(layers)
         known = {layer.name for sources in possible.values() for layer in sources}
         if names - known:
+            possible_names = ", ".join(sorted(known)) or "there is none"
             raise ValueError(
                 "Argument `layers` must name convolutions and dense layers that can have a mask: "
-                f"{', '.join(sorted(known))}. Received: {', '.join(sorted(names - known))}"
+                f"{possible_names}. Received: {', '.join(sorted(names - known))}"
             )
 
         def layers(layer):

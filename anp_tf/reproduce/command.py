@@ -67,8 +67,8 @@ def _sparsity(folder):
     make(runs, evaluate)
     points = sparsity.sparsity_record(runs)
     _write(folder, "sparsity", points)
-    sparsity.draw(points, folder / "sparsity.png")
-    print(folder / "sparsity.png")
+    sparsity.draw(points, folder / "sparsity.svg")
+    print(folder / "sparsity.svg")
 
 
 def _methods(known):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import typing
@@ -26,6 +27,7 @@ from anp_tf.robustness.judge import LogitsError
 from anp_tf.robustness.sampled import SampledNetwork
 from anp_tf.robustness.threat import Threat
 from anp_tf.robustness.worst_case import worst_case
+from anp_tf.settings import READING, Settings
 
 FAR_BETTER = 20  # points of clean accuracy, with pixels of another range
 
@@ -95,6 +97,7 @@ def attack_candidate(
     identity = identity_of(candidate, source=source if used else None)
     if not steady:
         identity["samples"] = threat.samples
+    _refuse_other_data(pathlib.Path(output) / "robustness.json", identity)
     folder = attacks_folder(output, title, threat)
     with counter(title, candidate.count()) if counter else contextlib.nullcontext() as progress:
         found = worst_case(
@@ -198,6 +201,28 @@ def _refuse_other_pixels(candidate, network, x, y):
             )
 
 
+def _refuse_other_data(path, identity):
+    """Raises where there are results of the network on other data, or on another part of it."""
+    for name in ("dataset", *READING):
+        own = identity.get(name)
+        for result in robustness_of(path, identity["network"]).values():
+            found = result.get(name)
+            if json.dumps(found) != json.dumps(own) and not _same_place(found, own):
+                raise EvaluationError(
+                    f"output: expected a folder without results on other data, received {path}, "
+                    f"which has some with {name} {_shown(found)}, and not {_shown(own)}"
+                )
+
+
+def _same_place(one, other):
+    both = isinstance(one, str) and isinstance(other, str)
+    return both and os.path.realpath(one) == os.path.realpath(other)
+
+
+def _shown(value):
+    return "as it is by default" if value is None else value
+
+
 def _apart(low, high, total):
     """Whether the intervals of two percentages of some images are apart."""
     counts = [round(percent * total / 100) for percent in (low, high)]
@@ -228,7 +253,10 @@ def identity_of(candidate, **others):
     digests = {name: other.digest for name, other in others.items() if other}
     interface = candidate.interface.record()
     shown = {"interface": interface} if interface else {}
-    return {"network": candidate.digest, "dataset": candidate.dataset, **digests, **shown}
+    options = {name: candidate.data_options.get(name) for name in READING}
+    options = {n: v for n, v in options.items() if v and v != getattr(Settings, n)}
+    data = {"dataset": candidate.dataset, **options}
+    return {"network": candidate.digest, **data, **digests, **shown}
 
 
 def _asked(candidate, threat):

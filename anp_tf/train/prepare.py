@@ -26,6 +26,7 @@ def used_settings(settings, workdir, team, training, validation, batch_size):
     }
     if not team.chief:
         return dataclasses.replace(settings, **changes)
+    workdir.check_data(training)
     workdir.describe(training)
     origin = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -33,6 +34,7 @@ def used_settings(settings, workdir, team, training, validation, batch_size):
         "command": _command(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {team}",
         "training_examples": len(training),
+        "data": training.identity,
         "validation_examples": changes["validation_examples"],
         "batch_size": batch_size,
     }

@@ -12,7 +12,6 @@ import PIL.Image
 import pyarrow
 import pyarrow.parquet
 import pytest
-import tensorflow as tf
 import tensorflow_datasets as tfds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -330,6 +329,9 @@ def test_wrong_tables(tmp_path, changes, options, message):
 # ------------------------------------------------------------------------------------- large sets
 
 
+TFDS_FORMATS = "tfrecord", "array_record"
+
+
 def written(kind, root):
     """The name of a set of this kind, of 200 images or rows, and its place.
 
@@ -342,21 +344,23 @@ def written(kind, root):
             part = "test" if number < 20 else "train"
             write_image(root / "set" / part / "ab"[number % 2] / f"{number}.bmp", pixels)
         return root / "set", None
-    if kind in ("npz", "packed npz", "floats"):
+    if kind in ("npz", "packed npz", "npz by columns", "floats"):
         scale = np.float32(1 / 255) if kind == "floats" else np.uint8(1)
         save = np.savez_compressed if kind == "packed npz" else np.savez
-        x = x * scale
+        x = np.asarray(x * scale, order="F" if kind == "npz by columns" else "C")
         save(root / "set.npz", x_train=x[20:], y_train=y[20:], x_test=x[:20], y_test=y[:20])
         return root / "set.npz", None
-    if kind == "tfds":
-        stored(root, shape=(100, 100, 3), pictures={"train": x[20:], "test": x[:20]})
+    if kind in TFDS_FORMATS:
+        parts = {"train": x[20:], "test": x[:20]}
+        stored(root, shape=(100, 100, 3), pictures=parts, file_format=kind)
         return "mine", root
     columns = {f"c{i}": x[:, i, 0, 0] * 0.5 for i in range(50)}
     return write_table(root / f"set.{kind}", {**columns, "label": np.array(["a", "b"])[y]}), None
 
 
 @pytest.mark.parametrize(
-    "kind", ["folder", "npz", "packed npz", "floats", "csv", "parquet", "tfds"]
+    "kind",
+    ["folder", "npz", "packed npz", "npz by columns", "floats", "csv", "parquet", *TFDS_FORMATS],
 )
 def test_large_sets_are_read_from_disk_when_needed(tmp_path, monkeypatch, capfd, kind):
     name, where = written(kind, tmp_path)
@@ -364,9 +368,11 @@ def test_large_sets_are_read_from_disk_when_needed(tmp_path, monkeypatch, capfd,
     monkeypatch.setattr(on_disk, "HELD_BYTES", 0)
     monkeypatch.setattr(on_disk, "PART_BYTES", 2**14)
     monkeypatch.setattr(npz_file, "PART_BYTES", 2**14)
+    monkeypatch.setattr(npz_file, "COLUMN_BYTES", 2**20)
+    augmentation = "none" if held.columns else "crop_flip"
+    next(iter(data.training_batches(data.load(name, "train", where), 20, seed=5)))
     tracemalloc.start()
     lazy = data.load(name, "train", where)
-    augmentation = "none" if held.columns else "crop_flip"
     for _ in data.training_batches(lazy, 20, seed=5, augmentation=augmentation).take(9):
         pass
     most = tracemalloc.get_traced_memory()[1]  # without TensorFlow's memory
@@ -443,7 +449,9 @@ def test_any_content_is_data_or_one_line(tmp_path_factory, suffix, cut, changed,
 # ----------------------------------------------------------------------------- TFDS sets of others
 
 
-def stored(directory, names=("a", "b"), shape=(3, 5, 3), pictures=None, **more):
+def stored(
+    directory, names=("a", "b"), shape=(3, 5, 3), pictures=None, file_format="tfrecord", **more
+):
     """A set that `store_as_tfds_dataset` wrote, without supervised keys, of 6 and 2 images."""
     kinds = {
         "picture": tfds.features.Image(shape=shape),
@@ -456,9 +464,8 @@ def stored(directory, names=("a", "b"), shape=(3, 5, 3), pictures=None, **more):
         pictures = {"train": shades, "test": shades[:2]}
 
     def part(images):
-        numbers = np.arange(len(images))
-        columns = {"picture": images, "kind": numbers % 2, "second": numbers % 3}
-        return tf.data.Dataset.from_tensor_slices({key: columns[key] for key in kinds})
+        every = [{"picture": x, "kind": i % 2, "second": i % 3} for i, x in enumerate(images)]
+        return enumerate({key: example[key] for key in kinds} for example in every)
 
     tfds.dataset_builders.store_as_tfds_dataset(
         name="mine",
@@ -466,8 +473,37 @@ def stored(directory, names=("a", "b"), shape=(3, 5, 3), pictures=None, **more):
         features=tfds.features.FeaturesDict(kinds),
         split_datasets={name: part(images) for name, images in pictures.items()},
         data_dir=directory,
+        file_format=file_format,
         disable_shuffling=True,
     )
+
+
+@pytest.mark.parametrize("file_format", [*TFDS_FORMATS, "parquet"])
+def test_images_of_several_sizes_of_tfds(tmp_path, monkeypatch, capfd, file_format):
+    """As ImageNet has them: kept as they are, and resized when they are read."""
+    rng = np.random.default_rng(0)
+    sizes = [(60, 40), (30, 90), (45, 45), (100, 20)]
+    pictures = [np.full((*size, 3), 40 * i, np.uint8) for i, size in enumerate(sizes)]
+    pictures += [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+    parts = {"train": pictures, "test": pictures[:2]}
+    stored(tmp_path, shape=(None, None, 3), pictures=parts, file_format=file_format)
+    with pytest.raises(
+        data.DataError, match=r"must have images of one size, got \(None, None, 3\)"
+    ):
+        data.load("mine", "train", tmp_path)
+    held = data.load("mine", "train", tmp_path, image_size=(32, 24))
+    assert np.unique(held.images[:4].reshape(4, -1), axis=1).tolist() == [[0], [40], [80], [120]]
+    for image, picture in zip(held.images[4:], pictures[4:], strict=True):
+        expected = PIL.Image.fromarray(picture).resize((24, 32), PIL.Image.Resampling.BILINEAR)
+        assert np.abs(image.astype(int) - np.asarray(expected)).mean() < 2
+    monkeypatch.setattr(on_disk, "HELD_BYTES", 0)
+    lazy = data.load("mine", "train", tmp_path, image_size=(32, 24))
+    assert isinstance(lazy.images, on_disk.OnDisk)
+    assert np.array_equal(lazy.images[[6, 0, 3]], held.images[[6, 0, 3]])
+    batch, labels = next(iter(data.training_batches(lazy, 8, seed=0)))
+    assert sorted(labels.numpy()) == [0] * 4 + [1] * 4
+    order = [np.flatnonzero((held.pixels == image.numpy()).all((1, 2, 3)))[0] for image in batch]
+    assert sorted(order) == list(range(8))
 
 
 def test_a_set_without_supervised_keys(tmp_path, capfd):
@@ -486,6 +522,8 @@ def test_features_by_name(tmp_path, capfd):
         data.load("mine", "train", tmp_path)
     examples = data.load("mine", "train", tmp_path, label_key="second")
     assert examples.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(data.DataError, match=r"label_key: expected one of the features .*picture"):
+        data.load("mine", "train", tmp_path, label_key="label")
     with pytest.raises(data.DataError, match="got kind and second"):
         data.load("mine", "train", tmp_path, image_key="kind", label_key="second")
 

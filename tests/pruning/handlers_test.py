@@ -77,8 +77,11 @@ IMAGES = {
     "flip": lambda x: ops.flip(x, axis=1),
     "Resizing": layers.Resizing(7, 5),
     "Resizing with bars": layers.Resizing(6, 8, pad_to_aspect_ratio=True),
-    "AdaptiveAveragePooling2D": layers.AdaptiveAveragePooling2D(3),
-    "AdaptiveMaxPooling2D": layers.AdaptiveMaxPooling2D(3),
+    **{  # since Keras 3.13
+        name: getattr(layers, name)(3)
+        for name in ("AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D")
+        if hasattr(layers, name)
+    },
     "RMSNormalization": layers.RMSNormalization(epsilon=0.1),
     "Lambda": layers.Lambda(lambda x: ops.relu(x) * 2 - 0.5),
     "TimeDistributed": layers.TimeDistributed(layers.AveragePooling1D(2)),

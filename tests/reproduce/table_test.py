@@ -132,8 +132,8 @@ def test_points_of_the_sparsity_curve(run, tmp_path):
         ("admm", 80.0, "weights"),
     ]
     assert (points[0]["beta"], points[2]["target_sparsity"]) == (2.0, 0.8)
-    draw(points, tmp_path / "sparsity.png")
-    assert (tmp_path / "sparsity.png").read_bytes().startswith(b"\x89PNG")
+    draw(points, tmp_path / "sparsity.svg")
+    assert (tmp_path / "sparsity.svg").read_text().startswith("<?xml")
 
 
 def test_table_of_wang2018(run):

@@ -37,7 +37,8 @@ ATTACKS = (  # of an evaluation
     "noise",
     "transfer",
 )
-PROOFS = ("interval", "crown", "alpha_crown")  # of a certificate
+PROOFS = ("interval", "crown", "alpha_crown", "branching")  # of a certificate
+INTERMEDIATE = ("interval", "crown")  # where CROWN has bounds of hidden features from
 FORMATS = ("saved_model", "litert", "onnx", "micro")
 PRECISIONS = ("float32", "float16", "int8")
 TUNERS = ("random", "bayesian", "hyperband")

@@ -5,6 +5,7 @@ import tensorflow as tf
 from anp_tf.bounds.alpha import learned
 from anp_tf.bounds.network import BoundedNetwork, in_parts, repeated
 from anp_tf.bounds.rule import Interval
+from anp_tf.names import INTERMEDIATE
 
 ROWS = 64  # linear functions bounded at a time: with the batch they make what memory is needed
 ALPHA_STEPS = 20
@@ -148,6 +149,26 @@ def alpha_crown_margins(
     return _best_margins(bounded, ball, boxes, y, rows, steps)
 
 
+def pair_margins(
+    network, x, y, other, epsilon, *, norm="linf", intermediate="crown", rows=ROWS, steps=0
+):
+    """As `alpha_crown_margins`, but of one class for each image.
+
+    Args:
+        network: As there, as are the other arguments.
+        x: Tensor [batch, ...].
+        y: Integer tensor [batch], labels.
+        other: Integer tensor [batch], the classes j of output_j - output_y.
+
+    Returns:
+        Float64 tensor [batch].
+    """
+    bounded = _bounded(network)
+    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
+    one_hot = tf.one_hot(tf.stack([y, other], 1), bounded.units, dtype=bounded.dtype)
+    return -_least(bounded, ball, boxes, one_hot[:, :1] - one_hot[:, 1:], steps)[:, 0]
+
+
 def proved(margins, y):
     """Boolean tensor [batch]: whether the upper bounds of all margins but that of y are below 0.
 
@@ -164,9 +185,9 @@ def _bounded(network):
 
 
 def _prepared(bounded, x, epsilon, norm, intermediate, rows):
-    if intermediate not in ("crown", "interval"):
+    if intermediate not in INTERMEDIATE:
         raise ValueError(
-            "Argument `intermediate` must be 'crown' or 'interval'. "
+            f"Argument `intermediate` must be one of {INTERMEDIATE}. "
             f"Received: intermediate={intermediate!r}"
         )
     if rows < 1:
@@ -216,7 +237,7 @@ def _margins(bounded, ball, boxes, y, rows, lines=True, steps=0):
 
 def _least(bounded, ball, boxes, coefficients, steps, lines=True):
     if steps and lines:
-        return learned(bounded, ball, boxes, coefficients, steps)
+        return learned(bounded, ball, boxes, coefficients, steps).best
     return bounded.least(bounded.output, coefficients, ball, boxes, lines)
 
 

@@ -72,11 +72,16 @@ class BoundedNetwork:
     def ball(self, x, epsilon, norm="linf"):
         return Ball(tf.cast(tf.convert_to_tensor(x), self.dtype), epsilon, norm, self._unit)
 
-    def intervals(self, ball):
-        """Dict from each tensor's key to its `Interval`, layer by layer."""
+    def intervals(self, ball, change=lambda key, box: box):
+        """Dict from each tensor's key to its `Interval`, layer by layer.
+
+        Args:
+            ball: `Ball`.
+            change: Function of a key and an `Interval` to the one that takes its place.
+        """
         boxes = {self.input: ball.box}
         for step in self.steps:
-            boxes[step.output] = self._interval(step, boxes)
+            boxes[step.output] = change(step.output, self._interval(step, boxes))
         return boxes
 
     def tight_intervals(self, ball, rows):
@@ -122,7 +127,7 @@ class BoundedNetwork:
         lower, negative = tf.unstack(found, axis=-1)
         return Interval(tf.maximum(box.lower, lower), tf.minimum(box.upper, -negative))
 
-    def least(self, key, coefficients, ball, boxes, lines=True, slopes=None):
+    def least(self, key, coefficients, ball, boxes, lines=True, slopes=None, added=None):
         """Bounds linear functions of a tensor from below.
 
         Args:
@@ -133,6 +138,8 @@ class BoundedNetwork:
             lines: Boolean; False: by lines up to the last layer that is not linear, and by its
                 interval.
             slopes: Dict from `Step` to the slopes of its lines; those of the rules if it has none.
+            added: Dict from the keys of tensors to linear functions of them, each a tensor [batch,
+                rows, ...], that are added; or None.
 
         Returns:
             Tensor [batch, rows]; -inf where there is no bound.
@@ -147,6 +154,8 @@ class BoundedNetwork:
             row = pending.pop(step.output, None)
             if row is None:
                 continue
+            if added and step.output in added:
+                row += added[step.output]
             inputs, output = [boxes[each] for each in step.inputs], boxes[step.output]
             if step.rule.linear or lines:
                 given = (slopes or {}).get(step)

@@ -1,5 +1,6 @@
 """A certificate: for each image of a data set, whether it is proved, broken or open."""
 
+import functools
 import hashlib
 import json
 import os
@@ -14,14 +15,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from anp_tf import __version__
-from anp_tf.bounds.bounds import (
-    ALPHA_STEPS,
-    ROWS,
-    alpha_crown_margins,
-    crown_margins,
-    interval_margins,
-    proved,
-)
+from anp_tf.bounds.bounds import ALPHA_STEPS, ROWS, crown_margins, interval_margins, pair_margins
+from anp_tf.bounds.branching import DOMAINS, BranchAndBound
 from anp_tf.bounds.network import BoundedNetwork
 from anp_tf.files import atomic_file
 from anp_tf.losses import classified
@@ -42,17 +37,19 @@ def prove(
     broken: npt.ArrayLike | None = None,
     attack: Callable[..., tf.Tensor] | None = None,
     batch_size: int = 32,
+    intermediate: str = "interval",
     rows: int = ROWS,
     alpha_steps: int = ALPHA_STEPS,
+    domains: int = DOMAINS,
     path: str | os.PathLike[str] | None = None,
     identity: Mapping[str, typing.Any] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, typing.Any]:
     """Proves for each image that no image in its ball is misclassified, or finds one that is.
 
-    Intervals are tried first; CROWN on what they leave; alpha-CROWN on what is left then; last the
-    attack. An image that the network misclassifies as it is counts as broken. What a proof says,
-    and of what, is said at `interval_bounds`.
+    Intervals are tried first; CROWN on what they leave; alpha-CROWN on what is left then; the
+    attack; last branch and bound. An image that the network misclassifies as it is counts as
+    broken. What a proof says, and of what, is said at `interval_bounds`.
 
     Args:
         network: Functional or Sequential `keras.Model` from pixels to logits, whose layers have
@@ -61,14 +58,17 @@ def prove(
         y: Integer array [images], labels.
         epsilon: Float, at least 0: the radius of the balls in pixel units.
         norm: `"linf"` or `"l2"`.
-        methods: Sequence of the methods that are tried, of `"interval"`, `"crown"` and
-            `"alpha_crown"`.
+        methods: Sequence of the methods that are tried, of `"interval"`, `"crown"`,
+            `"alpha_crown"` and `"branching"` (`BranchAndBound`).
         broken: Boolean array [images], the images that attacks of this radius have broken, or None.
         attack: Function `(network, x, y)` to adversarial images in the balls, such as an attack of
             `anp_tf.attacks`, which is tried on what is not proved; or None.
         batch_size: Integer, how many images at a time.
+        intermediate: Where CROWN and alpha-CROWN have the bounds of hidden features from:
+            `"interval"`, or `"crown"`, which is tighter and takes far longer.
         rows: Integer, how many numbers of a layer CROWN bounds at a time.
         alpha_steps: Integer, steps of alpha-CROWN.
+        domains: Integer, how many parts of a ball branch and bound makes for a class, at most.
         path: Folder that `certificate.json` is written to after each batch. One that is there, of
             the same network, settings and first images, is gone on with.
         identity: Dict of what else identifies the certificate, which has it too; or None.
@@ -89,7 +89,13 @@ def prove(
     x, y = np.asarray(x, np.float32), np.asarray(y, np.int64)
     _check(x, y, methods, broken, batch_size)
     broken = np.zeros(len(x), bool) if broken is None else np.asarray(broken, bool)
-    settings = {"rows": rows, "alpha_steps": alpha_steps, "tried": list(methods)}
+    settings = {
+        "intermediate": intermediate,
+        "rows": rows,
+        "alpha_steps": alpha_steps,
+        "domains": domains,
+        "tried": list(methods),
+    }
     about = {
         "epsilon": float(epsilon),
         "norm": norm,
@@ -101,7 +107,8 @@ def prove(
     certificate = _begun(path, about, x, y)
     outcomes, by, start = certificate["outcomes"], certificate["methods"], time.monotonic()
     before = certificate["seconds"]
-    functions = _functions(network, epsilon, norm, methods, rows, alpha_steps)
+    options = {"norm": norm, "intermediate": intermediate, "rows": rows}
+    functions = _functions(network, epsilon, methods, options, alpha_steps, domains)
     for first in range(len(outcomes), len(x), batch_size):
         part = slice(first, first + batch_size)
         found = _of_batch(network, x[part], y[part], functions, broken[part], attack, first)
@@ -177,44 +184,78 @@ def _begun(path, about, x, y):
     }
 
 
-def _functions(network, epsilon, norm, methods, rows, alpha_steps):
-    """Dict from the methods, cheapest first, to functions of images and labels that prove."""
+def _functions(network, epsilon, methods, options, alpha_steps, domains):
+    """Dict from the methods, cheapest first, to functions that bound margins.
+
+    Each takes images, labels and the best upper bounds of the margins so far, [images, units], and
+    returns others, infinite where it has none.
+    """
     bounded = BoundedNetwork(network)
-    crown = {"norm": norm, "rows": rows}
+    pixels, norm = tf.TensorSpec([None, *network.inputs[0].shape[1:]], tf.float32), options["norm"]
+    label = tf.TensorSpec([None], tf.int64)
+
+    @functools.partial(tf.function, input_signature=[pixels, label])
+    def interval(x, y):
+        return interval_margins(bounded, x, y, epsilon, norm=norm)
+
+    @functools.partial(tf.function, input_signature=[pixels, label])
+    def crown(x, y):
+        return crown_margins(bounded, x, y, epsilon, **options)
+
+    @functools.partial(tf.function, input_signature=[pixels, label, label])
+    def alpha_crown(x, y, other):
+        return pair_margins(bounded, x, y, other, epsilon, **options, steps=alpha_steps)
+
+    def of_pairs(x, y, margins):
+        found = np.full_like(margins, np.inf)
+        images, others = np.nonzero(margins >= 0)
+        for first in range(0, len(images), len(x)):
+            image, other = images[first : first + len(x)], others[first : first + len(x)]
+            found[image, other] = alpha_crown(x[image], y[image], other)
+        return found
+
+    branch_and_bound = BranchAndBound(network, norm=norm, domains=domains)
+
+    def branching(x, y, margins):
+        classes = [np.flatnonzero(row >= 0) for row in margins]
+        proved = branch_and_bound(x, y, classes, epsilon)
+        return np.where(proved[:, np.newaxis], -np.inf, np.full_like(margins, np.inf))
+
     makers = {
-        "interval": lambda x, y: interval_margins(bounded, x, y, epsilon, norm=norm),
-        "crown": lambda x, y: crown_margins(bounded, x, y, epsilon, **crown),
-        "alpha_crown": lambda x, y: alpha_crown_margins(
-            bounded, x, y, epsilon, **crown, steps=alpha_steps
-        ),
+        "interval": lambda x, y, margins: np.asarray(interval(x, y)),
+        "crown": lambda x, y, margins: np.asarray(crown(x, y)),
+        "alpha_crown": of_pairs,
+        "branching": branching,
     }
-    signature = [
-        tf.TensorSpec([None, *network.inputs[0].shape[1:]], tf.float32),
-        tf.TensorSpec([None], tf.int64),
-    ]
-
-    def compiled(margins):
-        return tf.function(lambda x, y: proved(margins(x, y), y), input_signature=signature)
-
-    return {name: compiled(makers[name]) for name in PROOFS if name in methods}
+    return {name: makers[name] for name in PROOFS if name in methods}
 
 
 def _of_batch(network, x, y, functions, broken, attack, first):
     """The outcomes of some images, and what proved them."""
     outcomes, by = np.full(len(x), OPEN, object), [None] * len(x)
     outcomes[_misclassified(network, x, y)] = BROKEN
-    for name, function in functions.items():
+    margins = np.full([len(x), network.outputs[0].shape[-1]], np.inf)
+    margins[np.arange(len(x)), y] = -np.inf
+
+    def prove(name):
         left = np.flatnonzero(outcomes == OPEN)
         if not len(left):
-            break
-        for index in left[np.asarray(function(x[left], y[left]))]:
+            return
+        margins[left] = np.minimum(margins[left], functions[name](x[left], y[left], margins[left]))
+        for index in left[np.all(margins[left] < 0, axis=1)]:
             outcomes[index], by[index] = PROVED, name
+
+    for name in functions:
+        if name != "branching":
+            prove(name)
     _check_apart(outcomes, broken, first)
     outcomes[broken] = BROKEN
     left = np.flatnonzero(outcomes == OPEN)
     if attack is not None and len(left):
         moved = attack(network, tf.constant(x[left]), tf.constant(y[left]))
         outcomes[left[_misclassified(network, moved, y[left])]] = BROKEN
+    if "branching" in functions:
+        prove("branching")
     return outcomes.tolist(), by
 
 

@@ -37,8 +37,15 @@ def define_flags():
         list,
     )
     cli.define("checks", False, "look for signs that the robustness is only apparent", bool)
-    cli.define("prove", False, "prove what can be proved of each image: intervals, CROWN", bool)
+    cli.define(
+        "prove", False, "prove what can be proved of each image: intervals, CROWN, branching", bool
+    )
     cli.define("proofs", list(PROOFS), f"of --prove: some of {', '.join(PROOFS)}", list)
+    cli.define(
+        "proof_intermediate",
+        "interval",
+        "of --prove: CROWN has bounds of hidden features from interval, or from crown, far slower",
+    )
     cli.define("undefended", None, "of --checks: workdir or file of an undefended network")
     cli.define("norm", "Linf", f"of --attack and --checks: of the ball, {' or '.join(NORMS)}")
     cli.define("restarts", None, "of --attack: random starts of pgd, apgd, fab-t and latent", int)

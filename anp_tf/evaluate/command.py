@@ -10,7 +10,7 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.evaluate.row import black_box_images, comparison, results_row, said_hints
 from anp_tf.files import atomic_file
-from anp_tf.names import PROOFS
+from anp_tf.names import INTERMEDIATE, PROOFS
 from anp_tf.options import EVALUATION, one_of
 from anp_tf.progress import counting
 from anp_tf.robustness import (
@@ -35,6 +35,7 @@ from anp_tf.workdir import Workdir, load_network
 
 CHANGEABLE = Settings.names(EVALUATION)
 OF_MODELS = ("dataset", *READING, "pixels", "output_name", "binary", "channels_first")
+OF_PROOFS = ("proofs", "proof_intermediate")
 OF_ATTACKS = (
     "model",
     *OF_MODELS,
@@ -52,7 +53,7 @@ def main():
     use_threads_for_attacks()
     given = flags.FLAGS
     if not given.attack and not given.checks and not given.prove:
-        _unused("--attack, --checks or --prove", *OF_ATTACKS, "undefended", "part", "proofs")
+        _unused("--attack, --checks or --prove", *OF_ATTACKS, "undefended", "part", *OF_PROOFS)
         _row()
         return
     if not given.attack:
@@ -60,9 +61,10 @@ def main():
     if not given.checks:
         _unused("--checks", "undefended")
     if not given.prove:
-        _unused("--prove", "proofs")
+        _unused("--prove", *OF_PROOFS)
     for name in given.proofs:
         one_of("proofs", name, PROOFS)
+    one_of("proof_intermediate", given.proof_intermediate, INTERMEDIATE)
     if not given.model:
         _unused("--model", *OF_MODELS)
     one_of("norm", given.norm, NORMS)
@@ -105,7 +107,12 @@ def main():
         print(output / "checks.json")
     if given.prove:
         certificate = prove_candidate(
-            candidate, output, threat, proofs=given.proofs, counter=counting
+            candidate,
+            output,
+            threat,
+            proofs=given.proofs,
+            intermediate=given.proof_intermediate,
+            counter=counting,
         )
         print(certificate_table(certificate))
         print(output / "certificate.json")

@@ -21,7 +21,9 @@ from anp_tf.tables import as_text
 STEPS = 40  # of PGD on the images that are neither proved nor broken by attacks made before
 
 
-def prove_candidate(candidate, output, threat, *, proofs=PROOFS, counter=None):
+def prove_candidate(
+    candidate, output, threat, *, proofs=PROOFS, intermediate="interval", counter=None
+):
     """Proves what it can of a candidate; the certificate goes to `output/certificate.json`.
 
     Images that attacks in `output` of the same network and ball have broken are broken; PGD-40 is
@@ -31,7 +33,8 @@ def prove_candidate(candidate, output, threat, *, proofs=PROOFS, counter=None):
         candidate: `Candidate`, a Keras model whose layers have rules, of pixels in [0, 1].
         output: Folder, made if needed.
         threat: `Threat`.
-        proofs: Sequence of `"interval"`, `"crown"` and `"alpha_crown"`: what is tried.
+        proofs: Sequence of names of `PROOFS`: what is tried.
+        intermediate: As for `anp_tf.bounds.prove`.
         counter: As for `attack_candidate`.
 
     Returns:
@@ -69,6 +72,7 @@ def prove_candidate(candidate, output, threat, *, proofs=PROOFS, counter=None):
             epsilon,
             norm=threat.norm.lower(),
             methods=proofs,
+            intermediate=intermediate,
             broken=broken_by_attacks(candidate, output, threat, x, y),
             attack=attack,
             path=output,

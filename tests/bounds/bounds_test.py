@@ -1,10 +1,7 @@
-import itertools
-
 import hypothesis
 import keras
 import numpy as np
 import pytest
-import scipy.optimize
 import tensorflow as tf
 from hypothesis import strategies as st
 
@@ -233,37 +230,13 @@ def test_tiny_networks_against_all_their_activation_patterns(oracle):
         x = np.random.default_rng(seed).random([1, 2]).astype(np.float32)
         label = int(np.argmax(network(x)))
         for epsilon in (0.02, 0.3):
-            exact = exact_margins(network, x[0].astype(np.float64), label, epsilon)
+            exact = oracle.exact_margins(network, x[0].astype(np.float64), label, epsilon)
             margins = bounds.alpha_crown_margins(network, x, [label], epsilon, steps=4)[0]
             assert np.all(margins >= exact - 1e-6)
             assert not bounds.proved(margins[None], [label]) or max(np.delete(exact, label)) < 0
-            box = oracle.ibp(oracle.steps_of(network), *edges(x[0], epsilon))[1]
+            box = oracle.ibp(oracle.steps_of(network), *oracle.edges(x[0], epsilon))[1]
             if np.all((box[0] >= 0) | (box[1] <= 0)):  # then it is linear in the ball
                 np.testing.assert_allclose(margins, exact, atol=1e-4)
-
-
-def edges(image, epsilon):
-    return np.maximum(image - epsilon, 0.0), np.minimum(image + epsilon, 1.0)
-
-
-def exact_margins(network, image, label, epsilon):
-    """The largest margins, by a linear program for each pattern of the ReLUs."""
-    (w, b), (v, c) = (
-        [np.asarray(weight, np.float64) for weight in layer.weights]
-        for layer in network.layers
-        if layer.weights
-    )
-    best = np.full(3, -np.inf)
-    best[label] = 0.0
-    box = list(zip(*edges(image, epsilon), strict=True))
-    for pattern in itertools.product([0, 1], repeat=len(b)):
-        sign = 2 * np.array(pattern) - 1  # sign (x w + b) >= 0
-        for j in set(range(3)) - {label}:
-            row = (v[:, j] - v[:, label]) * pattern
-            found = scipy.optimize.linprog(-(w @ row), -(w * sign).T, b * sign, bounds=box)
-            if found.success:
-                best[j] = max(best[j], -found.fun + b @ row + c[j] - c[label])
-    return best
 
 
 @hypothesis.settings(max_examples=3, deadline=None, derandomize=True)

@@ -1,10 +1,12 @@
 """IBP and CROWN in NumPy, on matrices that are read off the layers by calling them."""
 
+import itertools
 import types
 
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
 
 L = keras.layers
 
@@ -88,6 +90,32 @@ def crown(steps, bounds, rows):
     return constant + np.maximum(rows, 0) @ lower + np.minimum(rows, 0) @ upper
 
 
+def edges(image, epsilon):
+    return np.maximum(image - epsilon, 0.0), np.minimum(image + epsilon, 1.0)
+
+
+def exact_margins(network, image, label, epsilon):
+    """The largest margins, by a linear program for each pattern of the ReLUs."""
+    (w, b), (v, c) = (
+        [np.asarray(weight, np.float64) for weight in layer.weights]
+        for layer in network.layers
+        if layer.weights
+    )
+    best = np.full(3, -np.inf)
+    best[label] = 0.0
+    box = list(zip(*edges(image, epsilon), strict=True))
+    for pattern in itertools.product([0, 1], repeat=len(b)):
+        sign = 2 * np.array(pattern) - 1  # sign (x w + b) >= 0
+        for j in set(range(3)) - {label}:
+            row = (v[:, j] - v[:, label]) * pattern
+            found = scipy.optimize.linprog(-(w @ row), -(w * sign).T, b * sign, bounds=box)
+            if found.success:
+                best[j] = max(best[j], -found.fun + b @ row + c[j] - c[label])
+    return best
+
+
 @pytest.fixture(scope="session")
 def oracle():
-    return types.SimpleNamespace(steps_of=steps_of, ibp=ibp, crown=crown)
+    return types.SimpleNamespace(
+        steps_of=steps_of, ibp=ibp, crown=crown, edges=edges, exact_margins=exact_margins
+    )

@@ -7,7 +7,7 @@ import pytest
 from anp_tf import bounds
 from anp_tf.attacks import PGD
 
-METHODS = ("interval", "crown", "alpha_crown")
+METHODS = ("interval", "crown", "alpha_crown", "branching")
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,12 @@ def test_each_image_is_proved_broken_or_open(network, data, tmp_path):
     assert np.all(outcomes[::8] == "broken")
     assert np.all((methods == None) == (outcomes != "proved"))  # noqa: E711
     interval = bounds.proved(bounds.interval_margins(network, x, y, 0.1), y)
-    crown = bounds.proved(bounds.crown_margins(network, x, y, 0.1), y)
     np.testing.assert_array_equal(methods == "interval", interval)
-    np.testing.assert_array_equal(methods == "crown", crown & ~interval)
+    tight = bounds.prove(network, x, y, 0.1, methods=METHODS[:2], intermediate="crown")
+    for found, intermediate in ((methods, "interval"), (np.array(tight["methods"]), "crown")):
+        margins = bounds.crown_margins(network, x, y, 0.1, intermediate=intermediate)
+        crown = np.asarray(bounds.proved(margins, y)) & ~np.asarray(interval)
+        np.testing.assert_array_equal(found == "crown", crown)
     counts = certificate["counts"]
     assert sum(counts["proved_by"].values()) == counts["proved"] == np.sum(outcomes == "proved")
     assert json.loads((tmp_path / "certificate.json").read_text()) == certificate

@@ -55,6 +55,19 @@ def plain_table(title, columns, rows, width=130):
     return as_text(table, width)
 
 
+def markdown_table(columns, rows, texts=1):
+    """A Markdown table of strings, a list of lines.
+
+    Args:
+        columns: Sequence of the columns' names.
+        rows: Iterable of sequences of cells.
+        texts: Integer, how many columns are texts, the first ones; the others are numbers.
+    """
+    line = "|---" * texts + "|---:" * (len(columns) - texts) + "|"
+    head, *others = (f"| {' | '.join(cells)} |" for cells in (columns, *rows))
+    return [head, line, *others]
+
+
 def _html(table, notes):
     def row(kind, texts):
         cells = (

@@ -132,7 +132,7 @@ def test_a_package_that_computes_something_else_is_not_compared(monkeypatch):
 @pytest.mark.parametrize("build", [lenet5_caffe, vgg16])
 def test_a_network_in_pytorch(build):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from anp_tf.benchmark.torch_network import TorchNetwork, as_torch
+    from anp_tf.benchmark.torch_graph import TorchGraph, as_torch, signature_of
 
     network = build(width_multiplier=0.1)
     random = np.random.default_rng(0)
@@ -141,13 +141,13 @@ def test_a_network_in_pytorch(build):
             weight.assign(np.array(weight) + 0.1 * random.random(weight.shape))
     x = random.random((3, *network.input_shape[1:])).astype(np.float32)
     with torch.no_grad():
-        actual = TorchNetwork(network)(as_torch(x)).numpy()
+        actual = TorchGraph(signature_of(network))(as_torch(x)).numpy()
     expected = np.array(network(x, training=False))
     np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
-    pixels = keras.Input((4, 4, 1))
-    network = keras.Model(pixels, keras.layers.Softmax(name="other")(pixels))
-    with pytest.raises(ValueError, match="`other` is of a kind that is not known"):
-        TorchNetwork(network)
+    pixels = keras.Input(network.input_shape[1:])
+    network = keras.Model(pixels, keras.layers.Activation("tanh")(pixels))
+    with pytest.raises(ValueError, match="of a kind not known here: Tanh"):
+        TorchGraph(signature_of(network))(as_torch(x))
 
 
 @pytest.mark.parametrize(

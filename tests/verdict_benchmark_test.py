@@ -17,8 +17,7 @@ SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models"
 @pytest.mark.parametrize("name", ["mnist_cpu/anp_vs", "cifar10_cpu/anp_vs"])
 def test_a_saved_model_in_pytorch(name):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from anp_tf.benchmark.torch_graph import TorchGraph
-    from anp_tf.benchmark.torch_network import as_torch
+    from anp_tf.benchmark.torch_graph import TorchGraph, as_torch
 
     served = tf.saved_model.load(str(SHIPPED / name / "1"))
     signature = served.signatures["serving_default"]
@@ -47,10 +46,10 @@ def test_stages(data_dir, monkeypatch):
     assert none > 90 > 60 > fgsm
     assert noise == fgsm  # of the images that were left
     assert "AutoAttack is not installed" in said[-1]
-    json.dumps(verdict.verdict_record(stages))
+    json.dumps(verdict.record(stages))
 
 
 def test_table_and_record():
     stages = [Stage("anp_tf", "square", 2.0, 50.0), Stage("AutoAttack", "square", 5.0, 51.0)]
-    assert verdict.verdict_record(stages)["anp_tf / AutoAttack"] == 2.5
-    assert "anp_tf is faster by 2.50" in verdict.verdict_table(stages)
+    assert verdict.record(stages)["anp_tf / AutoAttack"] == 2.5
+    assert "anp_tf is faster by 2.50" in verdict.table(stages)

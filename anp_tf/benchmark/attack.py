@@ -15,8 +15,8 @@ from anp_tf.tables import plain_table
 from anp_tf.timing import median_times
 
 BATCH_SIZES = {"lenet5_caffe": 128, "vgg16": 32}
-MATRIX = 2048  # rows and columns of the product that the machine is measured by
-SAME = 1e-4  # of the largest logit
+MATRIX_SIDE = 2048  # rows and columns of the product that the machine is measured by
+LOGITS_TOLERANCE = 1e-4  # of the largest logit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +68,10 @@ def benchmark_attack(networks=tuple(BATCH_SIZES), width_multiplier=1.0, repeats=
 
 def matrix_product_rate(repeats=10):
     """Float32 operations a second of products of large square matrices, one for each core."""
-    matrices = tf.random.stateless_normal([os.cpu_count(), MATRIX, MATRIX], [0, 0])
+    matrices = tf.random.stateless_normal([os.cpu_count(), MATRIX_SIDE, MATRIX_SIDE], [0, 0])
     products = tf.function(lambda: [tf.matmul(matrix, matrix) for matrix in tf.unstack(matrices)])
     times = median_times({"products": lambda: [product.numpy() for product in products()]}, repeats)
-    return 2 * MATRIX**3 * os.cpu_count() / (times["products"] / 1000)
+    return 2 * MATRIX_SIDE**3 * os.cpu_count() / (times["products"] / 1000)
 
 
 def _calls(network, batch_size, progress):
@@ -95,7 +95,7 @@ def _calls(network, batch_size, progress):
 
 
 def _check(name, logits, expected, images, x, budget):
-    if not np.allclose(logits, expected, atol=SAME * np.abs(expected).max()):
+    if not np.allclose(logits, expected, atol=LOGITS_TOLERANCE * np.abs(expected).max()):
         raise RuntimeError(f"{name} computes other logits: the comparison would not be fair")
     if np.abs(images - x).max() > budget.epsilon + 1e-5 or images.min() < 0 or images.max() > 1:
         raise RuntimeError(f"the images of {name} leave the ball")
@@ -107,7 +107,7 @@ def _interleaved(calls, repeats):
         return median_times(calls, repeats, warm_ups=1)
 
 
-def attack_table(measured):
+def table(measured):
     """The measurements as a text table."""
     rows = [
         (row.case, peer, f"{rate:.1f}", f"{row.rates[OURS] / rate:.2f}")
@@ -122,7 +122,7 @@ def attack_table(measured):
     return "\n".join([plain_table("PGD-20", columns, rows), *notes])
 
 
-def attack_record(measured):
+def record(measured):
     """The measurements as `{subject: images a second or ratio}`."""
     record = {}
     for row in measured:

@@ -7,7 +7,7 @@ import sys
 from anp_tf.tables import plain_table
 from anp_tf.timing import median_times
 
-ASKED = {
+PROCESSES = {
     "import anp_tf": ["-c", "import anp_tf"],
     "anp-tf": ["-m", "anp_tf"],
     "anp-tf train --help": ["-m", "anp_tf", "train", "--help"],
@@ -44,18 +44,18 @@ def benchmark_commands(repeats=5):
         name: lambda arguments=arguments: subprocess.run(
             [sys.executable, *arguments], capture_output=True, check=False
         )
-        for name, arguments in ASKED.items()
+        for name, arguments in PROCESSES.items()
     }
     times = median_times(calls, repeats, warm_ups=1)
     return [Answer(name, milliseconds / 1000) for name, milliseconds in times.items()]
 
 
-def commands_table(measured):
+def table(measured):
     """The measurements as a text table."""
     rows = [[answer.asked, f"{answer.seconds:.2f}"] for answer in measured]
     return plain_table("From the start of a process to its end", ["", "seconds"], rows)
 
 
-def commands_record(measured):
+def record(measured):
     """Dict from what was asked to seconds."""
     return {f"{answer.asked}, seconds": answer.seconds for answer in measured}

@@ -14,7 +14,7 @@ from anp_tf.pruning import cost, slim
 from anp_tf.tables import plain_table
 from anp_tf.timing import median_times
 
-STEPS, BATCH = 20, 128  # where they do not vary
+USUAL_STEPS, USUAL_BATCH = 20, 128  # where they do not vary
 STEPS_TRIED = (5, 10, 20, 40)
 BATCHES_TRIED = (16, 32, 64, 128, 256)
 WIDTHS_TRIED = (0.25, 0.5, 1.0, 2.0)
@@ -22,7 +22,7 @@ SPARSITIES_TRIED = (0.0, 0.5, 0.8, 0.9)
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
+class ScalingPoint:
     """PGD on LeNet-5-Caffe in one setting.
 
     Attributes:
@@ -46,7 +46,7 @@ def benchmark_scaling(repeats=10, progress=print):
         progress: Function that is told what is made ready.
 
     Returns:
-        List of `Point`.
+        List of `ScalingPoint`.
     """
     settings = [("steps", steps, {"steps": steps}) for steps in STEPS_TRIED]
     settings += [("batch size", size, {"batch_size": size}) for size in BATCHES_TRIED]
@@ -57,12 +57,12 @@ def benchmark_scaling(repeats=10, progress=print):
     for varied, value, options in settings:
         key = (varied, value)
         calls[key], works[key] = _attack(**options)
-        sizes[key] = options.get("batch_size", BATCH)
+        sizes[key] = options.get("batch_size", USUAL_BATCH)
     times = median_times(calls, repeats, warm_ups=1)
-    return [Point(*key, 1000 * sizes[key] / times[key], works[key]) for key in calls]
+    return [ScalingPoint(*key, 1000 * sizes[key] / times[key], works[key]) for key in calls]
 
 
-def _attack(steps=STEPS, batch_size=BATCH, width=1.0, sparsity=0.0):
+def _attack(steps=USUAL_STEPS, batch_size=USUAL_BATCH, width=1.0, sparsity=0.0):
     keras.utils.set_random_seed(0)
     network = lenet5_caffe(UnitMask, width_multiplier=width)
     random = np.random.default_rng(0)
@@ -75,7 +75,7 @@ def _attack(steps=STEPS, batch_size=BATCH, width=1.0, sparsity=0.0):
     return lambda: attack(x, y).numpy(), 2 * steps * cost(network).flops
 
 
-def scaling_table(measured):
+def table(measured):
     """The measurements as a text table; the last column is constant where cost grows linearly."""
     rows = [
         (
@@ -88,10 +88,12 @@ def scaling_table(measured):
         for row in measured
     ]
     columns = ("varied", "value", "images/s", "MFLOP an image", "GFLOP/s")
-    return plain_table(f"PGD on LeNet-5-Caffe, else {STEPS} steps, batch {BATCH}", columns, rows)
+    return plain_table(
+        f"PGD on LeNet-5-Caffe, else {USUAL_STEPS} steps, batch {USUAL_BATCH}", columns, rows
+    )
 
 
-def scaling_record(measured):
+def record(measured):
     """The measurements as `{subject: images a second}`, and the rates of operations."""
     record = {f"{row.varied} {row.value:g}, images/s": row.rate for row in measured}
     return record | {

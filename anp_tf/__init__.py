@@ -13,7 +13,6 @@ if typing.TYPE_CHECKING:
     from anp_tf import attacks as attacks
     from anp_tf import bounds as bounds
     from anp_tf import data as data
-    from anp_tf import figures as figures
     from anp_tf import layers as layers
     from anp_tf import losses as losses
     from anp_tf import methods as methods
@@ -55,7 +54,6 @@ PACKAGES = (
     "attacks",
     "bounds",
     "data",
-    "figures",
     "layers",
     "losses",
     "methods",

@@ -85,7 +85,7 @@ def _steps(method, sparsity, fixed, images, attack_steps, precision):
         batch_size=batch_size,
         attack_steps=attack_steps,
         mask_learning_rate=1e-12,  # the sparsity stays what it is
-        mask_freeze_at=0.0 if fixed else 1.0,
+        mask_freeze_at=1e-9 if fixed else 1.0,  # from the first step, or never
     )
     network = build_network(settings, images)
     if precision == "bfloat16":

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.losses import l2_decay
-from anp_tf.methods.training_attack import warmed
+from anp_tf.methods.schedule import warmed
 
 
 class Divergence:

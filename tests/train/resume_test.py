@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anp_tf.errors import Stopped
-from anp_tf.methods.follow_pruning import FollowPruning
+from anp_tf.methods.slimming import FollowPruning
 from anp_tf.settings import Settings
 from anp_tf.train.run import train
 from anp_tf.train.saver import Saver

@@ -15,6 +15,7 @@ class ADMM(GradualPruning):
     the last the weights are pruned to the largest and trained on without the penalty.
     """
 
+    in_words = "adversarial training, pruned by ADMM"
     starts_from = "at"
 
     def __init__(self, *args, **kwargs):

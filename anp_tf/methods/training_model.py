@@ -44,8 +44,8 @@ class TrainingModel(NetworkTrainer):
     `learns_masks`, where these are distributions), `uses_random_weights`, `suppresses` (the
     vulnerability) and `compares` (clean and adversarial predictions); by `default_beta` what
     the command line takes where no beta is given; by `starts_from` the method whose network they
-    start from; by `attack_class` the attack they are defined with; by `takes`
-    the options that no other method reads. All randomness is a function of
+    start from; by `attack_class` the attack they are defined with; by `takes` the options that no
+    other method reads; by `in_words` what they are, for reports. All randomness is a function of
     `seed` and the number of steps done.
 
     Args:
@@ -91,6 +91,7 @@ class TrainingModel(NetworkTrainer):
     starts_from: str | None = None
     attack_class: type[PGD] = PGD
     takes: tuple[str, ...] = ()
+    in_words = ""
 
     def __init__(
         self,

@@ -91,7 +91,7 @@ def sparsity_figure(path, folder):
         known = [
             point
             for point in points
-            if point["method"] in sparsity.LABELS
+            if point["method"] in sparsity.METHOD_LABELS
             and float(point["sparsity_percent"]) + float(point["white_box_accuracy"]) >= 0
         ]
     except (ValueError, TypeError, KeyError) as error:
@@ -104,8 +104,8 @@ def sparsity_figure(path, folder):
     with theme.light():
         sparsity.draw(known, drawn)
     alt = "; ".join(
-        f"{sparsity.LABELS[point['method']]}: {point['white_box_accuracy']:.1f} % under attack at "
-        f"{point['sparsity_percent']:.1f} % sparsity"
+        f"{sparsity.METHOD_LABELS[point['method']]}: {point['white_box_accuracy']:.1f} % under "
+        f"attack at {point['sparsity_percent']:.1f} % sparsity"
         for point in known
     )
     return MadeFigure("sparsity", SPARSITY_TITLE, SPARSITY_CAPTION, alt, drawn)

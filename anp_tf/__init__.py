@@ -33,7 +33,7 @@ if typing.TYPE_CHECKING:
     from anp_tf.robustness import evaluate_robustness as evaluate_robustness
     from anp_tf.serving import export_saved_model as export_saved_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # What a first program needs, by the module that has it.
 NAMES = {

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf.benchmark import agreement, verdict
-from anp_tf.benchmark.agreement import AgreementRow
+from anp_tf.benchmark.agreement import Agreement, AgreementRow
 from anp_tf.robustness import NORMS
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "standard"
@@ -33,7 +33,7 @@ def test_rows(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(agreement, "PACKAGES", {"one": package, "other": missing})
     path, said = tmp_path / "rows.json", []
     arguments = {"images": 40, "path": path, "progress": said.append}
-    rows = agreement.benchmark_agreement(SHIPPED, **arguments)
+    rows = agreement.benchmark_agreement(SHIPPED, **arguments).rows
     assert [(row.attack, row.seed) for row in rows] == [
         (attack, seed) for seed in (0, 1) for attack in ("none", "grey", "same")
     ]
@@ -42,9 +42,9 @@ def test_rows(data_dir, tmp_path, monkeypatch):
     assert rows[2].left == rows[0].left  # on all images, not on those that grey left
     assert made == [(seed, len(rows[0].left)) for seed in (0, 1)]
     assert "other is not installed (no such package)" in said
-    assert agreement.benchmark_agreement(SHIPPED, **arguments) == rows
+    assert agreement.benchmark_agreement(SHIPPED, **arguments).rows == rows
     path.write_text(json.dumps(json.loads(path.read_text())[1:]))
-    again = agreement.benchmark_agreement(SHIPPED, **arguments)
+    again = agreement.benchmark_agreement(SHIPPED, **arguments).rows
     assert [row.left for row in again] == [row.left for row in rows]
     assert len(made) == 2  # none were made again
 
@@ -80,7 +80,7 @@ def test_table():
         row("a", "square", 1, [2]),
         row("b", "pgd", 0, [2]),
     ]
-    lines = agreement.table(rows).splitlines()
+    lines = Agreement(rows).table().splitlines()
     assert lines[0] == "net, 8 images, L2, ε = 0.5: robust accuracy, %"
     assert lines[2:] == [
         "|  | a | b |",
@@ -91,4 +91,4 @@ def test_table():
         "| pgd | 0.0 | 12.5 |",
         "| all but pgd | 12.5 and 0.0 |  |",
     ]
-    assert agreement.record(rows)["b, pgd, seed 0"] == 12.5
+    assert Agreement(rows).record()["b, pgd, seed 0"] == 12.5

@@ -7,7 +7,7 @@ import pytest
 from keras import layers
 
 from anp_tf.benchmark import networks
-from anp_tf.benchmark.networks import NetworkRow, benchmark_networks, measure, table
+from anp_tf.benchmark.networks import NetworkRow, Networks, benchmark_networks, measure
 
 
 def small():
@@ -40,7 +40,7 @@ def test_rows_that_are_there_are_not_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "_in_a_process", lambda name: NetworkRow(name, masks=1))
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([{"network": "b", "masks": 5}]))
-    rows = benchmark_networks(["a", "b"], path, progress=lambda text: None)
+    rows = benchmark_networks(["a", "b"], path, progress=lambda text: None).rows
     assert rows == [NetworkRow("a", masks=1), NetworkRow("b", masks=5)]
     assert [row["network"] for row in json.loads(path.read_text())] == ["b", "a"]
     with pytest.raises(ValueError, match=r"must be some of a, b, c\. Received: d"):
@@ -54,7 +54,7 @@ def test_the_table_has_a_note_for_each_reason():
         ),
         NetworkRow("bad", reason="Error: no"),
     ]
-    _, _, good, bad, _, note = table(rows).splitlines()
+    _, _, good, bad, _, note = Networks(rows).table().splitlines()
     assert good == (
         "| good | 32 | 2 | 1,000 | 100 | 25.0 | 30.0 | 1e-07 | done | equal | equal | [1] |"
     )

@@ -48,6 +48,40 @@ class AgreementRow:
         return 100 * len(self.left) / self.images
 
 
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """The rows of a benchmark, a list of `AgreementRow`."""
+
+    rows: list
+
+    def table(self):
+        """Robust accuracies in percent as a Markdown table, those of the seeds side by side."""
+        packages = dict.fromkeys(row.package for row in self.rows)
+        attacks = dict.fromkeys(row.attack for row in self.rows)
+        first = self.rows[0]
+
+        def cell(package, attack):
+            of_package = [row for row in self.rows if row.package == package]
+            if attack == STANDARD_ATTACK:
+                whole = _whole(of_package)
+                return " and ".join(f"{100 * len(left) / first.images:.1f}" for left in whole)
+            found = [f"{row.percent():.1f}" for row in of_package if row.attack == attack]
+            return " and ".join(found[:1] if attack == CLEAN_IMAGES else found)
+
+        head = (
+            f"{first.network}, {first.images} images, {first.norm}, ε = {first.epsilon:g}: robust "
+            "accuracy, %"
+        )
+        rows_shown = [
+            [name, *(cell(each, name) for each in packages)] for name in (*attacks, STANDARD_ATTACK)
+        ]
+        return "\n".join([head, "", *markdown_table(["", *packages], rows_shown)])
+
+    def record(self):
+        """The rows as `{subject: percent}`."""
+        return {f"{r.package}, {r.attack}, seed {r.seed}": r.percent() for r in self.rows}
+
+
 def benchmark_agreement(shipped, images=200, norm="Linf", epsilon=None, path=None, progress=print):
     """Makes each attack of the standard attack, and PGD, on all images that are right, twice.
 
@@ -61,7 +95,7 @@ def benchmark_agreement(shipped, images=200, norm="Linf", epsilon=None, path=Non
         path: JSON file of the rows; those that are in it are not made again. None: no file.
 
     Returns:
-        List of `AgreementRow`.
+        `Agreement`.
     """
     problem = problem_of(shipped, images, norm, epsilon)
     network, x, y = problem.network, problem.x, problem.y
@@ -84,7 +118,7 @@ def benchmark_agreement(shipped, images=200, norm="Linf", epsilon=None, path=Non
         progress(f"{package}, {name}, seed {seed}: {row.percent():g} %, {seconds:.1f} s")
         if path is not None:
             write_json(path, [dataclasses.asdict(each) for each in rows.values()])
-    return [rows[key] for key in wanted]
+    return Agreement([rows[key] for key in wanted])
 
 
 def _attacks(problem, progress):
@@ -148,30 +182,6 @@ PACKAGES = {
 }
 
 
-def table(rows):
-    """Robust accuracies in percent as a Markdown table, those of the seeds beside each other."""
-    packages = dict.fromkeys(row.package for row in rows)
-    attacks = dict.fromkeys(row.attack for row in rows)
-    first = rows[0]
-
-    def cell(package, attack):
-        of_package = [row for row in rows if row.package == package]
-        if attack == STANDARD_ATTACK:
-            whole = _whole(of_package)
-            return " and ".join(f"{100 * len(left) / first.images:.1f}" for left in whole)
-        found = [f"{row.percent():.1f}" for row in of_package if row.attack == attack]
-        return " and ".join(found[:1] if attack == CLEAN_IMAGES else found)
-
-    head = (
-        f"{first.network}, {first.images} images, {first.norm}, ε = {first.epsilon:g}: robust "
-        "accuracy, %"
-    )
-    rows_shown = [
-        [name, *(cell(each, name) for each in packages)] for name in (*attacks, STANDARD_ATTACK)
-    ]
-    return "\n".join([head, "", *markdown_table(["", *packages], rows_shown)])
-
-
 def _whole(rows):
     """For each seed the images that withstand all of the standard attack, where it was made."""
     whole = {}
@@ -181,8 +191,3 @@ def _whole(rows):
         if row.attack not in (CLEAN_IMAGES, PLAIN_PGD):
             whole[row.seed] = whole.get(row.seed, set(row.left)) & set(row.left)
     return list(whole.values())
-
-
-def record(rows):
-    """The rows as `{subject: percent}`."""
-    return {f"{row.package}, {row.attack}, seed {row.seed}": row.percent() for row in rows}

@@ -4,16 +4,14 @@ import pathlib
 
 from absl import flags
 
-from anp_tf.benchmark import (
-    agreement,
-    attack,
-    commands,
-    networks,
-    scaling,
-    slim,
-    training,
-    verdict,
-)
+from anp_tf.benchmark.agreement import benchmark_agreement
+from anp_tf.benchmark.attack import BATCH_SIZES, benchmark_attack
+from anp_tf.benchmark.commands import benchmark_commands
+from anp_tf.benchmark.networks import benchmark_networks
+from anp_tf.benchmark.scaling import benchmark_scaling
+from anp_tf.benchmark.slim import benchmark_slim
+from anp_tf.benchmark.training import benchmark_training
+from anp_tf.benchmark.verdict import benchmark_verdict
 from anp_tf.files import write_json
 from anp_tf.methods import METHODS
 from anp_tf.threads import use_threads_for_attacks
@@ -36,9 +34,9 @@ def main(subjects):
             f"methods: expected at and others of {', '.join(METHODS)}, received "
             f"{','.join(given.methods)}"
         )
-    if not given.networks or not attack.BATCH_SIZES.keys() >= set(given.networks):
+    if not given.networks or not BATCH_SIZES.keys() >= set(given.networks):
         raise ValueError(
-            f"networks: expected some of {', '.join(attack.BATCH_SIZES)}, received "
+            f"networks: expected some of {', '.join(BATCH_SIZES)}, received "
             f"{','.join(given.networks)}"
         )
     record = {}
@@ -51,10 +49,9 @@ def main(subjects):
     if judging == subjects and not given.op_threads:
         use_threads_for_attacks()
     for subject in subjects:
-        module, measure = BENCHMARKS[subject]
-        measured = measure(given)
-        print(module.table(measured), flush=True)
-        record[subject] = module.record(measured)
+        measured = BENCHMARKS[subject](given)
+        print(measured.table(), flush=True)
+        record[subject] = measured.record()
     if given.json:
         write_json(pathlib.Path(given.json), record)
 
@@ -65,44 +62,20 @@ def _is_usual(name, given):
 
 
 ON_SHIPPED_NETWORKS = ("agreement", "verdict")
-# By the name the module, which has `table` and `record` of what is measured, and what measures.
+# What has `table()` and `record()`, by the name; each takes the flags.
 BENCHMARKS = {
-    "agreement": (
-        agreement,
-        lambda given: agreement.benchmark_agreement(
-            given.shipped, given.images, given.norm, given.epsilon, given.rows
-        ),
+    "agreement": lambda given: benchmark_agreement(
+        given.shipped, given.images, given.norm, given.epsilon, given.rows
     ),
-    "attack": (
-        attack,
-        lambda given: attack.benchmark_attack(
-            given.networks, given.width_multiplier, given.repeats
-        ),
+    "attack": lambda given: benchmark_attack(given.networks, given.width_multiplier, given.repeats),
+    "training": lambda given: benchmark_training(
+        given.methods, given.batch_size, given.attack_steps, given.mixed_precision, given.repeats
     ),
-    "training": (
-        training,
-        lambda given: training.benchmark_training(
-            given.methods,
-            given.batch_size,
-            given.attack_steps,
-            given.mixed_precision,
-            given.repeats,
-        ),
+    "networks": lambda given: benchmark_networks(given.zoo or None, given.rows),
+    "scaling": lambda given: benchmark_scaling(given.repeats),
+    "slim": lambda given: benchmark_slim(given.shipped, given.width_multiplier, given.repeats),
+    "verdict": lambda given: benchmark_verdict(
+        given.shipped, given.images, given.norm, given.epsilon
     ),
-    "networks": (
-        networks,
-        lambda given: networks.benchmark_networks(given.zoo or None, given.rows),
-    ),
-    "scaling": (scaling, lambda given: scaling.benchmark_scaling(given.repeats)),
-    "slim": (
-        slim,
-        lambda given: slim.benchmark_slim(given.shipped, given.width_multiplier, given.repeats),
-    ),
-    "verdict": (
-        verdict,
-        lambda given: verdict.benchmark_verdict(
-            given.shipped, given.images, given.norm, given.epsilon
-        ),
-    ),
-    "commands": (commands, lambda given: commands.benchmark_commands(given.repeats)),
+    "commands": lambda given: benchmark_commands(given.repeats),
 }

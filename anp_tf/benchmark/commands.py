@@ -1,10 +1,9 @@
 """How long a command takes to say something: its help, a wrong flag, a file that is missing."""
 
-import dataclasses
 import subprocess
 import sys
 
-from anp_tf.tables import plain_table
+from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.timing import median_times
 
 PROCESSES = {
@@ -18,19 +17,6 @@ PROCESSES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """A process from its start to its end.
-
-    Attributes:
-        asked: What for.
-        seconds: Float, the median.
-    """
-
-    asked: str
-    seconds: float
-
-
 def benchmark_commands(repeats=5):
     """Times processes that take turns, TensorFlow's import among them for comparison.
 
@@ -38,7 +24,7 @@ def benchmark_commands(repeats=5):
         repeats: Integer, timed processes of each kind.
 
     Returns:
-        List of `Answer`.
+        `BenchmarkTable`.
     """
     calls = {
         name: lambda arguments=arguments: subprocess.run(
@@ -47,15 +33,8 @@ def benchmark_commands(repeats=5):
         for name, arguments in PROCESSES.items()
     }
     times = median_times(calls, repeats, warm_ups=1)
-    return [Answer(name, milliseconds / 1000) for name, milliseconds in times.items()]
-
-
-def table(measured):
-    """The measurements as a text table."""
-    rows = [[answer.asked, f"{answer.seconds:.2f}"] for answer in measured]
-    return plain_table("From the start of a process to its end", ["", "seconds"], rows)
-
-
-def record(measured):
-    """Dict from what was asked to seconds."""
-    return {f"{answer.asked}, seconds": answer.seconds for answer in measured}
+    return BenchmarkTable(
+        "from the start of a process to its end",
+        {"seconds": ".2f"},
+        {name: {"seconds": milliseconds / 1000} for name, milliseconds in times.items()},
+    )

@@ -73,6 +73,42 @@ class NetworkRow:
     reason: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """The rows of a benchmark, a list of `NetworkRow`."""
+
+    rows: list
+
+    def table(self):
+        """The rows as a Markdown table, and below it the reasons in full."""
+        notes = []
+
+        def cell(value, form=""):
+            if value is None:
+                return ""
+            if not isinstance(value, str):
+                return format(value, form)
+            if value in (STEP_DONE, FILE_EQUAL):
+                return value
+            if value not in notes:
+                notes.append(value)
+            return f"[{1 + notes.index(value)}]"
+
+        cells = [
+            [
+                *(cell(getattr(row, name), form) for name, form in CELL_FORMATS.items()),
+                row.network + (f" {cell(row.reason)}" if row.reason else ""),
+            ]
+            for row in self.rows
+        ]
+        lines = markdown_table(TABLE_COLUMNS, [[name, *figures] for *figures, name in cells])
+        return "\n".join([*lines, "", *(f"[{i}] {note}  " for i, note in enumerate(notes, 1))])
+
+    def record(self):
+        """The rows as `{network: {attribute: value}}`."""
+        return {row.network: dataclasses.asdict(row) for row in self.rows}
+
+
 def benchmark_networks(names=None, path=None, progress=print):
     """Masks, trains for a step, prunes, slims and exports networks, each in a process of its own.
 
@@ -84,7 +120,7 @@ def benchmark_networks(names=None, path=None, progress=print):
         progress: Function that is told what is measured next.
 
     Returns:
-        List of `NetworkRow`, in the order of the zoo.
+        `Networks`, in the order of the zoo.
 
     Raises:
         ValueError: if a name is unknown.
@@ -106,7 +142,7 @@ def benchmark_networks(names=None, path=None, progress=print):
         rows[name] = _in_a_process(name)
         if path is not None:
             write_json(path, [dataclasses.asdict(row) for row in rows.values()])
-    return [rows[name] for name in known if name in rows]
+    return Networks([rows[name] for name in known if name in rows])
 
 
 def _in_a_process(name):
@@ -214,34 +250,3 @@ def _outcome(call, outcome):
 def _line(error):
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
-
-
-def table(rows):
-    """The rows as a Markdown table, and below it the reasons in full."""
-    notes = []
-
-    def cell(value, form=""):
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            return format(value, form)
-        if value in (STEP_DONE, FILE_EQUAL):
-            return value
-        if value not in notes:
-            notes.append(value)
-        return f"[{1 + notes.index(value)}]"
-
-    cells = [
-        [
-            *(cell(getattr(row, name), form) for name, form in CELL_FORMATS.items()),
-            row.network + (f" {cell(row.reason)}" if row.reason else ""),
-        ]
-        for row in rows
-    ]
-    lines = markdown_table(TABLE_COLUMNS, [[name, *figures] for *figures, name in cells])
-    return "\n".join([*lines, "", *(f"[{i}] {note}  " for i, note in enumerate(notes, 1))])
-
-
-def record(rows):
-    """The rows as `{network: {attribute: value}}`."""
-    return {row.network: dataclasses.asdict(row) for row in rows}

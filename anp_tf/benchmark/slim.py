@@ -9,11 +9,11 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.layers import UnitMask, mask_layers
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost, fold_batch_normalization, slim
 from anp_tf.serving import export_saved_model, litert_content, litert_network, saved_model_bytes
-from anp_tf.tables import plain_table
 from anp_tf.timing import median_times
 
 MEASURED_FORMATS = ("SavedModel", "LiteRT")
@@ -39,25 +39,6 @@ class NetworkPair:
     flops_ratio: float
 
 
-@dataclasses.dataclass(frozen=True)
-class PairSizes:
-    """What was measured of a pair in one format.
-
-    Attributes:
-        pair: The `NetworkPair`.
-        format: One of `MEASURED_FORMATS`.
-        dense_bytes: Integer, the dense network on disk.
-        slimmed_bytes: Integer, the slimmed network on disk.
-        speed_ups: Dict from the batch size to the ratio of the median latencies, dense to slimmed.
-    """
-
-    pair: NetworkPair
-    format: str
-    dense_bytes: int
-    slimmed_bytes: int
-    speed_ups: dict
-
-
 def benchmark_slim(shipped=None, width_multiplier=1.0, repeats=10, progress=print):
     """Compares dense and slimmed networks: VGG-16 and ResNet-18 at three sparsities.
 
@@ -75,16 +56,18 @@ def benchmark_slim(shipped=None, width_multiplier=1.0, repeats=10, progress=prin
         progress: Function that is told what is measured next.
 
     Returns:
-        List of `PairSizes`.
+        `BenchmarkTable`: bytes and FLOPs, and how many times as fast batches are.
     """
-    measured = []
+    figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        for pair in _pairs(pathlib.Path(folder), shipped, width_multiplier):
+        folder = pathlib.Path(folder)
+        for pair in _pairs(folder, shipped, width_multiplier):
             progress(f"measuring {pair.name}")
-            measured += [
-                _measure(pair, form, pathlib.Path(folder), repeats) for form in MEASURED_FORMATS
-            ]
-    return measured
+            for form in MEASURED_FORMATS:
+                figures[f"{pair.name}, {form}"] = _measure(pair, form, folder, repeats)
+    formats = {"dense bytes": ",", "slimmed bytes": ",", "FLOPs": ".1f"}
+    formats |= {f"batch {size}": ".1f" for size in BATCH_SIZES}
+    return BenchmarkTable("dense / slimmed, and how many times as fast", formats, figures)
 
 
 def _pairs(folder, shipped, width_multiplier):
@@ -129,43 +112,17 @@ def _measure(pair, form, folder, repeats):
             calls.append(_served(path))
     spec = tf.saved_model.load(str(pair.dense)).signatures["serving_default"]
     shape = spec.structured_input_signature[1]["pixels"].shape[1:]
-    speed_ups = {}
+    figures = dict(zip(("dense bytes", "slimmed bytes"), sizes, strict=True))
+    figures["FLOPs"] = pair.flops_ratio
     for batch_size in BATCH_SIZES:
         pixels = np.random.default_rng(0).random((batch_size, *shape), np.float32)
         dense, slimmed = calls
         turns = {"dense": lambda: dense(pixels), "slimmed": lambda: slimmed(pixels)}  # noqa: B023
         times = median_times(turns, repeats)
-        speed_ups[batch_size] = times["dense"] / times["slimmed"]
-    return PairSizes(pair, form, *sizes, speed_ups)
+        figures[f"batch {batch_size}"] = times["dense"] / times["slimmed"]
+    return figures
 
 
 def _served(path):
     signature = tf.saved_model.load(str(path)).signatures["serving_default"]
     return lambda pixels: signature(pixels=tf.constant(pixels))["logits"].numpy()
-
-
-def table(measured):
-    """The measurements as a text table."""
-    rows = [
-        (
-            row.pair.name,
-            row.format,
-            f"{row.dense_bytes:,} / {row.slimmed_bytes:,}",
-            f"{row.pair.flops_ratio:.1f}",
-            *(f"{row.speed_ups[size]:.1f}" for size in BATCH_SIZES),
-        )
-        for row in measured
-    ]
-    columns = ("network", "format", "bytes", "FLOPs", *(f"batch {n}" for n in BATCH_SIZES))
-    return plain_table("dense / slimmed, and how many times as fast", columns, rows)
-
-
-def record(measured):
-    """The measurements as `{subject: ratio}`."""
-    record = {}
-    for row in measured:
-        record[f"{row.pair.name}: FLOPs"] = row.pair.flops_ratio
-        record[f"{row.pair.name}: bytes, {row.format}"] = row.dense_bytes / row.slimmed_bytes
-        for size, ratio in row.speed_ups.items():
-            record[f"{row.pair.name}: speed, {row.format}, batch {size}"] = ratio
-    return record

@@ -1,16 +1,14 @@
 """What a training step of each method costs, and of ANP-VS as it prunes."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from anp_tf import data
+from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.layers import mask_layers
 from anp_tf.methods import METHODS
 from anp_tf.settings import Settings
-from anp_tf.tables import plain_table
 from anp_tf.timing import median_times
 from anp_tf.train.build import build_network, build_training_model, compute_in
 
@@ -18,21 +16,6 @@ PRUNING_METHOD, BASE_METHOD = "anp_vs", "at"
 UNIT_SPARSITIES = (0.5, 0.8, 0.9)  # shares of the units
 STEPS_A_CALL = 4  # that are timed together
 PRUNED_A_U = -20.0  # of `a_u`: a probability to be kept of nearly 0
-
-
-@dataclasses.dataclass(frozen=True)
-class StepSpeed:
-    """Steps of training by a method: attack, losses, both gradients, both optimizers.
-
-    Attributes:
-        subject: The method, and the share of the units that are pruned.
-        rate: Float, images a second.
-        cost: Float, its time in that of `at`.
-    """
-
-    subject: str
-    rate: float
-    cost: float
 
 
 def benchmark_training(
@@ -54,7 +37,7 @@ def benchmark_training(
         progress: Function that is told what is made ready.
 
     Returns:
-        List of `StepSpeed`.
+        `BenchmarkTable`.
     """
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (batch_size, 28, 28, 1), np.uint8)
@@ -70,10 +53,15 @@ def benchmark_training(
         progress(f"making {name} ready")
         calls[name] = _steps(method, sparsity, fixed, images, attack_steps, precision)
     times = median_times(calls, repeats, warm_ups=2)
-    return [
-        StepSpeed(name, 1000 * STEPS_A_CALL * batch_size / time, time / times[BASE_METHOD])
+    cost = f"time, in {BASE_METHOD}'s"
+    figures = {
+        name: {
+            "images/s": 1000 * STEPS_A_CALL * batch_size / time,
+            cost: time / times[BASE_METHOD],
+        }
         for name, time in times.items()
-    ]
+    }
+    return BenchmarkTable("training steps", {"images/s": ".1f", cost: ".2f"}, figures)
 
 
 def _steps(method, sparsity, fixed, images, attack_steps, precision):
@@ -111,17 +99,3 @@ def _steps(method, sparsity, fixed, images, attack_steps, precision):
         keras.ops.convert_to_numpy(logs["loss"])
 
     return steps
-
-
-def table(measured):
-    """The measurements as a text table."""
-    rows = [(row.subject, "", f"{row.rate:.1f}", f"{row.cost:.2f}") for row in measured]
-    return plain_table(
-        "training steps", ("method", "", "images/s", f"time, in {BASE_METHOD}'s"), rows
-    )
-
-
-def record(measured):
-    """The measurements as `{subject: images a second or ratio}`."""
-    record = {f"{row.subject}, images/s": row.rate for row in measured}
-    return record | {f"{row.subject} / {BASE_METHOD}, time": row.cost for row in measured}

@@ -10,30 +10,14 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import standard_attack
+from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.losses import classified
 from anp_tf.robustness import NORMS, SavedModelNetwork
-from anp_tf.tables import plain_table
 
 OURS, THEIRS = "anp_tf", "AutoAttack"
 CLEAN_IMAGES = "none"
+LEFT = "robust accuracy, %"
 LOGITS_TOLERANCE = 1e-4  # of the largest logit
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One attack on the images that those before left.
-
-    Attributes:
-        package: `OURS` or `THEIRS`.
-        attack: Name of the attack, `none` for the images as they are.
-        seconds: Float, the time it took, TensorFlow's tracing included.
-        robust_accuracy: Float, in percent of all images, after it.
-    """
-
-    package: str
-    attack: str
-    seconds: float
-    robust_accuracy: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,13 +63,14 @@ def benchmark_verdict(shipped, images=200, norm="Linf", epsilon=None, seed=0, pr
         progress: Function that is told what is measured next, and what each attack left.
 
     Returns:
-        List of `Stage`.
+        `BenchmarkTable`: of each attack its seconds, TensorFlow's tracing included, and the
+        accuracy that it leaves; as notes the seconds of all.
 
     Raises:
         RuntimeError: if PyTorch computes other logits.
     """
     problem = problem_of(shipped, images, norm, epsilon)
-    stages = []
+    figures, seconds = {}, {}
     for name, prepare in PACKAGES.items():
         progress(f"measuring {name} at epsilon {problem.epsilon:g}, {norm}")
         try:
@@ -93,21 +78,31 @@ def benchmark_verdict(shipped, images=200, norm="Linf", epsilon=None, seed=0, pr
         except ImportError as error:
             progress(f"  {name} is not installed ({error})")
             continue
-        stages += _stages(name, attacks, problem, progress)
-    return stages
+        found = _stages(attacks, problem, progress)
+        figures |= {f"{name}, {attack}": stage for attack, stage in found.items()}
+        seconds[name] = sum(stage["seconds"] for stage in found.values())
+    notes = {f"{name}, seconds of all": spent for name, spent in seconds.items()}
+    if THEIRS in seconds:
+        notes[f"{OURS} is faster by"] = seconds[THEIRS] / seconds[OURS]
+    formats = {"seconds": ".1f", LEFT: ".1f"}
+    return BenchmarkTable("the standard attack", formats, figures, notes)
 
 
-def _stages(package, attacks, problem, progress):
+def _stages(attacks, problem, progress):
+    """Dict from each attack to its figures; an attack is made on the images that those before left.
+
+    Accuracies are in percent of all images.
+    """
     network, x, y = problem.network, problem.x, problem.y
     left = np.flatnonzero(classified(network(x), y))
-    stages = [Stage(package, CLEAN_IMAGES, 0.0, 100 * len(left) / len(x))]
+    stages = {CLEAN_IMAGES: {"seconds": 0.0, LEFT: 100 * len(left) / len(x)}}
     for name, attack in attacks.items():
         start = time.perf_counter()
         found = attack(left) if len(left) else x[left]
         seconds = time.perf_counter() - start
         left = left[classified(network(found), y[left]).numpy()] if len(left) else left
-        stages.append(Stage(package, name, seconds, 100 * len(left) / len(x)))
-        progress(f"  {name}: {seconds:.1f} s, {stages[-1].robust_accuracy:.1f} % robust")
+        stages[name] = {"seconds": seconds, LEFT: 100 * len(left) / len(x)}
+        progress(f"  {name}: {seconds:.1f} s, {stages[name][LEFT]:.1f} % robust")
     return stages
 
 
@@ -173,37 +168,3 @@ def authors(problem, seed):
 
 
 PACKAGES = {OURS: ours, THEIRS: authors}
-
-
-def table(stages):
-    """The measurements as a text table."""
-    rows = [
-        (stage.package, stage.attack, f"{stage.seconds:.1f}", f"{stage.robust_accuracy:.1f}")
-        for stage in stages
-    ]
-    seconds = _seconds(stages)
-    notes = [f"{package}: {spent:.1f} s" for package, spent in seconds.items()]
-    if THEIRS in seconds:
-        notes.append(f"{OURS} is faster by {seconds[THEIRS] / seconds[OURS]:.2f}")
-    columns = ("package", "attack", "seconds", "robust accuracy, %")
-    return "\n".join([plain_table("the standard attack", columns, rows), *notes])
-
-
-def record(stages):
-    """The measurements as `{subject: seconds, percent or ratio}`."""
-    record = {}
-    for stage in stages:
-        record[f"{stage.package}, {stage.attack}: seconds"] = stage.seconds
-        record[f"{stage.package}, {stage.attack}: robust accuracy"] = stage.robust_accuracy
-    seconds = _seconds(stages)
-    if THEIRS in seconds:
-        record[f"{OURS} / {THEIRS}"] = seconds[THEIRS] / seconds[OURS]
-    return record
-
-
-def _seconds(stages):
-    packages = dict.fromkeys(stage.package for stage in stages)
-    return {
-        package: sum(stage.seconds for stage in stages if stage.package == package)
-        for package in packages
-    }

@@ -36,6 +36,7 @@ setuptools.setup(
     package_data={
         "anp_tf": ["configs/*", "py.typed"],
         "anp_tf.data": ["mnist.npz"],
+        "anp_tf.export": ["*.jinja"],
         "anp_tf.reproduce": ["*.csv"],
         "anp_tf.report": ["report.*"],
     },

@@ -13,7 +13,6 @@ if typing.TYPE_CHECKING:
     from anp_tf import attacks as attacks
     from anp_tf import bounds as bounds
     from anp_tf import data as data
-    from anp_tf import figures as figures
     from anp_tf import layers as layers
     from anp_tf import losses as losses
     from anp_tf import methods as methods
@@ -34,7 +33,7 @@ if typing.TYPE_CHECKING:
     from anp_tf.robustness import evaluate_robustness as evaluate_robustness
     from anp_tf.serving import export_saved_model as export_saved_model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # What a first program needs, by the module that has it.
 NAMES = {
@@ -55,7 +54,6 @@ PACKAGES = (
     "attacks",
     "bounds",
     "data",
-    "figures",
     "layers",
     "losses",
     "methods",

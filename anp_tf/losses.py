@@ -6,6 +6,8 @@ import tensorflow as tf
 
 SPREAD = 1e-12  # below it the logits are taken as equal
 
+__all__ = ["classified", "cross_entropy", "dlr", "margin", "vulnerability"]
+
 
 def classified(logits, labels):
     """Which examples are classified correctly: the label's logit is strictly ahead of all others.

@@ -45,14 +45,27 @@ def as_text(table, width=100, notes=()):
     return TextTable("\n".join([text.getvalue().rstrip(), *notes]), _html(table, notes))
 
 
-def plain_table(title, columns, rows, width=130):
-    """Rows of strings under their columns' names; all columns but the first two are numbers."""
+def plain_table(title, columns, rows, notes=(), width=130):
+    """Rows of strings under their columns' names, and lines below; the first column is text."""
     table = rich.table.Table(box=rich.box.SIMPLE, title=title)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < 2 else "right")
+        table.add_column(column, justify="right" if index else "left")
     for row in rows:
         table.add_row(*row)
-    return as_text(table, width)
+    return as_text(table, width, notes)
+
+
+def markdown_table(columns, rows, texts=1):
+    """A Markdown table of strings, a list of lines.
+
+    Args:
+        columns: Sequence of the columns' names.
+        rows: Iterable of sequences of cells.
+        texts: Integer, how many columns are texts, the first ones; the others are numbers.
+    """
+    line = "|---" * texts + "|---:" * (len(columns) - texts) + "|"
+    head, *others = (f"| {' | '.join(cells)} |" for cells in (columns, *rows))
+    return [head, line, *others]
 
 
 def _html(table, notes):

@@ -15,7 +15,8 @@ HEAD = """# Public names
 
 Made by `python docs/api.py` from the docstrings, which say more: shapes, units, ranges, errors and
 sources; `help(anp_tf.slim)` shows one. `import anp_tf` takes no time: the packages are imported
-when they are used, as are the names that `anp_tf` itself has, {}.
+when they are used, as are the names that `anp_tf` itself has, {}. What a package has
+besides is for the others of `anp_tf`, and may change.
 """
 
 

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf import data
-from anp_tf.attacks import L2, Linf
-from anp_tf.benchmark import agreement
-from anp_tf.benchmark.agreement import Row
-from anp_tf.robustness import SavedModelNetwork
+from anp_tf.benchmark import agreement, verdict
+from anp_tf.benchmark.agreement import Agreement, AgreementRow
+from anp_tf.robustness import NORMS
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "standard"
 
@@ -19,20 +17,23 @@ SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "st
 def test_rows(data_dir, tmp_path, monkeypatch):
     made = []
 
-    def package(network, x, y, norm, epsilon, seed):
+    def package(problem, seed):
+        def same(which):
+            return problem.x[which]
+
         def grey(which):
             made.append((seed, len(which)))
-            return 0 * x[which] + 0.5
+            return 0 * same(which) + 0.5
 
-        return {"none": lambda which: x[which], "grey": grey, "same": lambda which: x[which]}
+        return {"none": same, "grey": grey, "same": same}
 
-    def missing(*problem):
+    def missing(problem, seed):
         raise ImportError("no such package")
 
     monkeypatch.setattr(agreement, "PACKAGES", {"one": package, "other": missing})
     path, said = tmp_path / "rows.json", []
     arguments = {"images": 40, "path": path, "progress": said.append}
-    rows = agreement.benchmark_agreement(SHIPPED, **arguments)
+    rows = agreement.benchmark_agreement(SHIPPED, **arguments).rows
     assert [(row.attack, row.seed) for row in rows] == [
         (attack, seed) for seed in (0, 1) for attack in ("none", "grey", "same")
     ]
@@ -41,26 +42,25 @@ def test_rows(data_dir, tmp_path, monkeypatch):
     assert rows[2].left == rows[0].left  # on all images, not on those that grey left
     assert made == [(seed, len(rows[0].left)) for seed in (0, 1)]
     assert "other is not installed (no such package)" in said
-    assert agreement.benchmark_agreement(SHIPPED, **arguments) == rows
+    assert agreement.benchmark_agreement(SHIPPED, **arguments).rows == rows
     path.write_text(json.dumps(json.loads(path.read_text())[1:]))
-    again = agreement.benchmark_agreement(SHIPPED, **arguments)
+    again = agreement.benchmark_agreement(SHIPPED, **arguments).rows
     assert [row.left for row in again] == [row.left for row in rows]
     assert len(made) == 2  # none were made again
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the import of foolbox
-@pytest.mark.parametrize("norm", [Linf(), L2()])
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("package", ["ART", "foolbox"])
 def test_packages(data_dir, package, norm):
     """They move pixels to the edge of the ball, in [0, 1], and a seed gives the same images."""
-    network = SavedModelNetwork(SHIPPED / "1")
-    some = data.load("mnist", "test", data_dir).take(8)
-    x, y = (some.images / 255).astype(np.float32), some.labels.astype(np.int32)
+    problem = verdict.problem_of(SHIPPED, 8, norm, 0.5)
     which = np.array([1, 2, 5])
-    pgd = {seed: agreement.PACKAGES[package](network, x, y, norm, 0.5, seed) for seed in (0, 1)}
-    found, again, other = (pgd[seed][agreement.PLAIN](which) for seed in (0, 0, 1))
-    np.testing.assert_allclose(norm.lengths(tf.constant(found - x[which])), 0.5, atol=0.1)
+    pgd = {seed: agreement.PACKAGES[package](problem, seed) for seed in (0, 1)}
+    found, again, other = (pgd[seed][agreement.PLAIN_PGD](which) for seed in (0, 0, 1))
+    moved = tf.constant(found - problem.x[which])
+    np.testing.assert_allclose(NORMS[norm]().lengths(moved), 0.5, atol=0.1)
     assert found.min() >= 0
     assert found.max() <= 1
     np.testing.assert_allclose(again, found, atol=1e-6)
@@ -69,7 +69,7 @@ def test_packages(data_dir, package, norm):
 
 def test_table():
     def row(package, attack, seed, left):
-        return Row("net", "L2", 0.5, 8, package, attack, seed, 1.0, left)
+        return AgreementRow("net", "L2", 0.5, 8, package, attack, seed, 1.0, left)
 
     rows = [
         row("a", "none", 0, [0, 1, 2]),
@@ -80,10 +80,10 @@ def test_table():
         row("a", "square", 1, [2]),
         row("b", "pgd", 0, [2]),
     ]
-    lines = agreement.agreement_table(rows).splitlines()
+    lines = Agreement(rows).table().splitlines()
     assert lines[0] == "net, 8 images, L2, ε = 0.5: robust accuracy, %"
     assert lines[2:] == [
-        "| | a | b |",
+        "|  | a | b |",
         "|---|---:|---:|",
         "| none | 37.5 |  |",
         "| x | 25.0 and 12.5 |  |",
@@ -91,4 +91,4 @@ def test_table():
         "| pgd | 0.0 | 12.5 |",
         "| all but pgd | 12.5 and 0.0 |  |",
     ]
-    assert agreement.agreement_record(rows)["b, pgd, seed 0"] == 12.5
+    assert Agreement(rows).record()["b, pgd, seed 0"] == 12.5

@@ -31,19 +31,18 @@ def test_slim(commands, tmp_path):
         for share in (50, 75, 90)
         for rounded in ("", ", widths rounded up to 8s")
     ]
-    figures = ["FLOPs"]
-    for form in ("SavedModel", "LiteRT"):
-        figures.append(f"bytes, {form}")
-        figures += [f"speed, {form}, batch {size}" for size in (1, 32, 256)]
-    assert set(record) == {f"{name}: {figure}" for name in names for figure in figures}
+    figures = ["dense bytes", "slimmed bytes", "FLOPs", *(f"batch {n}" for n in (1, 32, 256))]
+    forms = [f"{name}, {form}" for name in names for form in ("SavedModel", "LiteRT")]
+    assert set(record) == {f"{form}, {figure}" for form in forms for figure in figures}
     assert all(value > 0 for value in record.values())
     row = json.loads((SHIPPED / "results.json").read_text())
-    assert record[f"{names[0]}: FLOPs"] == pytest.approx(row["flops_reduction"])
-    assert record[f"{names[0]}: bytes, LiteRT"] > 20
+    small = f"{names[0]}, LiteRT"
+    assert record[f"{small}, FLOPs"] == pytest.approx(row["flops_reduction"])
+    assert record[f"{small}, dense bytes"] > 20 * record[f"{small}, slimmed bytes"]
     for build, name in ((vgg16, names[1]), (resnet18, names[7])):
         half = cost(build(width_multiplier=1 / 32)).flops  # half the units of each layer
         dense = cost(build(width_multiplier=1 / 16)).flops
-        assert record[f"{name}: FLOPs"] == pytest.approx(dense / half, rel=0.05)
+        assert record[f"{name}, SavedModel, FLOPs"] == pytest.approx(dense / half, rel=0.05)
     for name in names:
         assert name in outcome.out
 
@@ -67,7 +66,8 @@ def test_attack(commands, tmp_path):
         assert 0 < record[f"{case}: share of the matrix product rate"] < 1
         for peer in ("plain tf.function", "ART", "foolbox"):
             rates = [record[f"{case}: {name}, images/s"] for name in ("anp_tf", peer)]
-            assert record[f"{case}: anp_tf / {peer}"] == pytest.approx(rates[0] / rates[1])
+            faster = record[f"{case}: {peer}, {attack.FASTER_BY}"]
+            assert faster == pytest.approx(rates[0] / rates[1])
             assert peer in outcome.out
     for package in ("cleverhans", "torch"):
         installed = importlib.util.find_spec(package) is not None
@@ -89,9 +89,9 @@ def test_training(commands, tmp_path):
         *(f"anp_vs, {share} % pruned" for share in (50, 80, 90)),
     ]
     subjects.append("anp_vs, 80 % pruned, masks fixed")
-    figures = ("{}, images/s", "{} / at, time")
+    figures = ("{}, images/s", "{}, time, in at's")
     assert set(record) == {figure.format(name) for name in subjects for figure in figures}
-    assert record["at / at, time"] == 1
+    assert record["at, time, in at's"] == 1
     assert all(value > 0 for value in record.values())
 
 
@@ -106,7 +106,10 @@ def test_scaling(commands, tmp_path):
     settings |= {"width": (0.25, 0.5, 1, 2), "sparsity": (0, 0.5, 0.8, 0.9)}
     names = {f"{name} {value:g}" for name, values in settings.items() for value in values}
     assert {key.split(",")[0] for key in record} == names
-    work = {name: record[f"{name}, GFLOP/s"] / record[f"{name}, images/s"] for name in names}
+    work = {name: record[f"{name}, MFLOP an image"] / 1000 for name in names}
+    for name in names:
+        done = work[name] * record[f"{name}, images/s"]
+        assert record[f"{name}, GFLOP/s"] == pytest.approx(done)
     assert work["steps 40"] == pytest.approx(8 * work["steps 5"])
     assert work["batch size 16"] == pytest.approx(work["batch size 256"])
     assert work["sparsity 0.9"] < 0.05 * work["sparsity 0"]
@@ -132,7 +135,7 @@ def test_a_package_that_computes_something_else_is_not_compared(monkeypatch):
 @pytest.mark.parametrize("build", [lenet5_caffe, vgg16])
 def test_a_network_in_pytorch(build):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    from anp_tf.benchmark.torch_network import TorchNetwork, as_torch
+    from anp_tf.benchmark.torch_graph import TorchGraph, as_torch, signature_of
 
     network = build(width_multiplier=0.1)
     random = np.random.default_rng(0)
@@ -141,13 +144,13 @@ def test_a_network_in_pytorch(build):
             weight.assign(np.array(weight) + 0.1 * random.random(weight.shape))
     x = random.random((3, *network.input_shape[1:])).astype(np.float32)
     with torch.no_grad():
-        actual = TorchNetwork(network)(as_torch(x)).numpy()
+        actual = TorchGraph(signature_of(network))(as_torch(x)).numpy()
     expected = np.array(network(x, training=False))
     np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
-    pixels = keras.Input((4, 4, 1))
-    network = keras.Model(pixels, keras.layers.Softmax(name="other")(pixels))
-    with pytest.raises(ValueError, match="`other` is of a kind that is not known"):
-        TorchNetwork(network)
+    pixels = keras.Input(network.input_shape[1:])
+    network = keras.Model(pixels, keras.layers.Activation("tanh")(pixels))
+    with pytest.raises(ValueError, match="of a kind not known here: Tanh"):
+        TorchGraph(signature_of(network))(as_torch(x))
 
 
 @pytest.mark.parametrize(

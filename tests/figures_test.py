@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf import data, figures
+from anp_tf import data
 from anp_tf.attacks import PGD
-from anp_tf.figures import canvas
-from anp_tf.figures.features import zero_share
+from anp_tf.figures import canvas, curves, examples, features, pixels, surface
+from anp_tf.figures.attacked_images import attack_all
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe
+from anp_tf.report import catalogue
 from anp_tf.robustness import adversarial_batches, measure_robustness
 
 EPSILON, STEP, STEPS = 0.125, 0.05, 3
@@ -69,7 +70,7 @@ class Dense:
 
 
 class Case:
-    """A subject and what NumPy needs to compute the same."""
+    """Attacked images, and what NumPy needs to compute the same."""
 
     def __init__(self, random_start=False):
         rng = np.random.default_rng(3)
@@ -81,7 +82,7 @@ class Case:
         self.x, self.y = images / 255, labels
         self.moved = self.numpy.pgd(self.x, self.y, EPSILON, STEP, STEPS)
         self.attack = PGD(epsilon=EPSILON, step_size=STEP, steps=STEPS, random_start=random_start)
-        self.subject = figures.attacked_subject(self.numpy.keras, self.examples, self.attack, 5)
+        self.attacked = attack_all(self.numpy.keras, self.examples, self.attack, 5)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +90,11 @@ def case():
     return Case()
 
 
-def test_subject(case):
-    np.testing.assert_allclose(case.subject.adversarial, case.moved, atol=1e-6)
-    np.testing.assert_allclose(case.subject.pixels, case.x, atol=1e-7)
+def test_attacked_images(case):
+    np.testing.assert_allclose(case.attacked.adversarial, case.moved, atol=1e-6)
+    np.testing.assert_allclose(case.attacked.pixels, case.x, atol=1e-7)
     with pytest.raises(ValueError, match=r"must take the images and know the classes.*\(9, 9, 1\)"):
-        figures.attacked_subject(lenet_like((9, 9, 1), 3), case.examples, case.attack)
+        attack_all(lenet_like((9, 9, 1), 3), case.examples, case.attack)
 
 
 def lenet_like(shape, classes):
@@ -103,16 +104,16 @@ def lenet_like(shape, classes):
 
 
 def test_feature_vulnerability(case):
-    found = figures.feature_vulnerability(case.subject)
+    found = features.feature_vulnerability(case.attacked)
     assert found["layer"] == "first"
     expected = np.abs(case.numpy(case.x)[0] - case.numpy(case.moved)[0]).mean(0)
     np.testing.assert_allclose(found["vulnerability"], expected, rtol=1e-4, atol=1e-6)
     assert found["vulnerability"][2] == 0
-    assert zero_share(found) == np.mean(expected == 0) == 2 / 6
+    assert features.zero_share(found) == np.mean(expected == 0) == 2 / 6
 
 
 def test_layer_vulnerability(case):
-    found = figures.layer_vulnerability(case.subject)
+    found = features.layer_vulnerability(case.attacked)
     assert found["layers"] == ["first", "second"]
     pairs = zip(case.numpy(case.x)[:2], case.numpy(case.moved)[:2], strict=True)
     expected = [np.abs(a - b).mean() for a, b in pairs]
@@ -120,7 +121,7 @@ def test_layer_vulnerability(case):
 
 
 def test_pixel_vulnerability_is_the_slope(case):
-    found = figures.pixel_vulnerability(case.subject)
+    found = pixels.pixel_vulnerability(case.attacked)
     indices = found["indices"]
     assert sorted(case.y[indices]) == [0, 1, 2]
     assert indices == sorted(np.flatnonzero(case.y == label)[0] for label in range(3))
@@ -130,7 +131,7 @@ def test_pixel_vulnerability_is_the_slope(case):
         hidden = case.numpy(moved)[:2]
         return np.mean([np.abs(a - b).mean(-1) for a, b in zip(clean, hidden, strict=True)], 0)
 
-    moved, h = case.subject.adversarial[indices].astype(np.float64), 1e-6
+    moved, h = case.attacked.adversarial[indices].astype(np.float64), 1e-6
     expected = np.empty(moved.shape[:-1])
     for row, column in np.ndindex(2, 2):
         ahead, behind = moved.copy(), moved.copy()
@@ -143,7 +144,7 @@ def test_pixel_vulnerability_is_the_slope(case):
 
 
 def test_loss_surface(case):
-    found = figures.loss_surface(case.subject)
+    found = surface.loss_surface(case.attacked)
     axis, loss, count = found["axis"], np.array(found["loss"]), found["images"]
     assert (axis[0], axis[12], axis[-1], count) == (-2, 0, 2, 20)
     x, y, moved = case.x[:count], case.y[:count], case.moved[:count]
@@ -158,7 +159,7 @@ def test_loss_surface(case):
 
 def test_accuracy_by_epsilon(case):
     calls = []
-    found = figures.accuracy_by_epsilon(case.subject, calls.append)
+    found = curves.accuracy_by_epsilon(case.attacked, calls.append)
     assert found["epsilon"][:2] == [0, EPSILON / 4]
     assert found["epsilon"][-1] == 2 * EPSILON
     expected = [
@@ -169,12 +170,12 @@ def test_accuracy_by_epsilon(case):
     ]
     assert found["accuracy"] == pytest.approx(expected)
     assert expected[0] > expected[-1]  # else this test shows little
-    assert calls == [40 * (1 + index) for index in range(len(figures.epsilons(case.attack)))]
-    assert figures.epsilons(PGD(epsilon=0.9, step_size=0.1, steps=1))[-1] == 1
+    assert calls == [40 * (1 + index) for index in range(len(curves.epsilons(case.attack)))]
+    assert curves.epsilons(PGD(epsilon=0.9, step_size=0.1, steps=1))[-1] == 1
 
 
 def test_accuracy_by_steps(case):
-    found = figures.accuracy_by_steps(case.subject)
+    found = curves.accuracy_by_steps(case.attacked)
     assert found["steps"] == [1, 2, 3, 5, 10, 20, 100]
     expected = [
         case.numpy.accuracy(case.numpy.pgd(case.x, case.y, EPSILON, STEP, steps), case.y)
@@ -185,8 +186,8 @@ def test_accuracy_by_steps(case):
 
 def test_accuracy_by_restarts():
     case = Case(random_start=True)
-    found = figures.accuracy_by_restarts(case.subject)
-    right = case.numpy(case.subject.adversarial)[-1].argmax(-1) == case.y
+    found = curves.accuracy_by_restarts(case.attacked)
+    right = case.numpy(case.attacked.adversarial)[-1].argmax(-1) == case.y
     expected = [100 * right.mean()]
     for restart in range(1, 5):
         left = np.flatnonzero(right)
@@ -205,12 +206,12 @@ def test_no_restart_of_what_is_fooled(case):
     wrong = data.Examples(wrong.images[case.y == 0], wrong.labels[case.y == 0], 3)
     right = case.numpy(wrong.images / 255)[-1].argmax(-1) == wrong.labels
     wrong = data.Examples(wrong.images[~right], wrong.labels[~right], 3)
-    subject = figures.attacked_subject(case.numpy.keras, wrong, case.attack)
-    assert figures.accuracy_by_restarts(subject)["accuracy"] == [0] * 5
+    attacked = attack_all(case.numpy.keras, wrong, case.attack)
+    assert curves.accuracy_by_restarts(attacked)["accuracy"] == [0] * 5
 
 
 def test_adversarial_examples(case):
-    found = figures.adversarial_examples(case.subject)
+    found = examples.adversarial_examples(case.attacked)
     indices, names = found["indices"], np.array(["a", "b", "c"])
     assert found["labels"] == names[case.y[indices]].tolist()
     for kind, x in (("clean", case.x), ("adversarial", case.moved)):
@@ -227,30 +228,22 @@ def test_masked_network_is_attacked_slim_and_measured_whole():
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (6, 28, 28, 1), np.uint8), np.arange(6, dtype=np.int32)
     examples, attack = data.Examples(images, labels, 10), PGD(epsilon=0.1, step_size=0.1, steps=1)
-    subject = figures.attacked_subject(network, examples, attack, seed=3)
-    assert not mask_layers(subject.attacked)
+    attacked = attack_all(network, examples, attack, seed=3)
+    assert not mask_layers(attacked.slimmed)
     batches = data.batches(examples, 250)
-    (expected,) = adversarial_batches(subject.attacked, batches, attack, 3)
-    np.testing.assert_array_equal(subject.adversarial, expected)
-    features = np.reshape(figures.feature_vulnerability(subject)["vulnerability"], (24, 24, 2))
-    assert not features[..., 0].any()
-    assert features[..., 1].any()
+    (expected,) = adversarial_batches(attacked.slimmed, batches, attack, 3)
+    np.testing.assert_array_equal(attacked.adversarial, expected)
+    found = features.feature_vulnerability(attacked)["vulnerability"]
+    first, second = np.moveaxis(np.reshape(found, (24, 24, 2)), -1, 0)
+    assert not first.any()
+    assert second.any()
     measured = measure_robustness(network, batches, [expected]).vulnerability
-    layers = figures.layer_vulnerability(subject)
+    layers = features.layer_vulnerability(attacked)
     assert np.mean(layers["vulnerability"]) == pytest.approx(measured, rel=1e-4)
     assert layers["layers"] == ["relu1", "relu2", "relu3"]
 
 
-NAMES = (
-    "feature_vulnerability",
-    "layer_vulnerability",
-    "pixel_vulnerability",
-    "loss_surface",
-    "accuracy_by_epsilon",
-    "accuracy_by_steps",
-    "accuracy_by_restarts",
-    "adversarial_examples",
-)
+FIGURES = {figure.name: figure for figure in catalogue.FIGURES}
 LABELS = ("first", "an odd <b>$x^$</b> _name", "third")
 
 
@@ -258,18 +251,18 @@ LABELS = ("first", "an odd <b>$x^$</b> _name", "third")
 def saved(case):
     """The text of each figure's data, of three networks."""
     texts = {}
-    for name in NAMES:
-        values = getattr(figures, name)(case.subject)
+    for name, figure in FIGURES.items():
+        values = figure.compute(case.attacked)
         texts[name] = json.dumps(dict.fromkeys(LABELS, values))
     return texts
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_drawn_from_saved_data(saved, tmp_path, name, count):
     networks = dict(list(json.loads(saved[name]).items())[:count])
-    draw = getattr(figures, f"draw_{name}")
+    draw = FIGURES[name].draw
     draw(networks, tmp_path / "a.png")
     pixels = matplotlib.image.imread(tmp_path / "a.png")
     assert min(pixels.shape[:2]) > 250
@@ -283,7 +276,7 @@ def test_drawn_from_saved_data(saved, tmp_path, name, count):
 def drawn(monkeypatch, name, networks):
     figure = []
     monkeypatch.setattr(canvas, "save", lambda drawn, path: figure.append(drawn))
-    getattr(figures, f"draw_{name}")(networks, None)
+    FIGURES[name].draw(networks, None)
     return figure[0]
 
 

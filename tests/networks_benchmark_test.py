@@ -7,7 +7,7 @@ import pytest
 from keras import layers
 
 from anp_tf.benchmark import networks
-from anp_tf.benchmark.networks import Row, benchmark_networks, measure, networks_table
+from anp_tf.benchmark.networks import NetworkRow, Networks, benchmark_networks, measure
 
 
 def small():
@@ -32,16 +32,16 @@ def test_a_network_that_fails_is_a_row():
     def broken():
         raise RuntimeError("no weights\nin two lines")
 
-    assert measure("broken", broken) == Row("broken", reason="RuntimeError: no weights")
+    assert measure("broken", broken) == NetworkRow("broken", reason="RuntimeError: no weights")
 
 
 def test_rows_that_are_there_are_not_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "zoo", lambda: {"a": small, "b": small, "c": small})
-    monkeypatch.setattr(networks, "_apart", lambda name: Row(name, masks=1))
+    monkeypatch.setattr(networks, "_in_a_process", lambda name: NetworkRow(name, masks=1))
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([{"network": "b", "masks": 5}]))
-    rows = benchmark_networks(["a", "b"], path, progress=lambda text: None)
-    assert rows == [Row("a", masks=1), Row("b", masks=5)]
+    rows = benchmark_networks(["a", "b"], path, progress=lambda text: None).rows
+    assert rows == [NetworkRow("a", masks=1), NetworkRow("b", masks=5)]
     assert [row["network"] for row in json.loads(path.read_text())] == ["b", "a"]
     with pytest.raises(ValueError, match=r"must be some of a, b, c\. Received: d"):
         benchmark_networks(["d"])
@@ -49,10 +49,12 @@ def test_rows_that_are_there_are_not_made_again(tmp_path, monkeypatch):
 
 def test_the_table_has_a_note_for_each_reason():
     rows = [
-        Row("good", 32, 2, 1000, 99.6, 25.04, 30, 1e-7, "done", "equal", "equal", "Error: no"),
-        Row("bad", reason="Error: no"),
+        NetworkRow(
+            "good", 32, 2, 1000, 99.6, 25.04, 30, 1e-7, "done", "equal", "equal", "Error: no"
+        ),
+        NetworkRow("bad", reason="Error: no"),
     ]
-    _, _, good, bad, _, note = networks_table(rows).splitlines()
+    _, _, good, bad, _, note = Networks(rows).table().splitlines()
     assert good == (
         "| good | 32 | 2 | 1,000 | 100 | 25.0 | 30.0 | 1e-07 | done | equal | equal | [1] |"
     )

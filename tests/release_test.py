@@ -15,7 +15,7 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.export.card import model_card, renew_card
-from anp_tf.export.release import PACKAGES, Form, release
+from anp_tf.export.release import FORMAT_PACKAGES, ReleaseForm, release
 from anp_tf.intervals import with_interval
 from anp_tf.robustness import digest, evaluate_robustness
 from anp_tf.serving import litert_network
@@ -79,7 +79,7 @@ def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
 @pytest.mark.slow
 def test_all_formats(finished, small_data_dir, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
-    form = Form(
+    form = ReleaseForm(
         format=("saved_model", "litert", "onnx", "micro"),
         precision=("float32", "int8"),
         name="digits",
@@ -135,7 +135,7 @@ def attacked_accuracy(workdir, examples):
 
 def test_without_warmup_no_data_are_read(finished, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
-    form = Form(warmup_images=0, data_dir=str(tmp_path / "nowhere"))
+    form = ReleaseForm(warmup_images=0, data_dir=str(tmp_path / "nowhere"))
     (path,) = release(workdir, tmp_path / "served", form=form)
     assert not (path / "assets.extra").exists()
 
@@ -155,14 +155,14 @@ def test_without_warmup_no_data_are_read(finished, tmp_path):
 )
 def test_invalid_forms(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Form(**arguments)
+        ReleaseForm(**arguments)
 
 
-@pytest.mark.parametrize(("name", "package"), PACKAGES.items())
+@pytest.mark.parametrize(("name", "package"), FORMAT_PACKAGES.items())
 def test_packages_that_are_missing_are_named(monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=rf"needs more: pip install 'anp_tf\[{name}\]'"):
-        Form(format=(name,))
+        ReleaseForm(format=(name,))
 
 
 def test_the_cards_command_repeats_the_run():

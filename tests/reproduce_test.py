@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from anp_tf.reproduce import paper
+
 METHODS = ["standard", "anp_vs"]
 TINY = [
     "--width_multiplier=0.1",
@@ -114,18 +116,7 @@ def test_all_rows(commands, tmp_path):
     outcome = commands.run("reproduce", *flags)
     assert outcome.code == 0, outcome.err
     rows = json.loads((tmp_path / "all" / "table.json").read_text())["rows"]
-    assert [row["method"] for row in rows] == [
-        "standard",
-        "bp",
-        "at",
-        "at_bnn",
-        "pretrained_at",
-        "admm",
-        "trades",
-        "at_vs",
-        "anp",
-        "anp_vs",
-    ]
+    assert [row["method"] for row in rows] == list(paper.METHODS)
     for row in rows:
         assert len(row["measured"]) == 9 + (row["method"] == "at_bnn")
     measured = {

@@ -247,7 +247,7 @@ def test_flags_after_the_flagfile_override_it(finished, commands, tmp_path):
 # ----------------------------------------------------------------------------------- kill -9
 
 # The network that is attacked is made anew as soon as there is something to cut.
-OFTEN = "from anp_tf.methods.follow_pruning import FollowPruning; FollowPruning.every = 2"
+OFTEN = "from anp_tf.methods.slimming import FollowPruning; FollowPruning.every = 2"
 
 
 def wait_for(condition):

@@ -1,6 +1,5 @@
 """`benchmark verdict`: the same network in PyTorch, and how the figures are put together."""
 
-import json
 import pathlib
 
 import numpy as np
@@ -9,7 +8,6 @@ import tensorflow as tf
 
 from anp_tf.attacks import FGSM, Noise
 from anp_tf.benchmark import verdict
-from anp_tf.benchmark.verdict import Stage
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models"
 
@@ -17,8 +15,7 @@ SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models"
 @pytest.mark.parametrize("name", ["mnist_cpu/anp_vs", "cifar10_cpu/anp_vs"])
 def test_a_saved_model_in_pytorch(name):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from anp_tf.benchmark.torch_graph import TorchGraph
-    from anp_tf.benchmark.torch_network import as_torch
+    from anp_tf.benchmark.torch_graph import TorchGraph, as_torch
 
     served = tf.saved_model.load(str(SHIPPED / name / "1"))
     signature = served.signatures["serving_default"]
@@ -41,16 +38,13 @@ def test_stages(data_dir, monkeypatch):
     monkeypatch.setattr(verdict, "PACKAGES", {"anp_tf": verdict.ours, "AutoAttack": missing})
     said = []
     network = SHIPPED / "mnist_cpu" / "standard"
-    stages = verdict.benchmark_verdict(network, 40, progress=said.append)
-    assert [stage.attack for stage in stages] == ["none", "fgsm", "noise"]
-    none, fgsm, noise = (stage.robust_accuracy for stage in stages)
+    measured = verdict.benchmark_verdict(network, 40, progress=said.append)
+    assert list(measured.figures) == ["anp_tf, none", "anp_tf, fgsm", "anp_tf, noise"]
+    none, fgsm, noise = (stage[verdict.LEFT] for stage in measured.figures.values())
     assert none > 90 > 60 > fgsm
     assert noise == fgsm  # of the images that were left
     assert "AutoAttack is not installed" in said[-1]
-    json.dumps(verdict.verdict_record(stages))
-
-
-def test_table_and_record():
-    stages = [Stage("anp_tf", "square", 2.0, 50.0), Stage("AutoAttack", "square", 5.0, 51.0)]
-    assert verdict.verdict_record(stages)["anp_tf / AutoAttack"] == 2.5
-    assert "anp_tf is faster by 2.50" in verdict.verdict_table(stages)
+    record = measured.record()
+    spent = [record[f"{name}, seconds"] for name in measured.figures]
+    assert record["anp_tf, seconds of all"] == pytest.approx(sum(spent))
+    assert "robust accuracy, %" in measured.table()

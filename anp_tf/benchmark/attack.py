@@ -1,6 +1,5 @@
 """How fast PGD-20 is here and in other packages."""
 
-import dataclasses
 import os
 import warnings
 
@@ -8,31 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.benchmark.peers import OURS, PEERS, Budget
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost
-from anp_tf.tables import plain_table
 from anp_tf.timing import median_times
 
 BATCH_SIZES = {"lenet5_caffe": 128, "vgg16": 32}
-MATRIX = 2048  # rows and columns of the product that the machine is measured by
-SAME = 1e-4  # of the largest logit
-
-
-@dataclasses.dataclass(frozen=True)
-class AttackSpeed:
-    """PGD-20 on one network.
-
-    Attributes:
-        case: Name of network and batch.
-        rates: Dict from the package to its images a second.
-        share: Float, of the machine's rate of matrix products that our attack reaches, where a
-            multiply-add is two operations, and the gradient costs what the forward pass does.
-    """
-
-    case: str
-    rates: dict
-    share: float
+MATRIX_SIDE = 2048  # rows and columns of the product that the machine is measured by
+FASTER_BY = "anp_tf is faster by"
+LOGITS_TOLERANCE = 1e-4  # of the largest logit
 
 
 def benchmark_attack(networks=tuple(BATCH_SIZES), width_multiplier=1.0, repeats=10, progress=print):
@@ -45,12 +29,14 @@ def benchmark_attack(networks=tuple(BATCH_SIZES), width_multiplier=1.0, repeats=
         progress: Function that is told what is measured next, and which packages are missing.
 
     Returns:
-        List of `AttackSpeed`.
+        `BenchmarkTable`; as notes the share of the machine's rate of matrix products that our
+        attack reaches, where a multiply-add is two operations, and the gradient costs what the
+        forward pass does.
 
     Raises:
         RuntimeError: if a package computes other logits, or its images leave the ball.
     """
-    measured = []
+    figures, shares = {}, {}
     for name in networks:
         batch_size = BATCH_SIZES[name]
         keras.utils.set_random_seed(0)
@@ -60,18 +46,20 @@ def benchmark_attack(networks=tuple(BATCH_SIZES), width_multiplier=1.0, repeats=
         calls = _calls(network, batch_size, progress)
         times = _interleaved(calls, repeats)
         rates = {peer: 1000 * batch_size / times[peer] for peer in calls}
+        for peer, rate in rates.items():
+            figures[f"{case}: {peer}"] = {"images/s": rate, FASTER_BY: rates[OURS] / rate}
         operations = 2 * Budget().steps * cost(network).flops
         share = rates[OURS] * operations / matrix_product_rate(repeats)
-        measured.append(AttackSpeed(case, rates, share))
-    return measured
+        shares[f"{case}: share of the matrix product rate"] = share
+    return BenchmarkTable("PGD-20", {"images/s": ".1f", FASTER_BY: ".2f"}, figures, shares)
 
 
 def matrix_product_rate(repeats=10):
     """Float32 operations a second of products of large square matrices, one for each core."""
-    matrices = tf.random.stateless_normal([os.cpu_count(), MATRIX, MATRIX], [0, 0])
+    matrices = tf.random.stateless_normal([os.cpu_count(), MATRIX_SIDE, MATRIX_SIDE], [0, 0])
     products = tf.function(lambda: [tf.matmul(matrix, matrix) for matrix in tf.unstack(matrices)])
     times = median_times({"products": lambda: [product.numpy() for product in products()]}, repeats)
-    return 2 * MATRIX**3 * os.cpu_count() / (times["products"] / 1000)
+    return 2 * MATRIX_SIDE**3 * os.cpu_count() / (times["products"] / 1000)
 
 
 def _calls(network, batch_size, progress):
@@ -95,7 +83,7 @@ def _calls(network, batch_size, progress):
 
 
 def _check(name, logits, expected, images, x, budget):
-    if not np.allclose(logits, expected, atol=SAME * np.abs(expected).max()):
+    if not np.allclose(logits, expected, atol=LOGITS_TOLERANCE * np.abs(expected).max()):
         raise RuntimeError(f"{name} computes other logits: the comparison would not be fair")
     if np.abs(images - x).max() > budget.epsilon + 1e-5 or images.min() < 0 or images.max() > 1:
         raise RuntimeError(f"the images of {name} leave the ball")
@@ -105,30 +93,3 @@ def _interleaved(calls, repeats):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return median_times(calls, repeats, warm_ups=1)
-
-
-def attack_table(measured):
-    """The measurements as a text table."""
-    rows = [
-        (row.case, peer, f"{rate:.1f}", f"{row.rates[OURS] / rate:.2f}")
-        for row in measured
-        for peer, rate in row.rates.items()
-    ]
-    notes = [
-        f"{row.case}: {100 * row.share:.0f} % of the machine's rate of matrix products"
-        for row in measured
-    ]
-    columns = ("network", "PGD-20 of", "images/s", "anp_tf is faster by")
-    return "\n".join([plain_table("PGD-20", columns, rows), *notes])
-
-
-def attack_record(measured):
-    """The measurements as `{subject: images a second or ratio}`."""
-    record = {}
-    for row in measured:
-        for peer, rate in row.rates.items():
-            record[f"{row.case}: {peer}, images/s"] = rate
-            if peer != OURS:
-                record[f"{row.case}: {OURS} / {peer}"] = row.rates[OURS] / rate
-        record[f"{row.case}: share of the matrix product rate"] = row.share
-    return record

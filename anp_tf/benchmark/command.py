@@ -4,14 +4,14 @@ import pathlib
 
 from absl import flags
 
-from anp_tf.benchmark.agreement import agreement_record, agreement_table, benchmark_agreement
-from anp_tf.benchmark.attack import BATCH_SIZES, attack_record, attack_table, benchmark_attack
-from anp_tf.benchmark.commands import benchmark_commands, commands_record, commands_table
-from anp_tf.benchmark.networks import benchmark_networks, networks_record, networks_table
-from anp_tf.benchmark.scaling import benchmark_scaling, scaling_record, scaling_table
-from anp_tf.benchmark.slim import benchmark_slim, slim_record, slim_table
-from anp_tf.benchmark.training import benchmark_training, training_record, training_table
-from anp_tf.benchmark.verdict import benchmark_verdict, verdict_record, verdict_table
+from anp_tf.benchmark.agreement import benchmark_agreement
+from anp_tf.benchmark.attack import BATCH_SIZES, benchmark_attack
+from anp_tf.benchmark.commands import benchmark_commands
+from anp_tf.benchmark.networks import benchmark_networks
+from anp_tf.benchmark.scaling import benchmark_scaling
+from anp_tf.benchmark.slim import benchmark_slim
+from anp_tf.benchmark.training import benchmark_training
+from anp_tf.benchmark.verdict import benchmark_verdict
 from anp_tf.files import write_json
 from anp_tf.methods import METHODS
 from anp_tf.threads import use_threads_for_attacks
@@ -43,16 +43,15 @@ def main(subjects):
     if given.norm not in ("Linf", "L2"):
         raise ValueError(f"norm: expected Linf or L2, received {given.norm}")
     subjects = subjects or [name for name in BENCHMARKS if _is_usual(name, given)]
-    judging = [name for name in subjects if name in JUDGING]
+    judging = [name for name in subjects if name in ON_SHIPPED_NETWORKS]
     if judging and not given.shipped:
         raise ValueError(f"{judging[0]} needs --shipped, the folder of an exported network")
     if judging == subjects and not given.op_threads:
         use_threads_for_attacks()
     for subject in subjects:
-        measure, table, entries = BENCHMARKS[subject]
-        measured = measure(given)
-        print(table(measured), flush=True)
-        record[subject] = entries(measured)
+        measured = BENCHMARKS[subject](given)
+        print(measured.table(), flush=True)
+        record[subject] = measured.record()
     if given.json:
         write_json(pathlib.Path(given.json), record)
 
@@ -62,54 +61,21 @@ def _is_usual(name, given):
     return name not in ("networks", "agreement") and (name != "verdict" or given.shipped)
 
 
-JUDGING = ("agreement", "verdict")
+ON_SHIPPED_NETWORKS = ("agreement", "verdict")
+# What has `table()` and `record()`, by the name; each takes the flags.
 BENCHMARKS = {
-    "agreement": (
-        lambda given: benchmark_agreement(
-            given.shipped, given.images, given.norm, given.epsilon, given.rows
-        ),
-        agreement_table,
-        agreement_record,
+    "agreement": lambda given: benchmark_agreement(
+        given.shipped, given.images, given.norm, given.epsilon, given.rows
     ),
-    "attack": (
-        lambda given: benchmark_attack(given.networks, given.width_multiplier, given.repeats),
-        attack_table,
-        attack_record,
+    "attack": lambda given: benchmark_attack(given.networks, given.width_multiplier, given.repeats),
+    "training": lambda given: benchmark_training(
+        given.methods, given.batch_size, given.attack_steps, given.mixed_precision, given.repeats
     ),
-    "training": (
-        lambda given: benchmark_training(
-            given.methods,
-            given.batch_size,
-            given.attack_steps,
-            given.mixed_precision,
-            given.repeats,
-        ),
-        training_table,
-        training_record,
+    "networks": lambda given: benchmark_networks(given.zoo or None, given.rows),
+    "scaling": lambda given: benchmark_scaling(given.repeats),
+    "slim": lambda given: benchmark_slim(given.shipped, given.width_multiplier, given.repeats),
+    "verdict": lambda given: benchmark_verdict(
+        given.shipped, given.images, given.norm, given.epsilon
     ),
-    "networks": (
-        lambda given: benchmark_networks(given.zoo or None, given.rows),
-        networks_table,
-        networks_record,
-    ),
-    "scaling": (
-        lambda given: benchmark_scaling(given.repeats),
-        scaling_table,
-        scaling_record,
-    ),
-    "slim": (
-        lambda given: benchmark_slim(given.shipped, given.width_multiplier, given.repeats),
-        slim_table,
-        slim_record,
-    ),
-    "verdict": (
-        lambda given: benchmark_verdict(given.shipped, given.images, given.norm, given.epsilon),
-        verdict_table,
-        verdict_record,
-    ),
-    "commands": (
-        lambda given: benchmark_commands(given.repeats),
-        commands_table,
-        commands_record,
-    ),
+    "commands": lambda given: benchmark_commands(given.repeats),
 }

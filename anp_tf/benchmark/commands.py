@@ -1,13 +1,12 @@
 """How long a command takes to say something: its help, a wrong flag, a file that is missing."""
 
-import dataclasses
 import subprocess
 import sys
 
-from anp_tf.tables import plain_table
+from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.timing import median_times
 
-ASKED = {
+PROCESSES = {
     "import anp_tf": ["-c", "import anp_tf"],
     "anp-tf": ["-m", "anp_tf"],
     "anp-tf train --help": ["-m", "anp_tf", "train", "--help"],
@@ -18,19 +17,6 @@ ASKED = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """A process from its start to its end.
-
-    Attributes:
-        asked: What for.
-        seconds: Float, the median.
-    """
-
-    asked: str
-    seconds: float
-
-
 def benchmark_commands(repeats=5):
     """Times processes that take turns, TensorFlow's import among them for comparison.
 
@@ -38,24 +24,17 @@ def benchmark_commands(repeats=5):
         repeats: Integer, timed processes of each kind.
 
     Returns:
-        List of `Answer`.
+        `BenchmarkTable`.
     """
     calls = {
         name: lambda arguments=arguments: subprocess.run(
             [sys.executable, *arguments], capture_output=True, check=False
         )
-        for name, arguments in ASKED.items()
+        for name, arguments in PROCESSES.items()
     }
     times = median_times(calls, repeats, warm_ups=1)
-    return [Answer(name, milliseconds / 1000) for name, milliseconds in times.items()]
-
-
-def commands_table(measured):
-    """The measurements as a text table."""
-    rows = [[answer.asked, f"{answer.seconds:.2f}"] for answer in measured]
-    return plain_table("From the start of a process to its end", ["", "seconds"], rows)
-
-
-def commands_record(measured):
-    """Dict from what was asked to seconds."""
-    return {f"{answer.asked}, seconds": answer.seconds for answer in measured}
+    return BenchmarkTable(
+        "from the start of a process to its end",
+        {"seconds": ".2f"},
+        {name: {"seconds": milliseconds / 1000} for name, milliseconds in times.items()},
+    )

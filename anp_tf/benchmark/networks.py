@@ -18,19 +18,30 @@ from anp_tf.methods import AdversarialNeuralPruningVS
 from anp_tf.models.comparison import example_inputs
 from anp_tf.pruning import cost, fold_batch_normalization, insert_masks, slim
 from anp_tf.serving import export_litert, export_onnx, export_saved_model
+from anp_tf.tables import markdown_table
 
-BATCH = 4
-SECONDS = 540  # after which a network is given up
-DONE, EQUAL = "done", "equal"
-TOLERANCE = 1e-4  # of the largest logit, for exported files
-COLUMNS = (
+BATCH_SIZE = 4
+SECONDS_A_NETWORK = 540  # after which a network is given up
+STEP_DONE, FILE_EQUAL = "done", "equal"
+LOGITS_TOLERANCE = 1e-4  # of the largest logit, for exported files
+TABLE_COLUMNS = (
     *("network", "side", "masks", "units", "masked, %", "FLOPs, %", "parameters, %"),
     *("error", "`anp_vs` step", "SavedModel", "LiteRT", "ONNX"),
 )
+CELL_FORMATS = {
+    "side": "",
+    "masks": ",",
+    "units": ",",
+    "masked_percent": ".0f",
+    "flops_percent": ".1f",
+    "parameters_percent": ".1f",
+    "error": ".0e",
+    **dict.fromkeys(("trained", "saved_model", "litert", "onnx"), ""),
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class NetworkRow:
     """What was found of a network; what was not reached is None, and `reason` says why.
 
     Attributes:
@@ -62,6 +73,42 @@ class Row:
     reason: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """The rows of a benchmark, a list of `NetworkRow`."""
+
+    rows: list
+
+    def table(self):
+        """The rows as a Markdown table, and below it the reasons in full."""
+        notes = []
+
+        def cell(value, form=""):
+            if value is None:
+                return ""
+            if not isinstance(value, str):
+                return format(value, form)
+            if value in (STEP_DONE, FILE_EQUAL):
+                return value
+            if value not in notes:
+                notes.append(value)
+            return f"[{1 + notes.index(value)}]"
+
+        cells = [
+            [
+                *(cell(getattr(row, name), form) for name, form in CELL_FORMATS.items()),
+                row.network + (f" {cell(row.reason)}" if row.reason else ""),
+            ]
+            for row in self.rows
+        ]
+        lines = markdown_table(TABLE_COLUMNS, [[name, *figures] for *figures, name in cells])
+        return "\n".join([*lines, "", *(f"[{i}] {note}  " for i, note in enumerate(notes, 1))])
+
+    def record(self):
+        """The rows as `{network: {attribute: value}}`."""
+        return {row.network: dataclasses.asdict(row) for row in self.rows}
+
+
 def benchmark_networks(names=None, path=None, progress=print):
     """Masks, trains for a step, prunes, slims and exports networks, each in a process of its own.
 
@@ -73,7 +120,7 @@ def benchmark_networks(names=None, path=None, progress=print):
         progress: Function that is told what is measured next.
 
     Returns:
-        List of `Row`, in the order of the zoo.
+        `Networks`, in the order of the zoo.
 
     Raises:
         ValueError: if a name is unknown.
@@ -87,31 +134,31 @@ def benchmark_networks(names=None, path=None, progress=print):
         )
     path = None if path is None else pathlib.Path(path)
     there = json.loads(path.read_text()) if path is not None and path.exists() else []
-    rows = {row["network"]: Row(**row) for row in there}
+    rows = {row["network"]: NetworkRow(**row) for row in there}
     for name in names:
         if name in rows:
             continue
         progress(f"measuring {name}")
-        rows[name] = _apart(name)
+        rows[name] = _in_a_process(name)
         if path is not None:
             write_json(path, [dataclasses.asdict(row) for row in rows.values()])
-    return [rows[name] for name in known if name in rows]
+    return Networks([rows[name] for name in known if name in rows])
 
 
-def _apart(name):
+def _in_a_process(name):
     """The row of a network, made in a process that may fail or take too long."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, name))
     process.start()
     sender.close()
-    row = Row(name, reason=f"not done in {SECONDS:,} s")
+    row = NetworkRow(name, reason=f"not done in {SECONDS_A_NETWORK:,} s")
     try:
-        if receiver.poll(SECONDS):
+        if receiver.poll(SECONDS_A_NETWORK):
             row = receiver.recv()
     except EOFError:
         process.join()
-        row = Row(name, reason=f"its process ended with code {process.exitcode}")
+        row = NetworkRow(name, reason=f"its process ended with code {process.exitcode}")
     finally:
         process.kill()
         process.join()
@@ -123,13 +170,13 @@ def _send(sender, name):
 
 
 def measure(name, build):
-    """The `Row` of one network, in this process."""
+    """The `NetworkRow` of one network, in this process."""
     found = {"network": name}
     try:
         _measure(build, found)
     except Exception as error:  # whatever it is, it is what the row has to say
         found["reason"] = _line(error)
-    return Row(**found)
+    return NetworkRow(**found)
 
 
 def _measure(build, found):
@@ -141,7 +188,7 @@ def _measure(build, found):
     units, others = sum(mask.units for mask in masks), sum(row.units for row in left_out)
     found |= {"masks": len(masks), "units": units}
     found["masked_percent"] = 100 * units / max(1, units + others)
-    found["trained"] = _outcome(lambda: _train(network), DONE)
+    found["trained"] = _outcome(lambda: _train(network), STEP_DONE)
     random = np.random.default_rng(0)
     for mask in masks:
         mask.prune(random.choice(mask.units, mask.units // 2, replace=False))
@@ -158,13 +205,13 @@ def _measure(build, found):
 def _train(network):
     attack = PGD(epsilon=8 / 255, step_size=4 / 255, steps=2)
     model = AdversarialNeuralPruningVS(
-        network, num_examples=BATCH, attack=attack, vulnerability_weight=1.0
+        network, num_examples=BATCH_SIZE, attack=attack, vulnerability_weight=1.0
     )
     model.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-2))
     random = np.random.default_rng(0)
-    x = random.random((BATCH, *network.inputs[0].shape[1:]), np.float32)
-    y = np.arange(BATCH) % network.outputs[0].shape[-1]
-    (loss,) = model.fit(x, y, batch_size=BATCH, verbose=0).history["loss"]
+    x = random.random((BATCH_SIZE, *network.inputs[0].shape[1:]), np.float32)
+    y = np.arange(BATCH_SIZE) % network.outputs[0].shape[-1]
+    (loss,) = model.fit(x, y, batch_size=BATCH_SIZE, verbose=0).history["loss"]
     if not np.isfinite(loss):
         raise ValueError(f"its loss is {loss}")
 
@@ -178,7 +225,7 @@ def _export(network, found):
             ("litert", lambda: export_litert(network, folder / "network.tflite")),
             ("onnx", lambda: export_onnx(network, folder / "network.onnx")),
         ):
-            found[name] = _outcome(export, EQUAL)
+            found[name] = _outcome(export, FILE_EQUAL)
 
 
 def _check_saved_model(network, folder):
@@ -187,7 +234,7 @@ def _check_saved_model(network, folder):
     served = tf.saved_model.load(str(path)).signatures["serving_default"](pixels=x)["logits"]
     expected = network(x, training=False).numpy()
     difference = np.abs(served.numpy() - expected).max()
-    if not difference <= TOLERANCE * np.abs(expected).max():
+    if not difference <= LOGITS_TOLERANCE * np.abs(expected).max():
         raise ValueError(f"its logits differ by {difference:.1g}")
 
 
@@ -203,40 +250,3 @@ def _outcome(call, outcome):
 def _line(error):
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
-
-
-def networks_table(rows):
-    """The rows as a Markdown table, and below it the reasons in full."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" + "|---:" * (len(COLUMNS) - 1) + "|"]
-    notes = []
-
-    def cell(value, form):
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            return format(value, form)
-        if value in (DONE, EQUAL):
-            return value
-        if value not in notes:
-            notes.append(value)
-        return f"[{1 + notes.index(value)}]"
-
-    for row in rows:
-        figures = [
-            cell(row.side, ""),
-            cell(row.masks, ","),
-            cell(row.units, ","),
-            cell(row.masked_percent, ".0f"),
-            cell(row.flops_percent, ".1f"),
-            cell(row.parameters_percent, ".1f"),
-            cell(row.error, ".0e"),
-            *(cell(each, "") for each in (row.trained, row.saved_model, row.litert, row.onnx)),
-        ]
-        name = row.network + (f" {cell(row.reason, '')}" if row.reason else "")
-        lines.append(f"| {' | '.join([name, *figures])} |")
-    return "\n".join([*lines, "", *(f"[{i}] {note}  " for i, note in enumerate(notes, 1))])
-
-
-def networks_record(rows):
-    """The rows as `{network: {attribute: value}}`."""
-    return {row.network: dataclasses.asdict(row) for row in rows}

@@ -2,6 +2,7 @@
 
 Each function takes a network, PGD's numbers (`Budget`), images [batch, height, width, channels] and
 labels [batch], NumPy arrays; it returns `Peer`. It raises ImportError where the package is missing.
+Those that `agreement` calls, too, take a seed; None: none is set.
 """
 
 import dataclasses
@@ -16,11 +17,12 @@ from anp_tf.attacks import PGD
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """L-infinity PGD: radius, length of a step, number of steps."""
+    """PGD: radius, length of a step, number of steps, `"Linf"` or `"L2"`."""
 
     epsilon: float = 0.3
     step_size: float = 0.03
     steps: int = 20
+    norm: str = "Linf"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Peer:
     """An attack that is ready to be timed.
 
     Attributes:
-        attack: Function without arguments that returns the adversarial images, a NumPy array.
+        attack: Function that returns the adversarial images, a NumPy array; of some packages it
+            takes the numbers of the images to attack.
         logits: The network's logits of the clean images as the package computes them.
     """
 
@@ -37,7 +40,8 @@ class Peer:
 
 
 def ours(network, budget, x, y):
-    attack = tf.function(functools.partial(PGD(**dataclasses.asdict(budget)), network))
+    pgd = PGD(epsilon=budget.epsilon, step_size=budget.step_size, steps=budget.steps)
+    attack = tf.function(functools.partial(pgd, network))
     x, y = tf.constant(x), tf.constant(y)
     return Peer(lambda: attack(x, y).numpy(), network(x, training=False).numpy())
 
@@ -74,20 +78,20 @@ def cleverhans(network, budget, x, y):
     return Peer(lambda: attack(network, clean, y=labels, **options).numpy(), network(clean).numpy())
 
 
-def art(network, budget, x, y):
+def art(network, budget, x, y, seed=None):
     from art.attacks.evasion import ProjectedGradientDescent
     from art.estimators.classification import TensorFlowV2Classifier
 
     classifier = TensorFlowV2Classifier(
         model=network,
-        nb_classes=network.output_shape[-1],
-        input_shape=network.input_shape[1:],
+        nb_classes=int(network(x[:1]).shape[-1]),
+        input_shape=x.shape[1:],
         loss_object=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         clip_values=(0.0, 1.0),
     )
     attack = ProjectedGradientDescent(
         classifier,
-        norm=np.inf,
+        norm=2 if budget.norm == "L2" else np.inf,
         eps=budget.epsilon,
         eps_step=budget.step_size,
         max_iter=budget.steps,
@@ -95,32 +99,44 @@ def art(network, budget, x, y):
         batch_size=len(x),
         verbose=False,
     )
-    return Peer(lambda: attack.generate(x, y), classifier.predict(x, batch_size=len(x)))
+
+    def call(which=slice(None)):
+        if seed is not None:
+            np.random.seed(seed)
+        return attack.generate(x[which], y[which])
+
+    return Peer(call, classifier.predict(x, batch_size=len(x)))
 
 
-def foolbox(network, budget, x, y):
+def foolbox(network, budget, x, y, seed=None):
     import eagerpy
     from foolbox import TensorFlowModel
-    from foolbox.attacks import LinfPGD
+    from foolbox.attacks import L2PGD, LinfPGD
 
-    model = TensorFlowModel(network, bounds=(0.0, 1.0))
-    attack = LinfPGD(abs_stepsize=budget.step_size, steps=budget.steps, random_start=True)
-    clean, labels = eagerpy.astensor(tf.constant(x)), eagerpy.astensor(tf.constant(y))
+    model = TensorFlowModel(network, bounds=(0.0, 1.0), device=tf.constant(0.0).device)
+    attack_class = L2PGD if budget.norm == "L2" else LinfPGD
+    attack = attack_class(abs_stepsize=budget.step_size, steps=budget.steps, random_start=True)
 
-    def call():
-        _, images, _ = attack(model, clean, labels, epsilons=budget.epsilon)
+    def given(array, which):
+        return eagerpy.astensor(tf.constant(array[which]))
+
+    def call(which=slice(None)):
+        if seed is not None:
+            tf.random.set_seed(seed)
+        labels = given(y.astype(np.int64), which)
+        _, images, _ = attack(model, given(x, which), labels, epsilons=budget.epsilon)
         return images.numpy()
 
-    return Peer(call, model(clean).numpy())
+    return Peer(call, model(given(x, slice(None))).numpy())
 
 
 def pytorch(network, budget, x, y):
     """The steps written down in PyTorch; images and weights are in its channels_last format."""
     import torch
 
-    from anp_tf.benchmark.torch_network import TorchNetwork, as_torch
+    from anp_tf.benchmark.torch_graph import TorchGraph, as_torch, signature_of
 
-    model = TorchNetwork(network)
+    model = TorchGraph(signature_of(network))
     clean, labels = as_torch(x), torch.from_numpy(y)
 
     def call():

@@ -7,25 +7,23 @@ import pathlib
 import tempfile
 
 import numpy as np
-import rich.box
-import rich.table
 import tensorflow as tf
 
+from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.layers import UnitMask, mask_layers
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost, fold_batch_normalization, slim
 from anp_tf.serving import export_saved_model, litert_content, litert_network, saved_model_bytes
-from anp_tf.tables import as_text
 from anp_tf.timing import median_times
 
-FORMATS = ("SavedModel", "LiteRT")
-SPARSITIES = (0.5, 0.75, 0.9)  # shares of the units of each layer
-ROUNDINGS = (1, 8)
+MEASURED_FORMATS = ("SavedModel", "LiteRT")
+UNIT_SPARSITIES = (0.5, 0.75, 0.9)  # shares of the units of each layer
+WIDTH_MULTIPLES = (1, 8)
 BATCH_SIZES = (1, 32, 256)
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair:
+class NetworkPair:
     """A dense network and its slimmed form, as SavedModels.
 
     Attributes:
@@ -39,25 +37,6 @@ class Pair:
     dense: pathlib.Path
     slimmed: pathlib.Path
     flops_ratio: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What was measured of a pair in one format.
-
-    Attributes:
-        pair: The `Pair`.
-        format: One of `FORMATS`.
-        dense_bytes: Integer, the dense network on disk.
-        slimmed_bytes: Integer, the slimmed network on disk.
-        speed_ups: Dict from the batch size to the ratio of the median latencies, dense to slimmed.
-    """
-
-    pair: Pair
-    format: str
-    dense_bytes: int
-    slimmed_bytes: int
-    speed_ups: dict
 
 
 def benchmark_slim(shipped=None, width_multiplier=1.0, repeats=10, progress=print):
@@ -77,14 +56,18 @@ def benchmark_slim(shipped=None, width_multiplier=1.0, repeats=10, progress=prin
         progress: Function that is told what is measured next.
 
     Returns:
-        List of `Measured`.
+        `BenchmarkTable`: bytes and FLOPs, and how many times as fast batches are.
     """
-    measured = []
+    figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        for pair in _pairs(pathlib.Path(folder), shipped, width_multiplier):
+        folder = pathlib.Path(folder)
+        for pair in _pairs(folder, shipped, width_multiplier):
             progress(f"measuring {pair.name}")
-            measured += [_measure(pair, form, pathlib.Path(folder), repeats) for form in FORMATS]
-    return measured
+            for form in MEASURED_FORMATS:
+                figures[f"{pair.name}, {form}"] = _measure(pair, form, folder, repeats)
+    formats = {"dense bytes": ",", "slimmed bytes": ",", "FLOPs": ".1f"}
+    formats |= {f"batch {size}": ".1f" for size in BATCH_SIZES}
+    return BenchmarkTable("dense / slimmed, and how many times as fast", formats, figures)
 
 
 def _pairs(folder, shipped, width_multiplier):
@@ -94,21 +77,21 @@ def _pairs(folder, shipped, width_multiplier):
         dense = export_saved_model(NETWORKS[results["architecture"]](), folder / "shipped")
         ratio = results["dense_flops"] / results["slim_flops"]
         name = f"{results['architecture']}, {results['dataset']} {results['method']}"
-        yield Pair(name, dense, shipped / "1", ratio)
+        yield NetworkPair(name, dense, shipped / "1", ratio)
     for network in ("vgg16", "resnet18"):
         build = NETWORKS[network]
         dense = build(width_multiplier=width_multiplier)
         path = export_saved_model(fold_batch_normalization(dense), folder / network)
-        for sparsity in SPARSITIES:
+        for sparsity in UNIT_SPARSITIES:
             masked = build(mask=UnitMask, width_multiplier=width_multiplier)
             random = np.random.default_rng(0)
             for mask in mask_layers(masked):
                 count = min(mask.units - 1, round(sparsity * mask.units))
                 mask.prune(random.choice(mask.units, count, replace=False))
-            for round_to in ROUNDINGS:
+            for round_to in WIDTH_MULTIPLES:
                 slimmed = slim(masked, round_to)
                 rounded = f", widths rounded up to {round_to}s" if round_to > 1 else ""
-                yield Pair(
+                yield NetworkPair(
                     f"{network}, {100 * sparsity:g} % of the units pruned{rounded}",
                     path,
                     export_saved_model(fold_batch_normalization(slimmed), folder / network),
@@ -129,42 +112,17 @@ def _measure(pair, form, folder, repeats):
             calls.append(_served(path))
     spec = tf.saved_model.load(str(pair.dense)).signatures["serving_default"]
     shape = spec.structured_input_signature[1]["pixels"].shape[1:]
-    speed_ups = {}
+    figures = dict(zip(("dense bytes", "slimmed bytes"), sizes, strict=True))
+    figures["FLOPs"] = pair.flops_ratio
     for batch_size in BATCH_SIZES:
         pixels = np.random.default_rng(0).random((batch_size, *shape), np.float32)
         dense, slimmed = calls
         turns = {"dense": lambda: dense(pixels), "slimmed": lambda: slimmed(pixels)}  # noqa: B023
         times = median_times(turns, repeats)
-        speed_ups[batch_size] = times["dense"] / times["slimmed"]
-    return Measured(pair, form, *sizes, speed_ups)
+        figures[f"batch {batch_size}"] = times["dense"] / times["slimmed"]
+    return figures
 
 
 def _served(path):
     signature = tf.saved_model.load(str(path)).signatures["serving_default"]
     return lambda pixels: signature(pixels=tf.constant(pixels))["logits"].numpy()
-
-
-def slim_table(measured):
-    """The measurements as a text table."""
-    table = rich.table.Table(
-        box=rich.box.SIMPLE, title="dense / slimmed, and how many times as fast"
-    )
-    for column in ("network", "format", "bytes", "FLOPs", *(f"batch {n}" for n in BATCH_SIZES)):
-        table.add_column(column, justify="left" if column in ("network", "format") else "right")
-    for row in measured:
-        speed_ups = (f"{row.speed_ups[size]:.1f}" for size in BATCH_SIZES)
-        sizes = f"{row.dense_bytes:,} / {row.slimmed_bytes:,}"
-        flops = f"{row.pair.flops_ratio:.1f}"
-        table.add_row(row.pair.name, row.format, sizes, flops, *speed_ups)
-    return as_text(table, width=130)
-
-
-def slim_record(measured):
-    """The measurements as `{subject: ratio}`."""
-    record = {}
-    for row in measured:
-        record[f"{row.pair.name}: FLOPs"] = row.pair.flops_ratio
-        record[f"{row.pair.name}: bytes, {row.format}"] = row.dense_bytes / row.slimmed_bytes
-        for size, ratio in row.speed_ups.items():
-            record[f"{row.pair.name}: speed, {row.format}, batch {size}"] = ratio
-    return record

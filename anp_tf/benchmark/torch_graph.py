@@ -1,4 +1,4 @@
-"""A SavedModel's network in PyTorch, operation by operation, with the same weights."""
+"""A TensorFlow function's network in PyTorch, operation by operation, with the same weights."""
 
 import numpy as np
 import tensorflow as tf
@@ -10,11 +10,11 @@ PASSED_ON = ("EnsureShape", "Identity", "Placeholder", "PreventGradient", "StopG
 
 
 class TorchGraph(torch.nn.Module):
-    """Computes the logits that a signature of a SavedModel does.
+    """Computes the logits that a signature of a SavedModel does, or a Keras network in inference.
 
     Args:
-        signature: Concrete function of `pixels` that returns `logits`, of a network whose
-            operations are all in `OPERATIONS`, with a flattening before its dense layers.
+        signature: Concrete function of `pixels` that returns a dict with `logits`, of a network
+            whose operations are all in `OPERATIONS`, with a flattening before its dense layers.
 
     Call arguments:
         pixels: Tensor [batch, channels, height, width], best in memory format channels_last.
@@ -68,6 +68,19 @@ class TorchGraph(torch.nn.Module):
         return self._constants[node.name]
 
 
+def signature_of(network):
+    """The signature, for `TorchGraph`, of a Keras network in inference."""
+    pixels = tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)
+    run = tf.function(lambda pixels: {"logits": network(pixels, training=False)})
+    return run.get_concrete_function(pixels)
+
+
+def as_torch(array):
+    """A NumPy array of images [batch, height, width, channels] as PyTorch wants it."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array)).permute(0, 3, 1, 2)
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
 def _flat(x):
     """The features [batch, channels, height, width] in TensorFlow's order; vectors as they are."""
     return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x
@@ -79,6 +92,10 @@ def _convolution(attributes, x, kernel):
     if padding == "explicit" or (padding == "same" and strides != [1, 1]):
         raise ValueError(f"A convolution with {padding} padding and strides {strides}.")
     return functional.conv2d(x, kernel, None, strides, padding)
+
+
+def _normalization(attributes, x, gamma, beta, mean, variance):
+    return functional.batch_norm(x, mean, variance, gamma, beta, eps=attributes["epsilon"].f)
 
 
 def _pooling(attributes, x):
@@ -94,11 +111,13 @@ OPERATIONS = {
     "AddV2": lambda _, x, y: x + _along_channels(x, y),
     "BiasAdd": lambda _, x, y: x + _along_channels(x, y),
     "Conv2D": _convolution,
+    "FusedBatchNormV3": _normalization,
     "GatherV2": lambda _, x, indices, axis: x.index_select(int(axis), indices.flatten()),
     "MatMul": lambda _, x, y: x @ y,
     "MaxPool": _pooling,
     "Mul": lambda _, x, y: x * _along_channels(x, y),
     "Relu": lambda _, x: functional.relu(x),
+    "Rsqrt": lambda _, x: x.rsqrt(),
     "Squeeze": lambda _, x: x.flatten(),
     "Sub": lambda _, x, y: x - _along_channels(x, y),
 }

@@ -1,38 +1,21 @@
 """What a training step of each method costs, and of ANP-VS as it prunes."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from anp_tf import data
+from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.layers import mask_layers
 from anp_tf.methods import METHODS
 from anp_tf.settings import Settings
-from anp_tf.tables import plain_table
 from anp_tf.timing import median_times
 from anp_tf.train.build import build_network, build_training_model, compute_in
 
-PRUNING, BASE = "anp_vs", "at"
-SPARSITIES = (0.5, 0.8, 0.9)  # shares of the units
-STEPS = 4  # that are timed together
-PRUNED = -20.0  # of `a_u`: a probability to be kept of nearly 0
-
-
-@dataclasses.dataclass(frozen=True)
-class StepSpeed:
-    """Steps of training by a method: attack, losses, both gradients, both optimizers.
-
-    Attributes:
-        subject: The method, and the share of the units that are pruned.
-        rate: Float, images a second.
-        cost: Float, its time in that of `at`.
-    """
-
-    subject: str
-    rate: float
-    cost: float
+PRUNING_METHOD, BASE_METHOD = "anp_vs", "at"
+UNIT_SPARSITIES = (0.5, 0.8, 0.9)  # shares of the units
+STEPS_A_CALL = 4  # that are timed together
+PRUNED_A_U = -20.0  # of `a_u`: a probability to be kept of nearly 0
 
 
 def benchmark_training(
@@ -54,26 +37,31 @@ def benchmark_training(
         progress: Function that is told what is made ready.
 
     Returns:
-        List of `StepSpeed`.
+        `BenchmarkTable`.
     """
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (batch_size, 28, 28, 1), np.uint8)
     images = data.Examples(pixels, random.integers(0, 10, batch_size).astype(np.int32), 10)
     calls = {}
     subjects = [(method, 0.0, False) for method in methods]
-    if PRUNING in methods:
-        subjects += [(PRUNING, sparsity, False) for sparsity in SPARSITIES]
-        subjects.append((PRUNING, SPARSITIES[1], True))
+    if PRUNING_METHOD in methods:
+        subjects += [(PRUNING_METHOD, sparsity, False) for sparsity in UNIT_SPARSITIES]
+        subjects.append((PRUNING_METHOD, UNIT_SPARSITIES[1], True))
     for method, sparsity, fixed in subjects:
         name = f"{method}, {100 * sparsity:g} % pruned" if sparsity else method
         name += ", masks fixed" if fixed else ""
         progress(f"making {name} ready")
         calls[name] = _steps(method, sparsity, fixed, images, attack_steps, precision)
     times = median_times(calls, repeats, warm_ups=2)
-    return [
-        StepSpeed(name, 1000 * STEPS * batch_size / time, time / times[BASE])
+    cost = f"time, in {BASE_METHOD}'s"
+    figures = {
+        name: {
+            "images/s": 1000 * STEPS_A_CALL * batch_size / time,
+            cost: time / times[BASE_METHOD],
+        }
         for name, time in times.items()
-    ]
+    }
+    return BenchmarkTable("training steps", {"images/s": ".1f", cost: ".2f"}, figures)
 
 
 def _steps(method, sparsity, fixed, images, attack_steps, precision):
@@ -85,7 +73,7 @@ def _steps(method, sparsity, fixed, images, attack_steps, precision):
         batch_size=batch_size,
         attack_steps=attack_steps,
         mask_learning_rate=1e-12,  # the sparsity stays what it is
-        mask_freeze_at=1.0,
+        mask_freeze_at=1e-9 if fixed else 1.0,  # from the first step, or never
     )
     network = build_network(settings, images)
     if precision == "bfloat16":
@@ -93,13 +81,12 @@ def _steps(method, sparsity, fixed, images, attack_steps, precision):
     random = np.random.default_rng(0)
     for mask in mask_layers(network) if sparsity else ():
         pruned = random.permutation(mask.units) < sparsity * mask.units
-        mask.a_u.assign(np.where(pruned, PRUNED, np.array(mask.a_u)))
+        mask.a_u.assign(np.where(pruned, PRUNED_A_U, np.array(mask.a_u)))
     model = build_training_model(settings, network, 60_000, 1000)
     if model.masks:
-        model.attacked.open()
-        model.attacked.update()
+        model.slimming.attacked.open()
+        model.slimming.attacked.update()
     if fixed:
-        model.mask_freeze_step = 0
         model.slim()
     x = images.images.astype(np.float32) / 255
     batches = tf.data.Dataset.from_tensors((x, images.labels)).repeat()
@@ -107,20 +94,8 @@ def _steps(method, sparsity, fixed, images, attack_steps, precision):
     model.make_train_function()
 
     def steps():
-        for _ in range(STEPS):
+        for _ in range(STEPS_A_CALL):
             logs = model.train_function(iterator)
         keras.ops.convert_to_numpy(logs["loss"])
 
     return steps
-
-
-def training_table(measured):
-    """The measurements as a text table."""
-    rows = [(row.subject, "", f"{row.rate:.1f}", f"{row.cost:.2f}") for row in measured]
-    return plain_table("training steps", ("method", "", "images/s", f"time, in {BASE}'s"), rows)
-
-
-def training_record(measured):
-    """The measurements as `{subject: images a second or ratio}`."""
-    record = {f"{row.subject}, images/s": row.rate for row in measured}
-    return record | {f"{row.subject} / {BASE}, time": row.cost for row in measured}

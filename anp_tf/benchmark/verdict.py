@@ -9,31 +9,43 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.attacks import L2, Linf, standard_attack
+from anp_tf.attacks import standard_attack
+from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.losses import classified
-from anp_tf.robustness import SavedModelNetwork
-from anp_tf.tables import plain_table
+from anp_tf.robustness import NORMS, SavedModelNetwork
 
 OURS, THEIRS = "anp_tf", "AutoAttack"
-CLEAN = "none"
-SAME = 1e-4  # of the largest logit
+CLEAN_IMAGES = "none"
+LEFT = "robust accuracy, %"
+LOGITS_TOLERANCE = 1e-4  # of the largest logit
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One attack on the images that those before left.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """An exported network and the test images that are attacked.
 
     Attributes:
-        package: `OURS` or `THEIRS`.
-        attack: Name of the attack, `none` for the images as they are.
-        seconds: Float, the time it took, TensorFlow's tracing included.
-        robust_accuracy: Float, in percent of all images, after it.
+        network: `SavedModelNetwork`.
+        x: float32 array [n, ...], pixels.
+        y: int32 array [n], labels.
+        norm, epsilon: The ball: `"Linf"` or `"L2"`, and a float.
     """
 
-    package: str
-    attack: str
-    seconds: float
-    robust_accuracy: float
+    network: SavedModelNetwork
+    x: np.ndarray
+    y: np.ndarray
+    norm: str
+    epsilon: float
+
+
+def problem_of(shipped, images, norm, epsilon=None):
+    """The `Problem` of the first test images of an exported network; see `benchmark_verdict`."""
+    shipped = pathlib.Path(shipped)
+    results = json.loads((shipped / "results.json").read_text())
+    some = data.load(results["dataset"], "test").take(images)
+    x, y = (some.images / 255).astype(np.float32), some.labels.astype(np.int32)
+    network = SavedModelNetwork(shipped / "1")
+    return Problem(network, x, y, norm, epsilon or results["epsilon"])
 
 
 def benchmark_verdict(shipped, images=200, norm="Linf", epsilon=None, seed=0, progress=print):
@@ -51,65 +63,78 @@ def benchmark_verdict(shipped, images=200, norm="Linf", epsilon=None, seed=0, pr
         progress: Function that is told what is measured next, and what each attack left.
 
     Returns:
-        List of `Stage`.
+        `BenchmarkTable`: of each attack its seconds, TensorFlow's tracing included, and the
+        accuracy that it leaves; as notes the seconds of all.
 
     Raises:
         RuntimeError: if PyTorch computes other logits.
     """
-    shipped = pathlib.Path(shipped)
-    results = json.loads((shipped / "results.json").read_text())
-    epsilon = epsilon or results["epsilon"]
-    network = SavedModelNetwork(shipped / "1")
-    some = data.load(results["dataset"], "test").take(images)
-    x, y = (some.images / 255).astype(np.float32), some.labels.astype(np.int32)
-    problem = network, x, y, {"Linf": Linf, "L2": L2}[norm](), epsilon, seed
-    stages = []
+    problem = problem_of(shipped, images, norm, epsilon)
+    figures, seconds = {}, {}
     for name, prepare in PACKAGES.items():
-        progress(f"measuring {name} at epsilon {epsilon:g}, {norm}")
+        progress(f"measuring {name} at epsilon {problem.epsilon:g}, {norm}")
         try:
-            attacks = prepare(*problem)
+            attacks = prepare(problem, seed)
         except ImportError as error:
             progress(f"  {name} is not installed ({error})")
             continue
-        stages += _stages(name, attacks, network, x, y, progress)
-    return stages
+        found = _stages(attacks, problem, progress)
+        figures |= {f"{name}, {attack}": stage for attack, stage in found.items()}
+        seconds[name] = sum(stage["seconds"] for stage in found.values())
+    notes = {f"{name}, seconds of all": spent for name, spent in seconds.items()}
+    if THEIRS in seconds:
+        notes[f"{OURS} is faster by"] = seconds[THEIRS] / seconds[OURS]
+    formats = {"seconds": ".1f", LEFT: ".1f"}
+    return BenchmarkTable("the standard attack", formats, figures, notes)
 
 
-def _stages(package, attacks, network, x, y, progress):
+def _stages(attacks, problem, progress):
+    """Dict from each attack to its figures; an attack is made on the images that those before left.
+
+    Accuracies are in percent of all images.
+    """
+    network, x, y = problem.network, problem.x, problem.y
     left = np.flatnonzero(classified(network(x), y))
-    stages = [Stage(package, CLEAN, 0.0, 100 * len(left) / len(x))]
+    stages = {CLEAN_IMAGES: {"seconds": 0.0, LEFT: 100 * len(left) / len(x)}}
     for name, attack in attacks.items():
         start = time.perf_counter()
         found = attack(left) if len(left) else x[left]
         seconds = time.perf_counter() - start
         left = left[classified(network(found), y[left]).numpy()] if len(left) else left
-        stages.append(Stage(package, name, seconds, 100 * len(left) / len(x)))
-        progress(f"  {name}: {seconds:.1f} s, {stages[-1].robust_accuracy:.1f} % robust")
+        stages[name] = {"seconds": seconds, LEFT: 100 * len(left) / len(x)}
+        progress(f"  {name}: {seconds:.1f} s, {stages[name][LEFT]:.1f} % robust")
     return stages
 
 
-def ours(network, x, y, norm, epsilon, seed, others=None):
-    """The attacks by name, each a function of the numbers of some images; with other attacks."""
+def ours(problem, seed, norm=None, pgd=None):
+    """The standard attack's attacks by name, each a function of the numbers of some images.
+
+    Args:
+        problem: `Problem`.
+        seed: Integer.
+        norm: The ball's norm; None: the problem's.
+        pgd: Pair of a name and an attack that are added; or None.
+    """
+    network, x, y = problem.network, problem.x, problem.y
     seeds = np.stack([np.full(len(x), seed), np.arange(len(x))], -1).astype(np.int32)
-    classes = network(x[:1]).shape[-1]
+    specs = [tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in (x, y, seeds)]
 
     def compiled(attack):
-        specs = [tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in (x, y, seeds)]
         run = tf.function(lambda x, y, s: attack(network, x, y, seed=s), input_signature=specs)
         return lambda which: run(x[which], y[which], seeds[which]).numpy()
 
-    attacks = {**standard_attack(epsilon, classes, norm), **(others or {})}
-    return {name: compiled(attack) for name, attack in attacks.items()}
+    classes = network(x[:1]).shape[-1]
+    attacks = standard_attack(problem.epsilon, classes, norm or NORMS[problem.norm]())
+    return {name: compiled(attack) for name, attack in [*attacks.items(), *([pgd] if pgd else [])]}
 
 
-def authors(network, x, y, norm, epsilon, seed):
+def authors(problem, seed):
     import torch
     from pyautoattack import AutoAttack
 
-    from anp_tf.benchmark.torch_graph import TorchGraph
-    from anp_tf.benchmark.torch_network import as_torch
+    from anp_tf.benchmark.torch_graph import TorchGraph, as_torch
 
-    graph = TorchGraph(network._signature)
+    graph = TorchGraph(problem.network._signature)
 
     class Usual(torch.autograd.Function):
         """Has the gradient in PyTorch's usual memory format, which the authors' code asks for."""
@@ -121,12 +146,12 @@ def authors(network, x, y, norm, epsilon, seed):
         return graph(Usual.apply(pixels))
 
     CHANNELS_LAST = torch.channels_last
-    pixels, labels = as_torch(x).contiguous(), torch.from_numpy(y).long()
-    expected = network(x).numpy()
+    pixels, labels = as_torch(problem.x).contiguous(), torch.from_numpy(problem.y).long()
+    expected = problem.network(problem.x).numpy()
     with torch.no_grad():
-        if not np.allclose(model(pixels), expected, atol=SAME * np.abs(expected).max()):
+        if not np.allclose(model(pixels), expected, atol=LOGITS_TOLERANCE * np.abs(expected).max()):
             raise RuntimeError("PyTorch computes other logits: the comparison would not be fair")
-    attack = AutoAttack(model, eps=epsilon, norm=type(norm).__name__, seed=seed)
+    attack = AutoAttack(model, eps=problem.epsilon, norm=problem.norm, seed=seed)
     attack.verbose = False
 
     def named(name):
@@ -143,37 +168,3 @@ def authors(network, x, y, norm, epsilon, seed):
 
 
 PACKAGES = {OURS: ours, THEIRS: authors}
-
-
-def verdict_table(stages):
-    """The measurements as a text table."""
-    rows = [
-        (stage.package, stage.attack, f"{stage.seconds:.1f}", f"{stage.robust_accuracy:.1f}")
-        for stage in stages
-    ]
-    seconds = _seconds(stages)
-    notes = [f"{package}: {spent:.1f} s" for package, spent in seconds.items()]
-    if THEIRS in seconds:
-        notes.append(f"{OURS} is faster by {seconds[THEIRS] / seconds[OURS]:.2f}")
-    columns = ("package", "attack", "seconds", "robust accuracy, %")
-    return "\n".join([plain_table("the standard attack", columns, rows), *notes])
-
-
-def verdict_record(stages):
-    """The measurements as `{subject: seconds, percent or ratio}`."""
-    record = {}
-    for stage in stages:
-        record[f"{stage.package}, {stage.attack}: seconds"] = stage.seconds
-        record[f"{stage.package}, {stage.attack}: robust accuracy"] = stage.robust_accuracy
-    seconds = _seconds(stages)
-    if THEIRS in seconds:
-        record[f"{OURS} / {THEIRS}"] = seconds[THEIRS] / seconds[OURS]
-    return record
-
-
-def _seconds(stages):
-    packages = dict.fromkeys(stage.package for stage in stages)
-    return {
-        package: sum(stage.seconds for stage in stages if stage.package == package)
-        for package in packages
-    }

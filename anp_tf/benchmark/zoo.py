@@ -8,10 +8,9 @@ import keras
 
 from anp_tf.pruning import Handler, register_handler
 
-CLASSES = 10
-SIDE = 32
-# The least sides that they are made for.
-SIDES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
+ZOO_CLASSES = 10
+IMAGE_SIDE = 32
+LEAST_SIDES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
 APPLICATIONS = (
     *("ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2"),
     *("InceptionV3", "MobileNet", "MobileNetV2", "MobileNetV3Small", "NASNetMobile", "ResNet50"),
@@ -94,14 +93,14 @@ def zoo():
 
 
 def _application(name):
-    side = SIDES.get(name, SIDE)
+    side = LEAST_SIDES.get(name, IMAGE_SIDE)
     options = {}
     if name.startswith(("ConvNeXt", "EfficientNetV2", "MobileNetV3")):
         options["include_preprocessing"] = False  # of pixels in [0, 255]
     return getattr(keras.applications, name)(
         input_shape=(side, side, 3),
         weights=None,
-        classes=CLASSES,
+        classes=ZOO_CLASSES,
         classifier_activation=None,
         **options,
     )
@@ -112,7 +111,7 @@ def _backbone(name):
 
     shape = "input_shape" if name == "EfficientNet" else "image_shape"
     backbone = getattr(keras_hub.models, f"{name}Backbone")(
-        **{shape: (SIDE, SIDE, 3)}, **BACKBONES[name]
+        **{shape: (IMAGE_SIDE, IMAGE_SIDE, 3)}, **BACKBONES[name]
     )
     if name == "ViT":
         register_handler(type(backbone.get_layer("vit_patching_and_embedding")), _Patches())
@@ -121,7 +120,7 @@ def _backbone(name):
         x = keras.layers.GlobalAveragePooling2D()(x)
     elif len(x.shape) == 3:
         x = x[:, 0]  # the class token's features
-    return keras.Model(backbone.input, keras.layers.Dense(CLASSES, name="logits")(x), name=name)
+    return keras.Model(backbone.input, keras.layers.Dense(ZOO_CLASSES, name="logits")(x), name=name)
 
 
 class _Patches(Handler):

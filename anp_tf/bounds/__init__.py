@@ -18,11 +18,6 @@ from anp_tf.bounds.rules import register_rule
 
 __all__ = [
     "Affine",
-    "BoundedNetwork",
-    "Elementwise",
-    "Interval",
-    "Moves",
-    "Rule",
     "alpha_crown_bounds",
     "alpha_crown_margins",
     "crown_bounds",

@@ -12,7 +12,6 @@ from anp_tf.data.examples import Examples, split_validation
 __all__ = [
     "DataError",
     "Examples",
-    "as_path",
     "batches",
     "from_arrays",
     "load",

@@ -1,8 +1,11 @@
 """The model card of a network that is given away."""
 
 import dataclasses
+import importlib.resources
 import pathlib
 import shlex
+
+import jinja2
 
 from anp_tf import data
 from anp_tf.errors import WorkdirError
@@ -18,13 +21,13 @@ from anp_tf.robustness import (
 )
 from anp_tf.serving import Micro
 
-SHOWN = 100  # classes or columns that the card names
+SHOWN_NAMES = 100  # classes or columns that the card names
 OF_FILE = "Of the file in "
 # How the lines on verdicts begin, and those that come after them.
-VERDICTS = ("Worst case over ", OF_FILE, "Checks of the evaluation ", "Proved (`--prove`)")
-AFTER_VERDICTS = ("The network before slimming", "Trained by")
+VERDICT_STARTS = ("Worst case over ", OF_FILE, "Checks of the evaluation ", "Proved (`--prove`)")
+AFTER_VERDICTS_STARTS = ("The network before slimming", "Trained by")
 
-LINES = {
+RESULT_LINES = {
     "clean_accuracy": "clean accuracy, %",
     "white_box_accuracy": "white-box accuracy, %",
     "sampled_white_box_accuracy": "white-box accuracy with drawn weights, %",
@@ -41,7 +44,7 @@ LINES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class File:
+class ReleasedFile:
     """A file or folder that was written, its bytes, and what was measured of it, if anything."""
 
     path: pathlib.Path
@@ -64,95 +67,51 @@ def data_name(settings):
     return settings.dataset if path is None else path.absolute().stem
 
 
-def _of_data(class_names, columns):
-    """The paragraphs on the classes and the columns."""
-    lines = []
-    if class_names:
-        shown = [*class_names[:SHOWN], *(["…"] if len(class_names) > SHOWN else [])]
-        lines += [f"Classes, in the order of the logits: {', '.join(shown)}.", ""]
-    if columns:
-        lines += [
-            "Its pixels are the numbers of a table's row, each scaled to [0, 1] by the range of "
-            "its column in the training part and clipped to it, so that the attack's radius is a "
-            "share of these ranges. The signature `rows` takes the numbers as they stand in the "
-            "table.",
-            "",
-            "| column | from | to |",
-            "|---|---:|---:|",
-            *(f"| {c['name']} | {c['low']:g} | {c['high']:g} |" for c in columns[:SHOWN]),
-            *(["| … | | |"] if len(columns) > SHOWN else []),
-            "",
-        ]
-    return lines
-
-
 def model_card(settings, results, files, stronger=(), class_names=None, columns=None):
     """A model card in Markdown.
 
     Args:
         settings: `Settings` of the run.
         results: Its results row, or None if it was not evaluated.
-        files: List of `File`.
+        files: List of `ReleasedFile`.
         stronger: Lines on stronger attacks and checks.
         class_names: Sequence of the names of the classes, or None if they are not known.
         columns: List of dicts of a table's columns: `name`, `low`, `high`; None for images.
     """
-    lines = [
-        f"# {settings.network}, {data_name(settings)}, `{settings.method}`",
-        "",
-        f"A network trained on {data_name(settings)} by the method `{settings.method}` of anp_tf, "
-        "slimmed: pruned units are cut out. It takes pixels, float32 in [0, 1], and returns logits "
-        "and probabilities.",
-        "",
-        *_of_data(class_names, columns),
-        "| file | bytes | clean, % | under the attack, % |",
-        "|---|---:|---:|---:|",
-        *(file.row() for file in files),
-        "",
-    ]
-    if measured := [file.accuracy.examples for file in files if file.accuracy]:
-        lines += [
-            f"These figures are of {measured[0]:,} test images; the attack, the one below, is made "
-            "on the network before its weights were rounded. In brackets: 95 % intervals.",
-            "",
-        ]
-    for file in files:
-        lines += micro_lines(file.micro) if file.micro else []
-    if results:
-        lines += [
-            f"Threat model: the attacker knows the network and moves each pixel by at most "
-            f"{results['epsilon']:g}, within [0, 1]. Measured on {results['test_examples']:,} test "
-            f"images with {results['attack']}, steps of {results['step_size']:g} from a random "
-            "start; black-box: the same attack made on another network."
-            + ("" if stronger else " A stronger attack finds more."),
-            "",
-            "| | |",
-            "|---|---|",
-        ]
-        for name, label in LINES.items():
-            value = results.get(name)
-            if value is not None:
-                shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-                if name.endswith("accuracy"):
-                    shown = with_interval(value, results["test_examples"])
-                lines.append(f"| {label} | {shown} |")
-        for batch, times in results["latency_milliseconds"].items():
-            lines.append(f"| latency, batch {batch}, ms | {times['slim']:.3g} |")
-        lines.append("")
-        lines += [f"Beware: {hint}.\n" for hint in results.get("hints", ())]
-    else:
-        lines += ["It was not evaluated when it was exported.", ""]
-    lines += stronger
     command = ["python -m anp_tf.train --workdir=WORKDIR"]
     command += [shlex.quote(flag) for flag in settings.flag_lines() if "data_dir" not in flag]
-    lines += [
-        "The network before slimming, with its masks, is `network.keras` in the run's workdir: "
-        "`anp_tf.load(path)` loads it, as does `keras.models.load_model(path)` after "
-        "`import anp_tf.layers`.",
-        "",
-    ]
-    lines += ["Trained by", "", "```sh", " \\\n  ".join(command), "```", ""]
-    return "\n".join(lines)
+    environment = jinja2.Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    source = importlib.resources.files(__package__).joinpath("card.md.jinja")
+    return environment.from_string(source.read_text()).render(
+        settings=settings,
+        dataset=data_name(settings),
+        most=SHOWN_NAMES,
+        class_names=class_names,
+        columns=columns,
+        files=files,
+        measured=[file for file in files if file.accuracy],
+        micro=[line for file in files if file.micro for line in micro_lines(file.micro)],
+        results=results,
+        figures=_figures(results) if results else (),
+        stronger=stronger,
+        command=command,
+    )
+
+
+def _figures(results):
+    """Pairs of a label and a text, of the figures that there are."""
+    found = []
+    for name, label in RESULT_LINES.items():
+        value = results.get(name)
+        if value is None:
+            continue
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+        if name.endswith("accuracy"):
+            text = with_interval(value, results["test_examples"])
+        found.append((label, text))
+    return found
 
 
 def micro_lines(micro):
@@ -201,10 +160,10 @@ def renew_card(directory):
     directory = pathlib.Path(directory)
     card = directory / "README.md"
     lines = card.read_text().splitlines() if card.is_file() else []
-    ends = [i for i, line in enumerate(lines) if line.startswith(AFTER_VERDICTS)]
+    ends = [i for i, line in enumerate(lines) if line.startswith(AFTER_VERDICTS_STARTS)]
     if not ends:
         raise WorkdirError(f"{directory} has no README.md of a network that was exported")
-    starts = [i for i, line in enumerate(lines[: ends[0]]) if line.startswith(VERDICTS)]
+    starts = [i for i, line in enumerate(lines[: ends[0]]) if line.startswith(VERDICT_STARTS)]
     verdicts = (
         read_json(directory / name)
         for name in ("robustness.json", "checks.json", "certificate.json")

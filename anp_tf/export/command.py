@@ -4,7 +4,7 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.export.card import renew_card
-from anp_tf.export.release import Form, add_micro, release
+from anp_tf.export.release import ReleaseForm, add_micro, release
 from anp_tf.silence import silent_stderr
 from anp_tf.workdir import Workdir
 
@@ -18,7 +18,7 @@ def main():
 
 def _released(given):
     workdir = Workdir(cli.workdir())
-    form = Form(
+    form = ReleaseForm(
         format=tuple(given.format),
         precision=tuple(given.precision),
         name=given.name,

@@ -12,7 +12,7 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.errors import WorkdirError
 from anp_tf.evaluate.row import evaluation_attack
-from anp_tf.export.card import File, data_name, micro_lines, model_card, verdict_lines
+from anp_tf.export.card import ReleasedFile, data_name, micro_lines, model_card, verdict_lines
 from anp_tf.files import atomic_file, write_json
 from anp_tf.names import FORMATS, PRECISIONS
 from anp_tf.options import one_of
@@ -40,20 +40,20 @@ from anp_tf.serving import (
 )
 from anp_tf.settings import Settings
 
-PACKAGES = {
+FORMAT_PACKAGES = {
     "litert": "ai_edge_litert",
     "onnx": "tf2onnx",
     "micro": "tflite_micro",
 }  # of the extras of these names
-REPRESENTATIVE = 200  # training images that give int8 its ranges
+REPRESENTATIVE_IMAGES = 200  # training images that give int8 its ranges
 MICRO_EXAMPLES = 100  # test images that outputs on a microcontroller are compared on
 BATCH_SIZE = 250
-RELEASED = ("results.json", "README.md")
-SIGNATURE = "serving_default"
+RELEASE_FILES = ("results.json", "README.md")
+SERVING_SIGNATURE = "serving_default"
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
+class ReleaseForm:
     """The form in which a network is released.
 
     Args:
@@ -84,7 +84,7 @@ class Form:
             for value in given:
                 one_of(name, value, known)
         for name in self.format:
-            if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
+            if name in FORMAT_PACKAGES and importlib.util.find_spec(FORMAT_PACKAGES[name]) is None:
                 raise ValueError(f"format: {name} needs more: pip install 'anp_tf[{name}]'")
         for name, least in (("warmup_images", 0), ("litert_examples", 1)):
             if getattr(self, name) < least:
@@ -101,7 +101,7 @@ def release(workdir, directory, version=None, form=None):
         directory: Folder of the versions; `README.md`, `results.json` and the server's
             configuration in it are of the newest.
         version: Integer, at least 1. None: one above the highest version that is there.
-        form: `Form`; None: the default one.
+        form: `ReleaseForm`; None: the default one.
 
     Returns:
         List of `pathlib.Path`s of what was written: the SavedModel `directory/<version>`, LiteRT
@@ -112,7 +112,7 @@ def release(workdir, directory, version=None, form=None):
         WorkdirError, FileExistsError, ValueError, OSError: as `load_network`,
             `export_saved_model`, `export_litert`, `export_onnx` and `anp_tf.data.load`.
     """
-    form = form or Form()
+    form = form or ReleaseForm()
     directory = pathlib.Path(directory)
     network = fold_batch_normalization(slim(workdir.load_network()))
     settings = workdir.settings()
@@ -129,7 +129,7 @@ def release(workdir, directory, version=None, form=None):
     if "onnx" in form.format:
         path = directory / f"{version}.onnx"
         export_onnx(network, path)
-        files.append(File(path, path.stat().st_size))
+        files.append(ReleasedFile(path, path.stat().st_size))
     if "micro" in form.format:
         files.append(_micro(settings, network, directory / f"{version}.micro"))
     results = workdir.load_results() if workdir.results.exists() else None
@@ -171,16 +171,16 @@ def add_micro(directory, data_dir=None):
         FileExistsError, ImportError, ValueError, OSError: as `export_micro`, `anp_tf.data.load`.
     """
     directory = pathlib.Path(directory)
-    served, (results, card) = latest_version(directory), map(directory.joinpath, RELEASED)
+    served, (results, card) = latest_version(directory), map(directory.joinpath, RELEASE_FILES)
     if served is None or not results.is_file() or not card.is_file():
         raise WorkdirError(
-            f"{directory} has no version of a network with {' and '.join(RELEASED)} beside it"
+            f"{directory} has no version of a network with {' and '.join(RELEASE_FILES)} beside it"
         )
     settings = Settings(dataset=json.loads(results.read_text())["dataset"], data_dir=data_dir)
-    saved = tf.saved_model.load(str(served)).signatures[SIGNATURE]
+    saved = tf.saved_model.load(str(served)).signatures[SERVING_SIGNATURE]
     (pixels,) = saved.structured_input_signature[1].values()
     inputs = keras.Input(pixels.shape[1:])
-    network = keras.layers.TFSMLayer(str(served), call_endpoint=SIGNATURE)
+    network = keras.layers.TFSMLayer(str(served), call_endpoint=SERVING_SIGNATURE)
     network = keras.Model(inputs, network(inputs)["logits"], name="served")
     file = _micro(settings, network, directory / f"{served.name}.micro")
     lines = card.read_text().splitlines()
@@ -202,20 +202,20 @@ def _saved_model(workdir, settings, network, directory, version, form):
         names, images = names or examples.class_names, examples.pixels
     path = export_saved_model(network, directory, version, names, images, workdir.column_ranges())
     write_server_config(directory, form.name or f"{data_name(settings)}_{settings.method}")
-    return File(path, saved_model_bytes(path))
+    return ReleasedFile(path, saved_model_bytes(path))
 
 
 def _representative(settings):
     training = data.load(
         settings.dataset, "train", settings.data_dir, **settings.data_options
-    ).take(REPRESENTATIVE)
+    ).take(REPRESENTATIVE_IMAGES)
     return training.pixels
 
 
 def _micro(settings, network, path):
     images = test_examples(settings).take(MICRO_EXAMPLES).pixels
     micro = export_micro(network, path, _representative(settings), images)
-    return File(path, micro.size, micro=micro)
+    return ReleasedFile(path, micro.size, micro=micro)
 
 
 def _litert(settings, network, path, precision, form):
@@ -227,4 +227,4 @@ def _litert(settings, network, path, precision, form):
     images = adversarial_batches(network, batches, evaluation_attack(settings), settings.seed)
     exported = entered(LiteRtNetwork(path), next(iter(batches))[0])
     accuracy = measure_robustness(exported, batches, images)
-    return File(path, path.stat().st_size, accuracy)
+    return ReleasedFile(path, path.stat().st_size, accuracy)

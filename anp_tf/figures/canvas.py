@@ -7,16 +7,25 @@ from matplotlib.figure import Figure
 
 from anp_tf.files import atomic_file
 
-WIDTH = 3.8  # inches; so small that text of 7.5 points is legible on a telephone
-SMALL = 7.5  # points
-MARKERS = "osD^vP*X<>"
+FIGURE_WIDTH = 3.8  # inches; so small that text of 7.5 points is legible on a telephone
+SMALL_TEXT = 7.5  # points
+LINE_MARKERS = "osD^vP*X<>"
 # Colours that are told apart with any kind of colour vision (Okabe & Ito).
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
+LINE_COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+    "#7f7f7f",
+)
 
-GOOD, BAD = "#00603a", "#b00020"
+GOOD_COLOUR, BAD_COLOUR = "#00603a", "#b00020"
 
 
-def new_figure(height, width=WIDTH):
+def new_figure(height, width=FIGURE_WIDTH):
     """An empty figure of a height and a width in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -69,8 +78,8 @@ def panels(count, height):
 def style(index):
     """Colour and marker of the line of a network."""
     return {
-        "color": COLOURS[index % len(COLOURS)],
-        "marker": MARKERS[index % len(MARKERS)],
+        "color": LINE_COLOURS[index % len(LINE_COLOURS)],
+        "marker": LINE_MARKERS[index % len(LINE_MARKERS)],
         "markersize": 4.5,
         "linewidth": 1.5,
     }

@@ -6,91 +6,91 @@ import numpy as np
 
 from anp_tf.attacks import PGD
 from anp_tf.figures import canvas
-from anp_tf.figures.subject import attack_images, logits, rounded
+from anp_tf.figures.attacked_images import attack_images, logits, rounded
 from anp_tf.losses import classified
 
-FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the attack's epsilon
-STEPS = (1, 2, 5, 10, 20, 100)  # beside those of the attack
-RESTARTS = 5
+RADIUS_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the attack's epsilon
+STEP_COUNTS = (1, 2, 5, 10, 20, 100)  # beside those of the attack
+RANDOM_STARTS = 5
 
 
 def epsilons(attack):
     """The radii of `accuracy_by_epsilon`, increasing, in pixel units."""
-    return sorted({min(1.0, factor * attack.epsilon) for factor in FACTORS})
+    return sorted({min(1.0, factor * attack.epsilon) for factor in RADIUS_FACTORS})
 
 
 def step_counts(attack):
     """The numbers of steps of `accuracy_by_steps`, increasing."""
-    return sorted({*STEPS, attack.steps})
+    return sorted({*STEP_COUNTS, attack.steps})
 
 
-def accuracy_by_epsilon(subject, progress=None):
+def accuracy_by_epsilon(attacked, progress=None):
     """Accuracy under the attack with several radii; the step grows with the radius.
 
     Args:
-        subject: `Subject`.
+        attacked: `AttackedImages`.
         progress: Optional function, called with the number of attacked images so far.
 
     Returns:
         Dict of lists: `epsilon` in pixel units, from 0, and `accuracy` in percent.
     """
-    radii = epsilons(subject.attack)
+    radii = epsilons(attacked.attack)
     attacks = [
         _changed(
-            subject.attack,
+            attacked.attack,
             epsilon=radius,
-            step_size=subject.attack.step_size * radius / subject.attack.epsilon,
+            step_size=attacked.attack.step_size * radius / attacked.attack.epsilon,
         )
         for radius in radii
     ]
-    clean = 100 * np.mean(_correct(subject, subject.pixels))
-    accuracies = [clean, *_accuracies(subject, attacks, progress)]
+    clean = 100 * np.mean(_correct(attacked, attacked.pixels))
+    accuracies = [clean, *_accuracies(attacked, attacks, progress)]
     return {"epsilon": rounded([0.0, *radii]), "accuracy": rounded(accuracies)}
 
 
-def accuracy_by_steps(subject, progress=None):
+def accuracy_by_steps(attacked, progress=None):
     """Accuracy under the attack with several numbers of steps of the same size.
 
     Args:
-        subject, progress: As in `accuracy_by_epsilon`.
+        attacked, progress: As in `accuracy_by_epsilon`.
 
     Returns:
         Dict of lists: `steps`, and `accuracy` in percent.
     """
-    counts = step_counts(subject.attack)
-    attacks = [_changed(subject.attack, steps=steps) for steps in counts]
-    return {"steps": counts, "accuracy": rounded(_accuracies(subject, attacks, progress))}
+    counts = step_counts(attacked.attack)
+    attacks = [_changed(attacked.attack, steps=steps) for steps in counts]
+    return {"steps": counts, "accuracy": rounded(_accuracies(attacked, attacks, progress))}
 
 
-def accuracy_by_restarts(subject, progress=None):
+def accuracy_by_restarts(attacked, progress=None):
     """Share of the images that none of several runs of the attack fools.
 
     The runs differ in their random start. An image that is misclassified after one run is left out
     of the next.
 
     Args:
-        subject, progress: As in `accuracy_by_epsilon`.
+        attacked, progress: As in `accuracy_by_epsilon`.
 
     Returns:
         Dict of lists: `restarts`, from 1, and `accuracy` in percent.
     """
-    robust = _correct(subject, subject.adversarial)  # the first run
+    robust = _correct(attacked, attacked.adversarial)  # the first run
     accuracies = [100 * np.mean(robust)]
-    for restart in range(1, RESTARTS):
+    for restart in range(1, RANDOM_STARTS):
         left = np.flatnonzero(robust)
         if len(left):
             examples = dataclasses.replace(
-                subject.examples,
-                images=subject.examples.images[left],
-                labels=subject.examples.labels[left],
+                attacked.examples,
+                images=attacked.examples.images[left],
+                labels=attacked.examples.labels[left],
             )
-            seed = subject.seed + restart
-            images = attack_images(subject.attacked, examples, subject.attack, seed)
-            robust[left] = _correct(subject, images, left)
+            seed = attacked.seed + restart
+            images = attack_images(attacked.slimmed, examples, attacked.attack, seed)
+            robust[left] = _correct(attacked, images, left)
         accuracies.append(100 * np.mean(robust))
         if progress:
             progress(restart * len(robust))
-    return {"restarts": list(range(1, RESTARTS + 1)), "accuracy": rounded(accuracies)}
+    return {"restarts": list(range(1, RANDOM_STARTS + 1)), "accuracy": rounded(accuracies)}
 
 
 def draw_accuracy_by_epsilon(networks, path):
@@ -124,20 +124,20 @@ def _draw(networks, path, key, label, log=False):
     canvas.save(figure, path)
 
 
-def _accuracies(subject, attacks, progress):
+def _accuracies(attacked, attacks, progress):
     """The accuracy in percent under each of the attacks."""
     accuracies = []
     for attack in attacks:
-        images = attack_images(subject.attacked, subject.examples, attack, subject.seed)
-        accuracies.append(100 * np.mean(_correct(subject, images)))
+        images = attack_images(attacked.slimmed, attacked.examples, attack, attacked.seed)
+        accuracies.append(100 * np.mean(_correct(attacked, images)))
         if progress:
             progress(len(accuracies) * len(images))
     return accuracies
 
 
-def _correct(subject, pixels, which=slice(None)):
+def _correct(attacked, pixels, which=slice(None)):
     """Which of the images are classified correctly, boolean [n]."""
-    return classified(logits(subject.network, pixels), subject.examples.labels[which]).numpy()
+    return classified(logits(attacked.network, pixels), attacked.examples.labels[which]).numpy()
 
 
 def _changed(attack, **changes):

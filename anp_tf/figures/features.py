@@ -4,37 +4,37 @@ import numpy as np
 from matplotlib import rcParams
 
 from anp_tf.figures import canvas
-from anp_tf.figures.subject import BATCH_SIZE, rounded
+from anp_tf.figures.attacked_images import BATCH_SIZE, rounded
 from anp_tf.models import with_latents
 
-BINS = 40
+HISTOGRAM_BINS = 40
 
 
-def feature_vulnerability(subject):
+def feature_vulnerability(attacked):
     """The vulnerability of each feature of the first ReLU layer (Madaan et al. 2020, figure 3).
 
     Args:
-        subject: `Subject`.
+        attacked: `AttackedImages`.
 
     Returns:
         Dict: `layer`, its name; `vulnerability`, a list with the mean over the images of
         |z(x) - z(x')| of each feature, at least 0, in the order of the flattened layer.
     """
-    name, distortion = _mean_distortions(subject)[0]
+    name, distortion = _mean_distortions(attacked)[0]
     return {"layer": name, "vulnerability": rounded(distortion)}
 
 
-def layer_vulnerability(subject):
+def layer_vulnerability(attacked):
     """The vulnerability of each hidden layer (Madaan et al. 2020, section 3).
 
     Args:
-        subject: `Subject`.
+        attacked: `AttackedImages`.
 
     Returns:
         Dict: `layers`, the names of the ReLU layers in their order; `vulnerability`, a list with
         the mean over images and features of |z(x) - z(x')| of each.
     """
-    names, distortions = zip(*_mean_distortions(subject), strict=True)
+    names, distortions = zip(*_mean_distortions(attacked), strict=True)
     return {
         "layers": list(names),
         "vulnerability": rounded([distortion.mean() for distortion in distortions]),
@@ -50,7 +50,7 @@ def draw_feature_vulnerability(networks, path):
     """
     values = {label: np.array(data["vulnerability"]) for label, data in networks.items()}
     top = max(value.max() for value in values.values()) or 1.0
-    edges = np.linspace(0, top, BINS + 1)
+    edges = np.linspace(0, top, HISTOGRAM_BINS + 1)
     figure, axes = canvas.panels(len(values), 1.8)
     for index, (axis, (label, value)) in enumerate(zip(axes, values.items(), strict=True)):
         moved = value[value > 0]
@@ -65,7 +65,7 @@ def draw_feature_vulnerability(networks, path):
         title = f"{canvas.wrapped(label, 26)}\nmean {value.mean():.4f}\nexactly 0: {zeros:.1f} %"
         axis.set_title(title, fontsize=8)
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.tick_params(labelsize=canvas.SMALL)
+        axis.tick_params(labelsize=canvas.SMALL_TEXT)
     figure.supxlabel("vulnerability of a feature", fontsize=9)
     figure.supylabel("share of the features, %", fontsize=9)
     canvas.save(figure, path)
@@ -99,16 +99,16 @@ def draw_layer_vulnerability(networks, path):
     canvas.save(figure, path)
 
 
-def _mean_distortions(subject):
+def _mean_distortions(attacked):
     """For each hidden layer its name and the mean |z(x) - z(x')| of its features, float64."""
-    network = with_latents(subject.network)
+    network = with_latents(attacked.network)
     names = [latent._keras_history.operation.name for latent in network.outputs[:-1]]
-    pixels = subject.pixels
+    pixels = attacked.pixels
     totals = [0.0] * len(names)
     for start in range(0, len(pixels), BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
         clean, _ = network(pixels[rows], training=False)
-        moved, _ = network(subject.adversarial[rows], training=False)
+        moved, _ = network(attacked.adversarial[rows], training=False)
         for index, (a, b) in enumerate(zip(clean, moved, strict=True)):
             distance = np.abs(np.asarray(a) - np.asarray(b))
             totals[index] += distance.sum(0, dtype=np.float64).ravel()

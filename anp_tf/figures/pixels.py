@@ -5,16 +5,16 @@ import tensorflow as tf
 from matplotlib.colors import PowerNorm
 
 from anp_tf.figures import canvas
-from anp_tf.figures.subject import representatives, rounded
+from anp_tf.figures.attacked_images import representatives, rounded
 from anp_tf.losses import vulnerability
 from anp_tf.models import with_latents
 
 
-def pixel_vulnerability(subject):
+def pixel_vulnerability(attacked):
     """How each pixel acts on the vulnerability of the network (Madaan et al. 2020, figure 4).
 
     Args:
-        subject: `Subject`.
+        attacked: `AttackedImages`.
 
     Returns:
         Dict of lists, an entry an image: `indices` in the test images; `clean` and `adversarial`,
@@ -22,9 +22,9 @@ def pixel_vulnerability(subject):
         image's own vulnerability in the adversarial pixels, absolute values summed over the
         channels.
     """
-    indices = representatives(subject.examples)
-    clean, adversarial = subject.pixels[indices], subject.adversarial[indices]
-    network = with_latents(subject.network)
+    indices = representatives(attacked.examples)
+    clean, adversarial = attacked.pixels[indices], attacked.adversarial[indices]
+    network = with_latents(attacked.network)
     latents, _ = network(clean, training=False)
     moved = tf.constant(adversarial)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -63,7 +63,7 @@ def draw_pixel_vulnerability(networks, path):
     bar = part.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, aspect=40)
     ticks = [0, top / 4, top]
     labels = [f"{tick:.1e}" if tick else "0" for tick in ticks]
-    bar.set_ticks(ticks, labels=labels, fontsize=canvas.SMALL)
+    bar.set_ticks(ticks, labels=labels, fontsize=canvas.SMALL_TEXT)
     bar.set_label("|gradient| of the vulnerability in a pixel", fontsize=8)
     canvas.save(figure, path)
 

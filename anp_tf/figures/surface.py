@@ -1,41 +1,42 @@
 """The loss around test images, along the attack's direction and a random one."""
 
 import numpy as np
+import scipy.special
 from matplotlib.colors import LogNorm
 
 from anp_tf.figures import canvas
-from anp_tf.figures.subject import logits, rounded
+from anp_tf.figures.attacked_images import logits, rounded
 
-REACH = 2.0  # of both axes, in units of epsilon
-POINTS = 25  # of each axis
-IMAGES = 20
-FLOOR = 1e-3  # of the colours, in nats
+AXIS_REACH = 2.0  # in units of epsilon
+AXIS_POINTS = 25
+SURFACE_IMAGES = 20
+LOWEST_LOSS = 1e-3  # that has a colour of its own, in nats
 
 
-def loss_surface(subject):
+def loss_surface(attacked):
     """The cross-entropy on a grid of images between and beyond clean and adversarial ones.
 
     The image at (a, b) is x + a (x' - x) + b epsilon s, clipped to [0, 1], with signs s drawn at
     random for each image: (0, 0) is the clean image, (1, 0) the adversarial one.
 
     Args:
-        subject: `Subject`; the first 20 images are taken.
+        attacked: `AttackedImages`; the first 20 images are taken.
 
     Returns:
         Dict: `axis`, the values of a and b, in units of epsilon; `loss`, [a, b], the mean
         cross-entropy in nats; `images`, their number.
     """
-    pixels = subject.pixels[:IMAGES]
-    attack = subject.adversarial[:IMAGES] - pixels
-    signs = np.random.default_rng(subject.seed).choice((-1, 1), pixels.shape)
-    random = np.float32(subject.attack.epsilon) * signs.astype(np.float32)
-    axis = np.linspace(-REACH, REACH, POINTS, dtype=np.float32)
-    labels = np.tile(subject.examples.labels[:IMAGES], POINTS)
+    pixels = attacked.pixels[:SURFACE_IMAGES]
+    attack = attacked.adversarial[:SURFACE_IMAGES] - pixels
+    signs = np.random.default_rng(attacked.seed).choice((-1, 1), pixels.shape)
+    random = np.float32(attacked.attack.epsilon) * signs.astype(np.float32)
+    axis = np.linspace(-AXIS_REACH, AXIS_REACH, AXIS_POINTS, dtype=np.float32)
+    labels = np.tile(attacked.examples.labels[:SURFACE_IMAGES], AXIS_POINTS)
     loss = []
     for a in axis:
         grid = np.concatenate([pixels + a * attack + b * random for b in axis])
-        values = logits(subject.attacked, np.clip(grid, 0, 1))
-        loss.append(_cross_entropy(values, labels).reshape(POINTS, -1).mean(-1))
+        values = logits(attacked.slimmed, np.clip(grid, 0, 1))
+        loss.append(_cross_entropy(values, labels).reshape(AXIS_POINTS, -1).mean(-1))
     return {"axis": rounded(axis), "loss": rounded(loss), "images": len(pixels)}
 
 
@@ -47,10 +48,10 @@ def draw_loss_surface(networks, path):
         path: PNG or SVG file to write.
     """
     top = max(np.max(data["loss"]) for data in networks.values())
-    norm = LogNorm(FLOOR, max(top, 10 * FLOOR))
+    norm = LogNorm(LOWEST_LOSS, max(top, 10 * LOWEST_LOSS))
     figure, axes = canvas.panels(len(networks), 1.9)
     for axis, (label, data) in zip(axes, networks.items(), strict=True):
-        loss = np.maximum(np.array(data["loss"]).T, FLOOR)  # rows are the vertical axis
+        loss = np.maximum(np.array(data["loss"]).T, LOWEST_LOSS)  # rows are the vertical axis
         drawn = axis.pcolormesh(
             data["axis"], data["axis"], loss, norm=norm, cmap="viridis", rasterized=True
         )
@@ -58,21 +59,19 @@ def draw_loss_surface(networks, path):
         if levels:
             lines = axis.contour(data["axis"], data["axis"], loss, levels, colors="white")
             lines.set_linewidth(0.8)
-            axis.clabel(lines, fontsize=canvas.SMALL, fmt="%g")
+            axis.clabel(lines, fontsize=canvas.SMALL_TEXT, fmt="%g")
         axis.plot([0, 1], [0, 0], color="red", marker="o", markersize=3, linewidth=1)
         axis.set_title(canvas.wrapped(label, 26), fontsize=8)
         axis.set_aspect("equal")
-        axis.tick_params(labelsize=canvas.SMALL)
+        axis.tick_params(labelsize=canvas.SMALL_TEXT)
     figure.supxlabel("along the attack, ε", fontsize=9)
     figure.supylabel("in a random direction, ε", fontsize=9)
     bar = figure.colorbar(drawn, ax=axes, location="top", shrink=0.9, aspect=40)
-    bar.ax.tick_params(labelsize=canvas.SMALL)
+    bar.ax.tick_params(labelsize=canvas.SMALL_TEXT)
     bar.set_label("cross-entropy, nats", fontsize=8)
     canvas.save(figure, path)
 
 
 def _cross_entropy(values, labels):
-    values = values.astype(np.float64)
-    top = values.max(-1)
-    total = top + np.log(np.exp(values - top[:, None]).sum(-1))
-    return total - values[np.arange(len(labels)), labels]
+    shares = scipy.special.log_softmax(values.astype(np.float64), -1)
+    return -shares[np.arange(len(labels)), labels]

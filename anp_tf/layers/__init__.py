@@ -25,22 +25,13 @@ MASKS = {
 }
 
 __all__ = [
-    "MASKS",
-    "NORMALIZATIONS",
-    "BayesBatchNormalization",
     "BayesConv2D",
     "BayesDense",
-    "BayesLayer",
     "BayesianMask",
     "BetaBernoulliDropout",
-    "FusedBatchNormalization",
     "HardConcrete",
     "InformationBottleneck",
     "LogNormalDropout",
     "UnitMask",
-    "bayes_layers",
-    "given_masks",
     "mask_layers",
-    "sampled_weights",
-    "seed_states",
 ]

@@ -10,6 +10,7 @@ from anp_tf.methods.bound_loss import Bound
 from anp_tf.methods.bp import BayesianPruning
 from anp_tf.methods.gradual_pruning import GradualPruning
 from anp_tf.methods.magnitude import MagnitudePruning
+from anp_tf.methods.schedule import Schedule
 from anp_tf.methods.standard import Standard
 from anp_tf.methods.terms import Terms
 from anp_tf.methods.trades import Trades
@@ -30,20 +31,13 @@ METHODS = {
 }
 
 __all__ = [
-    "ADMM",
     "METHODS",
-    "AdversarialBayesByBackprop",
     "AdversarialNeuralPruning",
     "AdversarialNeuralPruningVS",
     "AdversarialTraining",
-    "AdversarialTrainingVS",
-    "BayesianPruning",
     "Bound",
-    "GradualPruning",
-    "MagnitudePruning",
-    "PretrainedAdversarialTraining",
+    "Schedule",
     "Standard",
     "Terms",
-    "Trades",
     "TrainingModel",
 ]

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from anp_tf.methods.gradual_pruning import GradualPruning, beside
+from anp_tf.methods.gradual_pruning import GradualPruning, state_variable
 from anp_tf.pruning.magnitude import largest
 
-FIRST_RHO, GROWTH = 1e-3, 1.3
+FIRST_RHO, RHO_GROWTH = 1e-3, 1.3
 
 
 class ADMM(GradualPruning):
@@ -15,13 +15,14 @@ class ADMM(GradualPruning):
     the last the weights are pruned to the largest and trained on without the penalty.
     """
 
+    in_words = "adversarial training, pruned by ADMM"
     starts_from = "at"
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.rho = beside(FIRST_RHO, (), "rho")
-        self.z = [beside(kernel, kernel.shape, "z") for kernel in self.kernels]
-        self.u = [beside(0.0, kernel.shape, "u") for kernel in self.kernels]
+        self.rho = state_variable(FIRST_RHO, (), "rho")
+        self.z = [state_variable(kernel, kernel.shape, "z") for kernel in self.kernels]
+        self.u = [state_variable(0.0, kernel.shape, "u") for kernel in self.kernels]
 
     def objective(self, terms):
         distances = [
@@ -41,7 +42,7 @@ class ADMM(GradualPruning):
             shifted = tf.convert_to_tensor(w) + u
             z.assign(shifted * largest(shifted, share))
             u.assign(shifted - z)
-        self.rho.assign(self.rho * GROWTH)
+        self.rho.assign(self.rho * RHO_GROWTH)
 
     def state_variables(self):
         return [*super().state_variables(), self.rho, *self.z, *self.u]

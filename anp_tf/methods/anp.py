@@ -9,6 +9,7 @@ class AdversarialNeuralPruning(TrainingModel):
     The masks minimise CE(x') + beta KL/N, the weights (CE(x) + w CE(x')) / (1 + w) + decay.
     """
 
+    in_words = "adversarial neural pruning"
     uses_attack = True
     uses_masks = True
     learns_masks = True

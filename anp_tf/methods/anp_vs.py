@@ -10,6 +10,7 @@ class AdversarialNeuralPruningVS(AdversarialNeuralPruning):
     (CE(x) + w CE(x')) / (1 + w) + lambda V + decay (Madaan et al. 2020, sec. 3).
     """
 
+    in_words = "adversarial neural pruning with vulnerability suppression"
     suppresses = True
 
     def objective(self, terms):

@@ -6,6 +6,7 @@ from anp_tf.methods.training_model import TrainingModel
 class AdversarialTraining(TrainingModel):
     """(CE(x) + w CE(x')) / (1 + w) + decay, without masks (Madry et al. 2018, with both losses)."""
 
+    in_words = "adversarial training"
     uses_attack = True
 
     def objective(self, terms):
@@ -15,4 +16,5 @@ class AdversarialTraining(TrainingModel):
 class PretrainedAdversarialTraining(AdversarialTraining):
     """Adversarial training that starts from a standard network (Hendrycks et al. 2019)."""
 
+    in_words = "adversarial training from a standard network"
     starts_from = "standard"

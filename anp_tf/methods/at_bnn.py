@@ -10,6 +10,7 @@ class AdversarialBayesByBackprop(TrainingModel):
     prior takes the place of weight decay (Blundell et al. 2015; Liu et al. 2019).
     """
 
+    in_words = "adversarial training of random weights"
     uses_attack = True
     uses_random_weights = True
     default_beta = 0.01

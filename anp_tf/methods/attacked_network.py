@@ -10,7 +10,7 @@ from anp_tf.layers import given_masks, mask_layers
 from anp_tf.pruning.view import SlimView
 
 log = logging.getLogger(__name__)
-SHARE = 0.8  # the view is made anew when this share of its units, or less, is left
+SHARE_LEFT = 0.8  # the view is made anew when this share of its units, or less, is left
 
 
 class AttackedNetwork:
@@ -86,7 +86,7 @@ class AttackedNetwork:
         before = self._cut()
         back = any(np.any(old & ~new) for old, new in zip(before, cut, strict=True))
         left, there = (sum(np.sum(~units) for units in sets) for sets in (cut, before))
-        if not back and (left > SHARE * there or left == there):
+        if not back and (left > SHARE_LEFT * there or left == there):
             return False
         if not self._look(cut):
             return False

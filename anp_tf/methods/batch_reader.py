@@ -8,9 +8,9 @@ import re
 import keras
 import tensorflow as tf
 
-PIXELS = "Pixels must be numbers in [0, 1]"
-LABELS = "Labels must be classes of the network"
-ONE_HOT = "One-hot labels must have a 1 for the class and 0 elsewhere"
+PIXELS_ARE = "Pixels must be numbers in [0, 1]"
+LABELS_ARE = "Labels must be classes of the network"
+ONE_HOT_ARE = "One-hot labels must have a 1 for the class and 0 elsewhere"
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class BatchReader:
         pixels = self.pixels(x)
         inside = tf.reduce_all((pixels >= 0) & (pixels <= 1))
         unknown = tf.reduce_sum(tf.cast(~tf.math.is_finite(pixels), tf.int32))
-        checks.append((inside, PIXELS, tf.reduce_min(pixels), tf.reduce_max(pixels), unknown))
+        checks.append((inside, PIXELS_ARE, tf.reduce_min(pixels), tf.reduce_max(pixels), unknown))
         checked = [tf.raw_ops.Assert(condition=check, data=told) for check, *told in checks]
         with tf.control_dependencies(checked):
             pixels, labels = tf.identity(pixels), tf.identity(labels)
@@ -92,7 +92,7 @@ class BatchReader:
             zeros = tf.cast(tf.equal(y, tf.zeros([], y.dtype)), tf.int32)
             one_hot = tf.equal(tf.reduce_sum(ones, -1), 1)
             one_hot &= tf.equal(tf.reduce_sum(ones + zeros, -1), self.classes)
-            return tf.argmax(ones, -1, tf.int32), [(tf.reduce_all(one_hot), ONE_HOT)]
+            return tf.argmax(ones, -1, tf.int32), [(tf.reduce_all(one_hot), ONE_HOT_ARE)]
         if not y.dtype.is_integer or y.shape.rank not in (1, 2) or y.shape[1:] not in ((), (1,)):
             raise ValueError(
                 f"Labels must be integers, [batch] or [batch, 1], or one-hot, [batch, "
@@ -101,7 +101,7 @@ class BatchReader:
         labels = tf.reshape(tf.cast(y, tf.int32), [-1])
         known = tf.reduce_all((labels >= 0) & (labels < self.classes))
         bounds = tf.reduce_min(labels), tf.reduce_max(labels), tf.constant(self.classes)
-        return labels, [(known, LABELS, *bounds)]
+        return labels, [(known, LABELS_ARE, *bounds)]
 
 
 @contextlib.contextmanager
@@ -118,15 +118,19 @@ def told():
 
 def _sentence(message):
     """What a failed check says in one line; None of another error."""
-    if ONE_HOT in message:
-        return f"{ONE_HOT}; smoothing is the argument `label_smoothing`. Received: other vectors"
+    if ONE_HOT_ARE in message:
+        return (
+            f"{ONE_HOT_ARE}; smoothing is the argument `label_smoothing`. Received: other vectors"
+        )
     number = r" \[([^\]]*)\]"
-    if found := re.search(rf"\[{re.escape(LABELS)}\]{3 * number}", message):
+    if found := re.search(rf"\[{re.escape(LABELS_ARE)}\]{3 * number}", message):
         low, high, classes = map(int, found.groups())
-        return f"{LABELS}, 0 to {classes - 1}. Received: a batch of {low} to {high}"
-    if found := re.search(rf"\[{re.escape(PIXELS)}\]{3 * number}", message):
+        return f"{LABELS_ARE}, 0 to {classes - 1}. Received: a batch of {low} to {high}"
+    if found := re.search(rf"\[{re.escape(PIXELS_ARE)}\]{3 * number}", message):
         low, high, unknown = map(float, found.groups())
-        return f"{PIXELS}. Received: a batch of {low:g} to {high:g}{_remedy(low, high, unknown)}"
+        return (
+            f"{PIXELS_ARE}. Received: a batch of {low:g} to {high:g}{_remedy(low, high, unknown)}"
+        )
     return None
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from anp_tf.bounds import BoundedNetwork, interval_margins, proved
 from anp_tf.layers import given_masks
 from anp_tf.losses import cross_entropy, weighted_mean
-from anp_tf.methods.training_attack import warmed
+from anp_tf.methods.schedule import warmed
 
 
 @dataclasses.dataclass(frozen=True)

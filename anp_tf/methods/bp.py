@@ -6,6 +6,7 @@ from anp_tf.methods.training_model import TrainingModel
 class BayesianPruning(TrainingModel):
     """CE(x) + beta KL/N + decay for weights and masks, on clean images (Lee et al. 2018)."""
 
+    in_words = "pruned by Bayesian masks on clean images"
     uses_masks = True
     learns_masks = True
     default_beta = 1.0

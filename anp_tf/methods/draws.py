@@ -12,7 +12,7 @@ def seeds(seed, step):
     return tf.unstack(tf.random.split(tf.random.fold_in(of_step, replica), 2))
 
 
-def drawn_masks(fixed, x, seed, step, freeze_step=None):
+def drawn_masks(fixed, x, seed, step, schedule):
     """Dict from mask layer to its mask in a step: a draw for each image, or what it is fixed to.
 
     Args:
@@ -20,11 +20,11 @@ def drawn_masks(fixed, x, seed, step, freeze_step=None):
         x: Tensor [batch, ...], the images.
         seed: Integer tensor [2].
         step: Integer tensor, the number of steps done.
-        freeze_step: Integer, the step from which the masks are fixed; None: never.
+        schedule: `Schedule`.
     """
     of_masks = [tf.random.fold_in(seed, index) for index in range(len(fixed))]
     draws = training_masks(fixed, tf.shape(x)[0], of_masks)
-    if freeze_step is None:
+    if schedule.mask_freeze_step is None:
         return draws
-    frozen = tf.cast(step, tf.int64) >= freeze_step
+    frozen = schedule.masks_are_fixed(tf.cast(step, tf.int64))
     return {mask: tf.where(frozen, fixed[mask], draw) for mask, draw in draws.items()}

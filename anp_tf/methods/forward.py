@@ -9,9 +9,9 @@ from anp_tf.layers import given_masks
 from anp_tf.losses import classified, cross_entropy, vulnerability, weighted_mean
 from anp_tf.methods.paired_forward import PairedForward
 
-CLEAN = ("loss", "accuracy")
-ATTACKED_ALONE = ("adversarial_loss", "adversarial_accuracy")
-ATTACKED = (*ATTACKED_ALONE, "vulnerability")
+CLEAN_NAMES = ("loss", "accuracy")
+ATTACKED_ALONE_NAMES = ("adversarial_loss", "adversarial_accuracy")
+ATTACKED_NAMES = (*ATTACKED_ALONE_NAMES, "vulnerability")
 
 
 class Forward:
@@ -41,7 +41,9 @@ class Forward:
                 f"Received: inputs of shape {network.inputs[0].shape}"
             )
         self.view = None
-        self.means = {name: keras.metrics.Mean(name=name) for name in (*CLEAN, *ATTACKED)}
+        self.means = {
+            name: keras.metrics.Mean(name=name) for name in (*CLEAN_NAMES, *ATTACKED_NAMES)
+        }
 
     def slim(self, view):
         """From here on training passes run through a `SlimView` of the network.

@@ -2,7 +2,7 @@
 
 import keras
 
-OURS = ("accuracy", "acc")  # which every method has
+OF_EVERY_METHOD = ("accuracy", "acc")
 
 
 class GivenMetrics:
@@ -25,7 +25,7 @@ class GivenMetrics:
         self._triples = []  # of clean outputs, of adversarial ones, whether weighted
         for given, weighted in ((metrics, False), (weighted_metrics, True)):
             for metric in keras.tree.flatten(given or []):
-                if metric not in OURS:
+                if metric not in OF_EVERY_METHOD:
                     self._triples.append((*_pair(metric), weighted))
         self.all = [metric for *pair, _ in self._triples for metric in pair]
         names = [*taken, *(metric.name for metric in self.all)]

@@ -38,8 +38,8 @@ class GradualPruning(TrainingModel):
         self.pruning_steps = pruning_steps
         self.pruning_updates = min(pruning_updates, pruning_steps)
         self.kernels = [v for v in self.weight_variables if v.shape and len(v.shape) > 1]
-        self.kept = [beside(1.0, kernel.shape, "kept") for kernel in self.kernels]
-        self.updates = beside(0.0, (), "updates")
+        self.kept = [state_variable(1.0, kernel.shape, "kept") for kernel in self.kernels]
+        self.updates = state_variable(0.0, (), "updates")
 
     def prune(self, update):
         """The `update`-th pruning, from 1 to `pruning_updates`; it may set `kept`."""
@@ -82,7 +82,7 @@ class _Pruning(keras.callbacks.Callback):
             model.cut()
 
 
-def beside(value, shape, name):
+def state_variable(value, shape, name):
     """A variable of the method, filled with a value or a tensor; a checkpoint must hold it."""
     variable = keras.Variable(
         "zeros", shape=shape, trainable=False, dtype="float32", name=name, autocast=False

@@ -30,6 +30,7 @@ class MagnitudePruning(GradualPruning):
             that `target_sparsity` leaves.
     """
 
+    in_words = "adversarial training, pruned by magnitude"
     uses_masks = True
     takes = (*GradualPruning.takes, "granularity")
 

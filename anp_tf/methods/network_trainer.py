@@ -6,7 +6,7 @@ import tensorflow as tf
 from anp_tf.methods.batch_reader import BatchReader, told
 from anp_tf.methods.callback_checks import check_callbacks
 from anp_tf.methods.checks import check_compile_arguments
-from anp_tf.methods.forward import ATTACKED, ATTACKED_ALONE, CLEAN
+from anp_tf.methods.forward import ATTACKED_ALONE_NAMES, ATTACKED_NAMES, CLEAN_NAMES
 from anp_tf.methods.given_metrics import GivenMetrics
 
 
@@ -127,9 +127,9 @@ class NetworkTrainer(keras.Model):
 
     def shown(self, clean, adversarial):
         """Dict of what the metrics show of clean or adversarial images, as the booleans say."""
-        names = CLEAN if clean else ()
+        names = CLEAN_NAMES if clean else ()
         if adversarial:
-            names += ATTACKED if clean else ATTACKED_ALONE
+            names += ATTACKED_NAMES if clean else ATTACKED_ALONE_NAMES
         logs = {name: self.means[name].result() for name in names}
         return logs | self.given_metrics.results(clean, adversarial)
 

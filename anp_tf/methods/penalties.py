@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from anp_tf.layers.many_masks import divergences
 from anp_tf.losses import l2_decay
-from anp_tf.methods.training_attack import warmed
+from anp_tf.methods.schedule import warmed
 
 
 class Divergence:

@@ -14,6 +14,7 @@ class Trades(TrainingModel):
         trades_beta: Float, at least 0; beta_T, weight of the divergence (1 / lambda in the paper).
     """
 
+    in_words = "adversarial training by TRADES"
     uses_attack = True
     attack_class = TradesPGD
     compares = True

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
+from anp_tf.methods.schedule import warmed
 
 
 class TrainingAttack:
@@ -12,16 +13,14 @@ class TrainingAttack:
     Args:
         attack: `anp_tf.attacks` object.
         attacked: `AttackedNetwork`.
-        warmup_steps, growth, last: `epsilon_warmup_steps`, `attack_growth` and `last_attack` of
-            `TrainingModel`.
+        schedule: `Schedule`.
 
     Attributes:
         noise: Keras variable that holds the attack's noise, or None where it has none.
     """
 
-    def __init__(self, attack, attacked, warmup_steps=0, growth=None, last=None):
-        self.attack, self.attacked = attack, attacked
-        self.warmup_steps, self.growth, self.last = warmup_steps, growth, last
+    def __init__(self, attack, attacked, schedule):
+        self.attack, self.attacked, self.schedule = attack, attacked, schedule
         self.noise = None
         if hasattr(attack, "noise"):
             self.noise = keras.Variable(
@@ -47,9 +46,9 @@ class TrainingAttack:
         def first():
             return self.attacked(self.attack, x, y, masks, seed=seed, **strength)
 
-        if self.last is None:
+        if self.schedule.last_attack is None:
             return first()
-        start, attack = self.last
+        start, attack = self.schedule.last_attack
 
         def last():
             return self.attacked(attack, x, y, masks, seed=seed, **self._scale(step))
@@ -58,15 +57,16 @@ class TrainingAttack:
 
     def _scale(self, step):
         """The share of the radius during the warm-up; attacks without one need not know of it."""
-        return {"scale": warmed(step, self.warmup_steps)} if self.warmup_steps else {}
+        over = self.schedule.epsilon_warmup_steps
+        return {"scale": warmed(step, over)} if over else {}
 
     def _strength(self, step):
         """The attack's radius, number of steps and noise, as its keyword arguments."""
         strength = self._scale(step)
         if self.noise is not None:
             strength["noise"] = tf.convert_to_tensor(self.noise)
-        if self.growth is not None:
-            first, over = self.growth
+        if self.schedule.attack_growth is not None:
+            first, over = self.schedule.attack_growth
             share = tf.minimum(1.0, tf.cast(step, tf.float32) / over)
             grown = first + share * (self.attack.steps - first)
             strength["steps"] = tf.cast(tf.round(grown), tf.int32)
@@ -85,8 +85,3 @@ def validation_attack_like(attack, steps=10):
     return PGD(
         epsilon=epsilon, step_size=step_size, steps=steps, norm=getattr(attack, "norm", None)
     )
-
-
-def warmed(step, warmup_steps):
-    """Grows linearly to 1 over the warm-up."""
-    return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(1.0, warmup_steps))

@@ -11,7 +11,6 @@ import tensorflow as tf
 from anp_tf.attacks import PGD
 from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.layers.many_masks import inference_masks
-from anp_tf.methods.attacked_network import AttackedNetwork
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
 from anp_tf.methods.bound_loss import Bound, BoundLoss
 from anp_tf.methods.checks import (
@@ -21,16 +20,16 @@ from anp_tf.methods.checks import (
     checked_target_units,
 )
 from anp_tf.methods.draws import drawn_masks, seeds
-from anp_tf.methods.follow_pruning import FollowPruning
 from anp_tf.methods.forward import Forward
 from anp_tf.methods.network_trainer import NetworkTrainer
 from anp_tf.methods.penalties import Decay, Divergence
 from anp_tf.methods.replicas import average, for_fit, per_replica
+from anp_tf.methods.schedule import Schedule
+from anp_tf.methods.slimming import FollowPruning, Slimming
 from anp_tf.methods.terms import Terms
 from anp_tf.methods.training_attack import TrainingAttack, validation_attack_like
 from anp_tf.pruning.groups import left_out
 from anp_tf.pruning.units import cut_to_counts, cut_to_share
-from anp_tf.pruning.view import SlimView
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +45,8 @@ class TrainingModel(NetworkTrainer):
     `learns_masks`, where these are distributions), `uses_random_weights`, `suppresses` (the
     vulnerability) and `compares` (clean and adversarial predictions); by `default_beta` what
     the command line takes where no beta is given; by `starts_from` the method whose network they
-    start from; by `attack_class` the attack they are defined with; by `takes`
-    the options that no other method reads. All randomness is a function of
+    start from; by `attack_class` the attack they are defined with; by `takes` the options that no
+    other method reads; by `in_words` what they are, for reports. All randomness is a function of
     `seed` and the number of steps done.
 
     Args:
@@ -67,23 +66,12 @@ class TrainingModel(NetworkTrainer):
         decayed: Which weights decay: `"all"`, or `"kernels"`, those of more than one axis.
         average_decay: Float in [0, 1); if above 0, `averages` of the weights are kept, which keep
             this share of themselves at each step.
-        epsilon_warmup_steps: Integer; the attack grows linearly from 0 over so many steps.
-        attack_growth: Pair of integers, or None. (k, n): the attack has k steps at first, and grows
-            linearly to its own number over n training steps, in steps that cover the same way.
-        last_attack: Pair of an integer and an attack, or None. (k, attack): from training step k on
-            this attack takes the place of `attack`.
-        kl_warmup_steps: Integer; beta grows linearly from 0 over so many steps.
-        mask_freeze_step: Integer; from this step on the masks are those of inference, and a rate of
-            0 is to keep them so: the weights are tuned to the network that will be used. `fit`
-            then trains them through the slimmed network, which computes the same at less cost.
-            None: never. The attack runs on the slimmed network all the time.
+        schedule: `Schedule`, what changes over the steps; None: nothing does.
         latents: Sequence of the names of the layers whose outputs are the latent features; None:
             those that end in an activation (`anp_tf.models.with_latents`).
-        fix_sparsity: Float in [0, 1), share of the units that are pruned, at least, when the masks
-            are fixed: by `anp_tf.pruning.cut_to_share`.
         target_units: Sequence of integers, how many units each mask keeps, at most, when the masks
-            are fixed: those of the highest expected masks. None: as the masks, and `fix_sparsity`,
-            have it.
+            are fixed: those of the highest expected masks. None: as the masks, and `fix_sparsity`
+            of the schedule, have it.
         bound: `Bound`, by which what can be proved counts in the losses; None: it does not.
         seed: Integer.
 
@@ -104,6 +92,7 @@ class TrainingModel(NetworkTrainer):
     starts_from: str | None = None
     attack_class: type[PGD] = PGD
     takes: tuple[str, ...] = ()
+    in_words = ""
 
     def __init__(
         self,
@@ -119,13 +108,8 @@ class TrainingModel(NetworkTrainer):
         weight_decay: float = 1e-4,
         decayed: str = "all",
         average_decay: float = 0.0,
-        epsilon_warmup_steps: int = 0,
-        attack_growth: tuple[int, int] | None = None,
-        last_attack: tuple[int, Callable[..., tf.Tensor]] | None = None,
-        kl_warmup_steps: int = 0,
-        mask_freeze_step: int | None = None,
+        schedule: Schedule | None = None,
         latents: Sequence[str] | None = None,
-        fix_sparsity: float = 0.0,
         target_units: Sequence[int] | None = None,
         bound: Bound | None = None,
         seed: int = 0,
@@ -136,50 +120,46 @@ class TrainingModel(NetworkTrainer):
         self.masks = mask_layers(network)
         for row in left_out(network) if self.masks else ():
             log.warning("no mask for %s", row)
-        random_weights = bayes_layers(network)
-        suppresses = self.suppresses and vulnerability_weight > 0
-        self.forward = Forward(network, latents, suppresses, label_smoothing)
-        self.attacked = AttackedNetwork(network)
-        self.num_examples = num_examples
+        self.schedule = schedule or Schedule()
         self.attack = attack if self.uses_attack else None
         if validation_attack == "auto":
             validation_attack = validation_attack_like(self.attack)
         self.validation_attack = validation_attack
+        self.num_examples = num_examples
         self.adversarial_weight = adversarial_weight
         self.beta = beta
-        kl_weights = checked_kl_weights(kl_weights, self.masks)
         self.vulnerability_weight = vulnerability_weight
-        # Layers with a divergence, and the factor it counts by.
-        self.divergent = [(layer, 1.0) for layer in random_weights]
-        if self.learns_masks:
-            self.divergent += list(zip(self.masks, kl_weights, strict=True))
-        self.epsilon_warmup_steps = epsilon_warmup_steps
-        self.kl_warmup_steps = kl_warmup_steps
-        self.mask_freeze_step = mask_freeze_step
-        self.fix_sparsity = fix_sparsity
         self.target_units = checked_target_units(target_units, self.masks)
         self.seed = seed
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
         of_masks = {id(variable) for variable in self.mask_variables}
         self.weight_variables = [v for v in network.trainable_variables if id(v) not in of_masks]
-        self.averages = None
-        if average_decay:
-            self.averages = WeightAverages(network, self.weight_variables, average_decay)
-        self.training_attack = TrainingAttack(
-            self.attack, self.attacked, epsilon_warmup_steps, attack_growth, last_attack
-        )
-        self.noise = self.training_attack.noise
         # Of batch normalization; each replica would keep its own.
         self.statistics = [
             v for v in network.non_trainable_variables if keras.backend.is_float_dtype(v.dtype)
         ]
-        self.divergence = Divergence(self.divergent, beta / num_examples, kl_warmup_steps)
+        self.averages = None
+        if average_decay:
+            self.averages = WeightAverages(network, self.weight_variables, average_decay)
+        # Layers with a divergence, and the factor it counts by.
+        self.divergent = [(layer, 1.0) for layer in bayes_layers(network)]
+        factors = checked_kl_weights(kl_weights, self.masks)
+        if self.learns_masks:
+            self.divergent += list(zip(self.masks, factors, strict=True))
+        self.divergence = Divergence(
+            self.divergent, beta / num_examples, self.schedule.kl_warmup_steps
+        )
         self.decay = Decay(self.weight_variables, weight_decay, decayed)
+        self.forward = Forward(network, latents, self.needs_vulnerability(), label_smoothing)
         self.means = {**self.forward.means, "kl": self.divergence.mean}
         self.bound_loss = None
         if bound is not None and bound.weight:
             self.bound_loss = BoundLoss(network, bound)
             self.means.update(self.bound_loss.means)
+        runners = [each for each in (self.forward, self.bound_loss) if each is not None]
+        self.slimming = Slimming(network, runners)
+        self.training_attack = TrainingAttack(self.attack, self.slimming.attacked, self.schedule)
+        self.noise = self.training_attack.noise
         self._statistics = StatisticsPasses(self)
         self.built = True
 
@@ -209,23 +189,15 @@ class TrainingModel(NetworkTrainer):
         Before that units are cut, as far as is asked for.
         """
         self.cut_units()
-        try:
-            view = SlimView(self.network)
-            self.forward.slim(view)
-            if self.bound_loss is not None:
-                self.bound_loss.slim(view)
-        except ValueError as error:
-            log.warning("the network is trained at its full size: %s", error)
-        else:
-            self.attacked.view = view
+        if self.slimming.slim():
             self.retrace()
 
     def cut_units(self):
         """Cuts units by their expected masks, by `target_units` or `fix_sparsity`."""
         if self.target_units:
             cut_to_counts(self.network, self.target_units)
-        if self.fix_sparsity:
-            cut_to_share(self.network, self.fix_sparsity)
+        if self.schedule.fix_sparsity:
+            cut_to_share(self.network, self.schedule.fix_sparsity)
 
     def retrace(self):
         """Has the steps of `fit` traced anew: the networks that they run have changed."""
@@ -250,7 +222,7 @@ class TrainingModel(NetworkTrainer):
     def state_variables(self):
         """Variables besides the network's and the optimizers' that a checkpoint must hold."""
         averages = self.averages.variables if self.averages else []
-        return [*self.attacked.variables, *averages, *self.training_attack.variables]
+        return [*self.slimming.attacked.variables, *averages, *self.training_attack.variables]
 
     def train_step(self, data):
         batch = self.read(data)
@@ -261,7 +233,7 @@ class TrainingModel(NetworkTrainer):
         if self.attack is not None:
             adversarial = self.training_attack(batch.pixels, batch.labels, fixed, attack_seed, step)
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
-            draws = drawn_masks(fixed, batch.pixels, mask_seed, step, self.mask_freeze_step)
+            draws = drawn_masks(fixed, batch.pixels, mask_seed, step, self.schedule)
             terms = self._terms(batch, adversarial, draws, step)
             weight_loss, mask_loss = losses = self.objective(terms)
             if self.bound_loss is not None:
@@ -287,7 +259,7 @@ class TrainingModel(NetworkTrainer):
         adversarial = None
         if self.validation_attack is not None:
             seed, _ = seeds(self.seed, -1)
-            adversarial = self.attacked(
+            adversarial = self.slimming.attacked(
                 self.validation_attack, batch.pixels, batch.labels, fixed, seed=seed
             )
         self._forward(batch, batch.pixels, adversarial, fixed, training=False)
@@ -304,11 +276,15 @@ class TrainingModel(NetworkTrainer):
         self.given_metrics.update(batch.targets, clean_logits, adversarial_logits, batch.weights)
         return passes
 
+    def needs_vulnerability(self):
+        """Whether the vulnerability counts in the losses."""
+        return self.suppresses and self.vulnerability_weight > 0
+
     def needs_clean(self):
         """Whether a training step runs the clean images."""
         return (
             self.attack is None
-            or (self.suppresses and self.vulnerability_weight > 0)
+            or self.needs_vulnerability()
             or self.compares
             or not math.isinf(self.adversarial_weight)
         )

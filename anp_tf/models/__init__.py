@@ -8,4 +8,4 @@ from anp_tf.models.vgg import vgg16
 
 NETWORKS = {"lenet5_caffe": lenet5_caffe, "vgg16": vgg16, "resnet18": resnet18}
 
-__all__ = ["NETWORKS", "lenet5_caffe", "resnet18", "substitute_network", "vgg16", "with_latents"]
+__all__ = ["lenet5_caffe", "resnet18", "vgg16"]

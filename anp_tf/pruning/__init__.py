@@ -10,19 +10,12 @@ from anp_tf.pruning.slim import slim
 from anp_tf.pruning.unit_flops import flops_weights, unit_flops
 
 __all__ = [
-    "Cost",
     "Handler",
-    "LayerCost",
-    "LeftOut",
     "PerChannel",
     "cost",
-    "flops_weights",
     "fold_batch_normalization",
     "insert_masks",
-    "left_out",
     "mask_summary",
     "register_handler",
     "slim",
-    "unit_flops",
-    "unit_sparsity",
 ]

@@ -3,19 +3,18 @@
 import dataclasses
 import typing
 
-from anp_tf import figures
-from anp_tf.figures.features import zero_share
+from anp_tf.figures import curves, examples, features, pixels, surface
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class FigureKind:
     """A figure of a report.
 
     Attributes:
         name: String, of its files.
         title: String.
-        compute: Function of a `Subject`, and of a progress function if `passes` is given; returns
-            what the figure shows of a network.
+        compute: Function of `AttackedImages`, and of a progress function if `passes` is given;
+            returns what the figure shows of a network.
         draw: Function of a dict from label to what `compute` returns, and of a path.
         caption: Text that says what to see.
         facts: Function of what `compute` returns: the figure in a few words, for the caption and
@@ -59,85 +58,85 @@ def _surface(data):
     return f"cross-entropy {data['loss'][middle][middle]:.3g} at the images, {worst:.3g} at most"
 
 
-KINDS = (  # two side by side where there is room
-    Kind(
+FIGURES = (  # two side by side where there is room
+    FigureKind(
         "feature_vulnerability",
         "Vulnerability of the features of the first layer",
-        figures.feature_vulnerability,
-        figures.draw_feature_vulnerability,
+        features.feature_vulnerability,
+        features.draw_feature_vulnerability,
         "How far the attack moves each feature of the first ReLU layer, mean over the images. "
         "The further left the features, the less the attack has to work with; features that are "
         "exactly 0, above all those of pruned channels, are not in the bars. The dashed line is "
         "the mean of all features. The vertical axis is logarithmic above 0.1 %.",
-        lambda data: f"{100 * zero_share(data):.1f} % exactly 0",
+        lambda data: f"{100 * features.zero_share(data):.1f} % exactly 0",
     ),
-    Kind(
+    FigureKind(
         "loss_surface",
         "Loss around the images",
-        figures.loss_surface,
-        figures.draw_loss_surface,
+        surface.loss_surface,
+        surface.draw_loss_surface,
         "Mean cross-entropy of the first test images, moved along the attack (horizontal; the red "
         "line goes from the clean to the adversarial image) and in a random direction "
         "(vertical), in units of ε and clipped to valid pixels. A flat, dark surface is a robust "
         "one; colours below 0.001 are cut off.",
         _surface,
     ),
-    Kind(
+    FigureKind(
         "layer_vulnerability",
         "Vulnerability of each hidden layer",
-        figures.layer_vulnerability,
-        figures.draw_layer_vulnerability,
+        features.layer_vulnerability,
+        features.draw_layer_vulnerability,
         "Mean |z(x) - z(x')| over the images and the features of each ReLU layer, pruned ones "
         "included. A line that stays low is a network that the attack does not get into; one that "
         "rises amplifies the distortion from layer to layer.",
         lambda data: f"mean of the layers {_mean(data['vulnerability']):.4f}",
     ),
-    Kind(
+    FigureKind(
         "accuracy_by_epsilon",
         "Accuracy against ε",
-        figures.accuracy_by_epsilon,
-        figures.draw_accuracy_by_epsilon,
+        curves.accuracy_by_epsilon,
+        curves.draw_accuracy_by_epsilon,
         "Accuracy under the attack of the evaluation with other radii, its step in proportion. A "
         "sound measurement falls steadily and goes to 0 where ε is large.",
         _ends("epsilon", "ε ="),
-        lambda attack: len(figures.epsilons(attack)),
+        lambda attack: len(curves.epsilons(attack)),
     ),
-    Kind(
+    FigureKind(
         "accuracy_by_steps",
         "Accuracy against the steps of the attack",
-        figures.accuracy_by_steps,
-        figures.draw_accuracy_by_steps,
+        curves.accuracy_by_steps,
+        curves.draw_accuracy_by_steps,
         "Accuracy under PGD with other numbers of steps of the same size. A line that is flat on "
         "the right says that more steps of this attack would not find more.",
         _ends("steps", "steps"),
-        lambda attack: len(figures.step_counts(attack)),
+        lambda attack: len(curves.step_counts(attack)),
     ),
-    Kind(
+    FigureKind(
         "accuracy_by_restarts",
         "Accuracy against restarts of the attack",
-        figures.accuracy_by_restarts,
-        figures.draw_accuracy_by_restarts,
+        curves.accuracy_by_restarts,
+        curves.draw_accuracy_by_restarts,
         "Share of the images that none of several runs of the attack from different random starts "
         "fools. The first point is the attack of the evaluation.",
         _ends("restarts", "runs"),
-        lambda attack: figures.RESTARTS - 1,
+        lambda attack: curves.RANDOM_STARTS - 1,
     ),
-    Kind(
+    FigureKind(
         "pixel_vulnerability",
         "Vulnerability with respect to the pixels",
-        figures.pixel_vulnerability,
-        figures.draw_pixel_vulnerability,
+        pixels.pixel_vulnerability,
+        pixels.draw_pixel_vulnerability,
         "For each network its adversarial images and, below them, how strongly each pixel acts on "
         "the vulnerability of the latent features (absolute gradient; one scale for all). Darker "
         "is better: fewer pixels through which features can be distorted.",
         lambda data: f"mean gradient {_mean_of(data['gradient']):.2e}",
         of_images=True,
     ),
-    Kind(
+    FigureKind(
         "adversarial_examples",
         "Adversarial examples",
-        figures.adversarial_examples,
-        figures.draw_adversarial_examples,
+        examples.adversarial_examples,
+        examples.draw_adversarial_examples,
         "The first test image of some classes, and for each network the adversarial image that "
         "was made on it. Below: its prediction and probability on the clean image, and → on the "
         "adversarial one; ✗ and a red frame mark images that are then misclassified.",

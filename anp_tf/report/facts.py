@@ -2,23 +2,9 @@
 
 import datetime
 
-from anp_tf.reproduce.paper import EPOCHS, TRAINING_IMAGES
+from anp_tf.reproduce.paper import PAPER_EPOCHS, TRAINING_IMAGES
 
-SMALL = 0.1  # of the paper's budget
-
-WORDS = {
-    "standard": "trained on clean images",
-    "bp": "pruned by Bayesian masks on clean images",
-    "at": "adversarial training",
-    "at_vs": "adversarial training with vulnerability suppression",
-    "at_bnn": "adversarial training of random weights",
-    "pretrained_at": "adversarial training from a standard network",
-    "admm": "adversarial training, pruned by ADMM",
-    "trades": "adversarial training by TRADES",
-    "anp": "adversarial neural pruning",
-    "anp_vs": "adversarial neural pruning with vulnerability suppression",
-    "magnitude": "adversarial training, pruned by magnitude",
-}
+SMALL_SHARE = 0.1  # of the paper's budget
 
 
 def facts(runs):
@@ -57,14 +43,14 @@ def small_run(runs):
     """
     largest = max(runs, key=_seen)
     share = _seen(largest) / (
-        EPOCHS * TRAINING_IMAGES.get(largest.settings.dataset, _size(largest))
+        PAPER_EPOCHS * TRAINING_IMAGES.get(largest.settings.dataset, _size(largest))
     )
-    if share >= SMALL:
+    if share >= SMALL_SHARE:
         return None
     return (
         f"A small run: {100 * share:.2g} % of the training of Madaan et al. (2020), which is "
-        f"{EPOCHS} epochs of the whole data set. The figures are of this run, not of what the "
-        "methods can do."
+        f"{PAPER_EPOCHS} epochs of the whole data set. The figures are of this run, not of what "
+        "the methods can do."
     )
 
 

@@ -6,10 +6,10 @@ import pathlib
 
 from anp_tf import __version__
 from anp_tf.evaluate.row import evaluation_attack
-from anp_tf.figures import attacked_subject
+from anp_tf.figures.attacked_images import attack_all
 from anp_tf.files import atomic_file
 from anp_tf.report import theme
-from anp_tf.report.catalogue import KINDS, SPARSITY_CAPTION, SPARSITY_TITLE
+from anp_tf.report.catalogue import FIGURES, SPARSITY_CAPTION, SPARSITY_TITLE
 from anp_tf.reproduce import sparsity
 
 
@@ -52,15 +52,15 @@ def make_figures(runs, examples, folder, counter):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     origins = {run.label: _origin(run, examples) for run in runs}
-    kinds = [kind for kind in KINDS if len(examples.image_shape) == 3 or not kind.of_images]
+    kinds = [kind for kind in FIGURES if len(examples.image_shape) == 3 or not kind.of_images]
     entries = {kind.name: _saved(folder / f"{kind.name}.json", origins) for kind in kinds}
     for run in runs:
-        subject = None
+        attacked = None
         for kind in kinds:
             known = entries[kind.name]
             if run.label not in known:
-                subject = subject or _subject(run, examples, counter)
-                data = _compute(kind, subject, run, counter)
+                attacked = attacked or _attacked(run, examples, counter)
+                data = _compute(kind, attacked, run, counter)
                 known[run.label] = {"made_from": origins[run.label], "data": data}
                 _write(kind, known, folder)
     return [
@@ -91,7 +91,7 @@ def sparsity_figure(path, folder):
         known = [
             point
             for point in points
-            if point["method"] in sparsity.LABELS
+            if point["method"] in sparsity.METHOD_LABELS
             and float(point["sparsity_percent"]) + float(point["white_box_accuracy"]) >= 0
         ]
     except (ValueError, TypeError, KeyError) as error:
@@ -104,8 +104,8 @@ def sparsity_figure(path, folder):
     with theme.light():
         sparsity.draw(known, drawn)
     alt = "; ".join(
-        f"{sparsity.LABELS[point['method']]}: {point['white_box_accuracy']:.1f} % under attack at "
-        f"{point['sparsity_percent']:.1f} % sparsity"
+        f"{sparsity.METHOD_LABELS[point['method']]}: {point['white_box_accuracy']:.1f} % under "
+        f"attack at {point['sparsity_percent']:.1f} % sparsity"
         for point in known
     )
     return MadeFigure("sparsity", SPARSITY_TITLE, SPARSITY_CAPTION, alt, drawn)
@@ -126,18 +126,18 @@ def _origin(run, examples):
     }
 
 
-def _subject(run, examples, counter):
+def _attacked(run, examples, counter):
     attack = evaluation_attack(run.settings)
     with counter(f"{run.label}  PGD-{attack.steps}", len(examples)) as progress:
-        return attacked_subject(run.network, examples, attack, run.settings.seed, progress)
+        return attack_all(run.network, examples, attack, run.settings.seed, progress)
 
 
-def _compute(kind, subject, run, counter):
+def _compute(kind, attacked, run, counter):
     if kind.passes is None:
-        return kind.compute(subject)
-    total = kind.passes(subject.attack) * len(subject.examples)
+        return kind.compute(attacked)
+    total = kind.passes(attacked.attack) * len(attacked.examples)
     with counter(f"{run.label}  {kind.title}", total) as progress:
-        return kind.compute(subject, progress)
+        return kind.compute(attacked, progress)
 
 
 def _draw(kind, entries, folder):

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from anp_tf import __version__
 from anp_tf.intervals import with_interval
+from anp_tf.methods import METHODS
 from anp_tf.report import facts, tables, theme
 
 
@@ -45,7 +46,7 @@ def report_page(runs, figures, figure_examples, command):
         summary=[
             {
                 "label": run.label,
-                "words": facts.WORDS[run.settings.method],
+                "words": METHODS[run.settings.method].in_words,
                 "text": _summary(run.results),
             }
             for run in runs

@@ -4,7 +4,7 @@ from anp_tf.errors import WorkdirError
 from anp_tf.intervals import with_interval
 from anp_tf.robustness import EvaluationError, checks_of, digest, robustness_of
 
-MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "not run": "-"}
+CHECK_MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "not run": "-"}
 
 
 def read_suites(workdir):
@@ -87,7 +87,7 @@ def _checklist(record):
             {
                 "title": check["title"],
                 "status": check["status"],
-                "mark": MARKS.get(check["status"], "?"),
+                "mark": CHECK_MARKS.get(check["status"], "?"),
                 "figure": check.get("figure") or "",
             }
             for check in record["checks"]

@@ -12,7 +12,7 @@ from anp_tf.robustness import digest
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
 
-REQUIRED = (  # of a results row; more is shown where it is there
+REQUIRED_RESULTS = (  # of a results row; more is shown where it is there
     *("clean_accuracy", "white_box_accuracy", "white_box_vulnerability", "sparsity_percent"),
     *("flops_reduction", "dense_flops", "slim_flops"),
     *("dense_parameter_bytes", "slim_parameter_bytes", "latency_milliseconds"),
@@ -75,7 +75,7 @@ def load_runs(paths):
                 f"--workdir={workdir.path} first"
             )
         results = workdir.load_results()
-        missing = [key for key in REQUIRED if key not in results]
+        missing = [key for key in REQUIRED_RESULTS if key not in results]
         if missing:
             raise WorkdirError(
                 f"{workdir.results} is damaged, it has no {missing[0]}: run python -m "

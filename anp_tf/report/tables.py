@@ -5,10 +5,10 @@ import numpy as np
 from anp_tf.intervals import with_interval
 from anp_tf.layers import mask_layers
 from anp_tf.reproduce.paper import SETTINGS, paper_rows
-from anp_tf.reproduce.table import HEADS
+from anp_tf.reproduce.table import COLUMN_HEADS
 from anp_tf.timing import latency_names, latency_text
 
-# In the order of what matters, for narrow pages; `HEADS` has how many digits they are shown with.
+# In the order of what matters, for narrow pages; `COLUMN_HEADS` has their digits.
 COLUMNS = {
     "clean_accuracy": "accuracy, clean, %",
     "white_box_accuracy": "accuracy under attack, %",
@@ -22,7 +22,7 @@ COLUMNS = {
     "weight_sparsity_percent": "weights pruned, %",
 }
 
-LATENCY = "latency_milliseconds"
+LATENCY_KEY = "latency_milliseconds"
 
 
 def results_table(runs):
@@ -48,7 +48,7 @@ def results_table(runs):
     for run, paper in zip(runs, papers, strict=True):
         cells = []
         for column in columns:
-            digits, value = HEADS[column][1], run.results.get(column)
+            digits, value = COLUMN_HEADS[column][1], run.results.get(column)
             text, interval = "-" if value is None else f"{value:,.{digits}f}", None
             if value is not None and column.endswith("accuracy"):
                 text, interval = with_interval(value, run.results["test_examples"], digits).split()
@@ -79,7 +79,7 @@ def deployment_table(runs):
             "run": run,
             "figures": [
                 *(_cost_cells(run.results, key) for key in ("parameter_bytes", "flops")),
-                *(_latency_cells(run.results, size) for size in run.results[LATENCY]),
+                *(_latency_cells(run.results, size) for size in run.results[LATENCY_KEY]),
             ],
         }
         for run in runs
@@ -135,9 +135,13 @@ def _cost_cells(results, key):
 
 
 def _latency_cells(results, size):
-    times = results[LATENCY][size]
+    times = results[LATENCY_KEY][size]
     return [
-        {"key": f"{LATENCY}.{size}.{name}", "value": times[name], "text": latency_text(times, name)}
+        {
+            "key": f"{LATENCY_KEY}.{size}.{name}",
+            "value": times[name],
+            "text": latency_text(times, name),
+        }
         for name in latency_names(results, size)
     ]
 

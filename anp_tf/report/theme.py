@@ -4,11 +4,11 @@ import re
 
 import matplotlib
 
-PAGE, INK = "#fdfdfc", "#1c1e21"
+PAGE_COLOUR, INK_COLOUR = "#fdfdfc", "#1c1e21"
 # What a light figure's colours become in its dark twin; those of images and surfaces stay.
-DARK = {
-    PAGE: "#15171a",
-    INK: "#e7e8ea",
+DARK_COLOURS = {
+    PAGE_COLOUR: "#15171a",
+    INK_COLOUR: "#e7e8ea",
     "#b0b0b0": "#5d636b",
     "#00603a": "#6fd39b",
     "#b00020": "#ff8d97",
@@ -21,16 +21,16 @@ DARK = {
     "#000000": "#ffffff",
     "#7f7f7f": "#a8a8a8",
 }
-INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+INKED_PARTS = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
 
 
 def light():
     """A context in which figures are drawn in the colours of a light page, the same each time."""
     return matplotlib.rc_context(
         {
-            "figure.facecolor": PAGE,
-            "axes.facecolor": PAGE,
-            **dict.fromkeys(INKED, INK),
+            "figure.facecolor": PAGE_COLOUR,
+            "axes.facecolor": PAGE_COLOUR,
+            **dict.fromkeys(INKED_PARTS, INK_COLOUR),
             "svg.hashsalt": "anp_tf",
         }
     )
@@ -38,4 +38,4 @@ def light():
 
 def dark(svg):
     """The dark twin of a figure that was drawn in `light`, both SVG as text."""
-    return re.sub("|".join(DARK), lambda colour: DARK[colour[0]], svg)
+    return re.sub("|".join(DARK_COLOURS), lambda colour: DARK_COLOURS[colour[0]], svg)

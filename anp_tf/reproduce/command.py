@@ -13,8 +13,8 @@ from anp_tf.names import FIGURES, TABLES
 from anp_tf.options import one_of
 from anp_tf.progress import counting
 from anp_tf.reproduce import paper, sparsity, table, wang2018
-from anp_tf.reproduce.make import make, rows
 from anp_tf.reproduce.plan import table_runs
+from anp_tf.reproduce.runner import make_runs, row_maker
 from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
 from anp_tf.settings import Settings
@@ -39,7 +39,7 @@ def _paper(folder):
         raise ValueError(f"seeds: expected a value at least 1, received {given.seeds}")
     settings = _settings(given.table)
     runs = table_runs(folder, settings, methods, given.seeds, given.standard_epochs)
-    make(runs, rows())
+    make_runs(runs, row_maker())
     if given.export:
         for run in runs:
             if run.row and latest_version(folder / "saved_model" / run.name) is None:
@@ -51,20 +51,20 @@ def _paper(folder):
 def _wang2018(folder):
     names = _methods(wang2018.row_names())
     runs = wang2018.wang2018_runs(folder, _settings("mnist"))
-    make([run for run in runs if run.name in names], wang2018.wang2018_row)
+    make_runs([run for run in runs if run.name in names], wang2018.wang2018_row)
     record = wang2018.wang2018_record(runs)
     _write(folder, "table", record, wang2018.wang2018_markdown(record))
 
 
 def _sparsity(folder):
     settings = _settings("mnist")
-    methods = _methods(tuple(sparsity.LABELS))
+    methods = _methods(tuple(sparsity.METHOD_LABELS))
     runs = sparsity.sparsity_runs(folder, settings, methods, flags.FLAGS.standard_epochs)
 
     def evaluate(run, network):
         return results_row(run.settings, network, test_examples(run.settings), None, counting)
 
-    make(runs, evaluate)
+    make_runs(runs, evaluate)
     points = sparsity.sparsity_record(runs)
     _write(folder, "sparsity", points)
     sparsity.draw(points, folder / "sparsity.svg")

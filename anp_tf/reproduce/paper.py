@@ -3,7 +3,7 @@
 import csv
 import importlib.resources
 
-EPOCHS = 200
+PAPER_EPOCHS = 200
 TRAINING_IMAGES = {"mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
 # The settings of each table; what all of them share are the defaults of `Settings`.
 SETTINGS = {

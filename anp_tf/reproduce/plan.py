@@ -7,7 +7,7 @@ from anp_tf.methods import METHODS
 from anp_tf.settings import Settings, unread
 from anp_tf.workdir import Workdir
 
-SOURCE_SEED = 1_000_003  # of the black-box source, which no row shares
+BLACK_BOX_SOURCE_SEED = 1_000_003  # of the black-box source, which no row shares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,22 +68,15 @@ def table_runs(folder, settings, methods, seeds, standard_epochs=None):
     """
     folder = pathlib.Path(folder)
     source = Workdir(folder / "source")
-    runs = [
-        Run(
-            "source",
-            of_method(settings, "at", settings.seed + SOURCE_SEED, None, standard_epochs),
-            source,
-            None,
-            row=False,
-        )
-    ]
+    of_source = settings_of_run(settings, "at", settings.seed + BLACK_BOX_SOURCE_SEED, None)
+    runs = [Run("source", of_source, source, None, row=False)]
     for seed in range(settings.seed, settings.seed + seeds):
         at = folder / f"seed{seed}"
         for method in with_starts(methods):
             runs.append(
                 Run(
                     f"seed{seed}/{method}",
-                    of_method(settings, method, seed, at, standard_epochs),
+                    settings_of_run(settings, method, seed, at, standard_epochs),
                     Workdir(at / method),
                     source,
                     row=method in methods,
@@ -92,7 +85,7 @@ def table_runs(folder, settings, methods, seeds, standard_epochs=None):
     return runs
 
 
-def of_method(settings, method, seed, folder, standard_epochs=None):
+def settings_of_run(settings, method, seed, folder, standard_epochs=None):
     """The settings of one run, which starts from another one's network in the folder if it must.
 
     What the method does not read has its default, so that a row need not be made again because an

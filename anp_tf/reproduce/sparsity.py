@@ -5,12 +5,12 @@ import pathlib
 
 from anp_tf.figures import canvas
 from anp_tf.methods import METHODS
-from anp_tf.reproduce.plan import Run, of_method, with_starts
+from anp_tf.reproduce.plan import Run, settings_of_run, with_starts
 from anp_tf.workdir import Workdir
 
-LABELS = {"anp_vs": "ANP-VS", "anp": "ANP", "admm": "ADMM", "bp": "BP"}
-FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of beta
-TARGETS = (0.5, 0.7, 0.8, 0.9)  # of ADMM, shares of the weights
+METHOD_LABELS = {"anp_vs": "ANP-VS", "anp": "ANP", "admm": "ADMM", "bp": "BP"}
+BETA_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+ADMM_SPARSITIES = (0.5, 0.7, 0.8, 0.9)  # shares of the weights
 
 
 def sparsity_runs(folder, settings, methods, standard_epochs=None):
@@ -22,7 +22,7 @@ def sparsity_runs(folder, settings, methods, standard_epochs=None):
     Args:
         folder: The folder of all runs, `METHOD_STRENGTH` in it for each.
         settings: `Settings` of all, but for the method and the strength.
-        methods: Sequence of methods, of the keys of `LABELS`.
+        methods: Sequence of methods, of the keys of `METHOD_LABELS`.
         standard_epochs: Integer, epochs of `standard`; None: `settings.epochs`.
 
     Returns:
@@ -31,16 +31,16 @@ def sparsity_runs(folder, settings, methods, standard_epochs=None):
     folder = pathlib.Path(folder)
     runs = []
     for method in with_starts(methods):
-        base = of_method(settings, method, settings.seed, folder, standard_epochs)
+        base = settings_of_run(settings, method, settings.seed, folder, standard_epochs)
         if method not in methods:
             runs.append(Run(method, base, Workdir(folder / method), None, row=False))
         elif METHODS[method].learns_masks:
-            for factor in FACTORS:
+            for factor in BETA_FACTORS:
                 name = f"{method}_beta{factor * base.beta:g}"
                 stronger = dataclasses.replace(base, beta=factor * base.beta)
                 runs.append(Run(name, stronger, Workdir(folder / name), None))
         else:
-            for target in TARGETS:
+            for target in ADMM_SPARSITIES:
                 name = f"{method}_{100 * target:g}"
                 sparser = dataclasses.replace(base, target_sparsity=target)
                 runs.append(Run(name, sparser, Workdir(folder / name), None))
@@ -79,7 +79,7 @@ def draw(points, path):
     figure = canvas.new_figure(3.2)
     sparsity = "sparsity, % of the units; ADMM: of the weights"
     axes = canvas.plot(figure, sparsity, "accuracy under attack, %")
-    for index, (method, label) in enumerate(LABELS.items()):
+    for index, (method, label) in enumerate(METHOD_LABELS.items()):
         line = sorted(
             (point["sparsity_percent"], point["white_box_accuracy"])
             for point in points

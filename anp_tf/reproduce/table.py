@@ -5,8 +5,9 @@ import statistics
 
 from anp_tf.intervals import with_interval
 from anp_tf.reproduce.paper import paper_rows
+from anp_tf.tables import markdown_table
 
-HEADS = {
+COLUMN_HEADS = {
     "clean_accuracy": ("clean, %", 2),
     "white_box_accuracy": ("white-box, %", 2),
     "black_box_accuracy": ("black-box, %", 2),
@@ -18,7 +19,6 @@ HEADS = {
     "weight_sparsity_percent": ("weights pruned, %", 2),
     "sampled_white_box_accuracy": ("white-box, drawn, %", 2),
 }
-COLUMNS = tuple(HEADS)
 
 
 def table_record(table, methods, runs):
@@ -46,7 +46,7 @@ def table_record(table, methods, runs):
                 "training_seconds": [run.seconds() for run in done],
                 "measured": {
                     column: _statistics(column, results)
-                    for column in COLUMNS
+                    for column in COLUMN_HEADS
                     if results and results[0].get(column) is not None
                 },
             }
@@ -79,7 +79,7 @@ def markdown(record):
     """The table as Markdown: a row per method, `paper / measured` in each cell."""
     shown = [
         column
-        for column in COLUMNS
+        for column in COLUMN_HEADS
         if any(column in row["measured"] or column in row["paper"] for row in record["rows"])
     ]
     lines = [
@@ -88,18 +88,21 @@ def markdown(record):
         f"{record['epsilon']:g}. Each cell: the paper's value / the measured mean ± standard "
         "deviation over seeds; of a single seed accuracies have their 95 % intervals.",
         "",
-        "| " + " | ".join(["method", *(HEADS[column][0] for column in shown), "seeds"]) + " |",
-        "| " + " | ".join(["---", *(["---:"] * (len(shown) + 1))]) + " |",
     ]
-    for row in record["rows"]:
-        cells = [_cell(row, column) for column in shown]
-        cells = [f"`{row['method']}`", *cells, str(len(row["seeds"]) or "-")]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    columns = ["method", *(COLUMN_HEADS[column][0] for column in shown), "seeds"]
+    rows = [
+        [
+            f"`{row['method']}`",
+            *(_cell(row, column) for column in shown),
+            str(len(row["seeds"]) or "-"),
+        ]
+        for row in record["rows"]
+    ]
+    return "\n".join([*lines, *markdown_table(columns, rows)]) + "\n"
 
 
 def _cell(row, column):
-    digits = HEADS[column][1]
+    digits = COLUMN_HEADS[column][1]
     paper, measured = row["paper"].get(column), row["measured"].get(column)
     left = "-" if paper is None else f"{paper:.{digits}f}"
     if measured is None:

@@ -11,16 +11,17 @@ from anp_tf.layers import mask_layers
 from anp_tf.models import substitute_network
 from anp_tf.pruning import cost, slim
 from anp_tf.reproduce.paper import read
-from anp_tf.reproduce.plan import Run, of_method
+from anp_tf.reproduce.plan import Run, settings_of_run
 from anp_tf.robustness import evaluate_robustness, test_examples
+from anp_tf.tables import markdown_table
 from anp_tf.workdir import Workdir
 
-EPSILONS = (0.1, 0.2, 0.3)
-QUERIES = 150  # test images that the substitute starts from, and that are not attacked
+FGSM_EPSILONS = (0.1, 0.2, 0.3)
+SUBSTITUTE_QUERIES = 150  # test images that the substitute starts from, and that are not attacked
 COLUMNS = {
     "parameters_pruned_percent": "parameters pruned, %",
     "natural": "natural, %",
-    **{f"fgsm_eps{epsilon}": f"FGSM {epsilon}, %" for epsilon in EPSILONS},
+    **{f"fgsm_eps{epsilon}": f"FGSM {epsilon}, %" for epsilon in FGSM_EPSILONS},
     "pgd": "PGD, %",
     "papernot_black_box": "black-box, %",
 }
@@ -55,7 +56,7 @@ def wang2018_runs(folder, settings):
     runs = []
     for name, row in zip(row_names(), paper_rows(), strict=True):
         pruned = row["pruning"] != "none"
-        chosen = of_method(settings, "magnitude" if pruned else "at", settings.seed, None)
+        chosen = settings_of_run(settings, "magnitude" if pruned else "at", settings.seed, None)
         chosen = dataclasses.replace(chosen, attack=row["training"])
         if pruned:
             share = row["parameters_pruned_percent"] / 100
@@ -78,7 +79,7 @@ def wang2018_row(run, network):
         batches = data.batches(examples, 250)
         return evaluate_robustness(network, batches, attack, source, settings.seed)
 
-    attacks = {f"fgsm_eps{epsilon}": FGSM(epsilon=epsilon) for epsilon in EPSILONS}
+    attacks = {f"fgsm_eps{epsilon}": FGSM(epsilon=epsilon) for epsilon in FGSM_EPSILONS}
     attacks["pgd"] = PGD(
         epsilon=settings.epsilon,
         step_size=settings.eval_attack_step_size,
@@ -86,11 +87,11 @@ def wang2018_row(run, network):
     )
     measured = {name: accuracy(attack, examples, attacked) for name, attack in attacks.items()}
     keras.utils.set_random_seed(settings.seed)
-    queries = min(QUERIES, len(examples) // 2)
+    queries = min(SUBSTITUTE_QUERIES, len(examples) // 2)
     substitute = substitute_network(examples.image_shape, examples.num_classes)
     pixels, _ = next(iter(data.batches(examples, queries)))
     train_substitute(attacked, pixels, substitute, seed=settings.seed)
-    black_box = accuracy(FGSM(epsilon=EPSILONS[-1]), examples.skip(queries), substitute)
+    black_box = accuracy(FGSM(epsilon=FGSM_EPSILONS[-1]), examples.skip(queries), substitute)
     left = cost(attacked)
     pruned = 1 - (left.parameters - left.zero_weights) / cost(network).parameters
     return {
@@ -119,17 +120,18 @@ def wang2018_record(runs):
 
 def wang2018_markdown(record):
     """The table as Markdown, `theirs / measured` in each cell."""
-    lines = [
-        "Each cell: the value of Wang et al. (2018) / the measured one.",
-        "",
-        "| " + " | ".join(["training", "pruning", *COLUMNS.values()]) + " |",
-        "| " + " | ".join(["---", "---", *(["---:"] * len(COLUMNS))]) + " |",
-    ]
-    for row in record["rows"]:
-        paper, measured = row["paper"], row["measured"]
-        cells = [
-            f"{paper[name]:.1f} / {f'{measured[name]:.1f}' if measured else '-'}"
-            for name in COLUMNS
+    rows = [
+        [
+            row["paper"]["training"],
+            row["paper"]["pruning"],
+            *(_cell(row["paper"], row["measured"], name) for name in COLUMNS),
         ]
-        lines.append("| " + " | ".join([paper["training"], paper["pruning"], *cells]) + " |")
-    return "\n".join(lines) + "\n"
+        for row in record["rows"]
+    ]
+    table = markdown_table(["training", "pruning", *COLUMNS.values()], rows, texts=2)
+    head = "Each cell: the value of Wang et al. (2018) / the measured one."
+    return "\n".join([head, "", *table]) + "\n"
+
+
+def _cell(paper, measured, name):
+    return f"{paper[name]:.1f} / {f'{measured[name]:.1f}' if measured else '-'}"

@@ -12,15 +12,8 @@ from anp_tf.serving.saved_model import (
 from anp_tf.serving.server_config import write_server_config
 
 __all__ = [
-    "Micro",
-    "checked_version",
     "export_litert",
     "export_micro",
     "export_onnx",
     "export_saved_model",
-    "latest_version",
-    "litert_content",
-    "litert_network",
-    "saved_model_bytes",
-    "write_server_config",
 ]

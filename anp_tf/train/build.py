@@ -8,7 +8,7 @@ import keras
 from anp_tf.attacks import FGSM, NFGSM, PGD, SquarePGD
 from anp_tf.errors import WorkdirError
 from anp_tf.layers import MASKS, BayesianMask, UnitMask, mask_layers
-from anp_tf.methods import METHODS, Bound
+from anp_tf.methods import METHODS, Bound, Schedule
 from anp_tf.models import NETWORKS
 from anp_tf.models.random_weights import with_random_weights
 from anp_tf.pruning import flops_weights, insert_masks
@@ -105,7 +105,6 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         steps=settings.validation_attack_steps,
     )
     weighted = method.learns_masks and settings.kl_flops_exponent
-    grows = settings.attack_steps_first and settings.attack not in ("fgsm", "n_fgsm")
     model = method(
         network,
         num_examples,
@@ -119,12 +118,7 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         weight_decay=settings.weight_decay,
         decayed=settings.decayed,
         average_decay=settings.average_decay,
-        epsilon_warmup_steps=round(settings.epsilon_warmup_epochs * steps_per_epoch),
-        attack_growth=(settings.attack_steps_first, total_steps) if grows else None,
-        last_attack=_last_attack(settings, method, total_steps),
-        kl_warmup_steps=round(settings.kl_warmup_epochs * steps_per_epoch),
-        mask_freeze_step=_mask_freeze_step(settings, method, total_steps),
-        fix_sparsity=settings.fix_sparsity if method.learns_masks else 0.0,
+        schedule=_schedule(settings, method, total_steps, steps_per_epoch),
         target_units=[int(n) for n in settings.target_units] or None,
         bound=_bound(settings, steps_per_epoch),
         seed=settings.seed,
@@ -143,6 +137,18 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         steps_per_execution=settings.steps_per_execution,
     )
     return model
+
+
+def _schedule(settings, method, total_steps, steps_per_epoch):
+    grows = settings.attack_steps_first and settings.attack not in ("fgsm", "n_fgsm")
+    return Schedule(
+        epsilon_warmup_steps=round(settings.epsilon_warmup_epochs * steps_per_epoch),
+        kl_warmup_steps=round(settings.kl_warmup_epochs * steps_per_epoch),
+        attack_growth=(settings.attack_steps_first, total_steps) if grows else None,
+        last_attack=_last_attack(settings, method, total_steps),
+        mask_freeze_step=_mask_freeze_step(settings, method, total_steps),
+        fix_sparsity=settings.fix_sparsity if method.learns_masks else 0.0,
+    )
 
 
 def _bound(settings, steps_per_epoch):

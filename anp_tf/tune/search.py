@@ -14,7 +14,7 @@ from anp_tf.files import atomic_file, check_plain, write_json
 from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
 
-SCORE = "score"
+SCORE_NAME = "score"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         train(dataclasses.replace(self.settings, **changes, epochs=epochs), workdir)
         score, epoch = self.goal.of(workdir.epochs())
         self._show(trial.trial_id, changes, score, epoch)
-        return {SCORE: score}
+        return {SCORE_NAME: score}
 
     def _try_run_and_update_trial(self, trial):
         """As keras-tuner's, but that only a training that diverges is a trial that failed."""
@@ -118,7 +118,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         """The trial in TensorBoard's HParams."""
         with tf.summary.create_file_writer(str(self.folder / "hparams" / trial_id)).as_default():
             hparams.hparams(values, trial_id=trial_id)
-            tf.summary.scalar(SCORE, score, step=0)
+            tf.summary.scalar(SCORE_NAME, score, step=0)
             tf.summary.scalar("sparsity", epoch.get("sparsity", 0.0), step=0)
 
     def load_model(self, trial):
@@ -156,7 +156,7 @@ def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
     check_plain("workdir", folder)
     folder = pathlib.Path(folder)
     _open(folder, settings, space, goal, tuner)
-    objective = keras_tuner.Objective(SCORE, "max")
+    objective = keras_tuner.Objective(SCORE_NAME, "max")
     common = {"objective": objective, "hyperparameters": space, "seed": settings.seed}
     common["max_consecutive_failed_trials"] = sys.maxsize  # those that diverge are in the table
     if tuner == "random":

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from anp_tf.attacks import FGSM, PGD
 from anp_tf.layers import BetaBernoulliDropout, given_masks, mask_layers
-from anp_tf.methods import METHODS
+from anp_tf.methods import METHODS, Schedule
 from anp_tf.methods.attacked_network import AttackedNetwork
-from anp_tf.methods.follow_pruning import FollowPruning
+from anp_tf.methods.slimming import FollowPruning
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
 
 PRUNED, ALIVE = -20.0, 2.0
@@ -185,7 +185,7 @@ def fitted(monkeypatch, small, **options):
         monkeypatch.setattr(AttackedNetwork, "update", lambda self: False)
         monkeypatch.setattr(model, "slim", lambda: None)
     model.fit(x, y, batch_size=8, epochs=3, validation_data=(x, y), shuffle=False, verbose=0)
-    size = model.attacked.view.network.count_params() if small else network.count_params()
+    size = model.slimming.attacked.view.network.count_params() if small else network.count_params()
     return [np.array(v) for v in network.trainable_variables], size
 
 
@@ -193,7 +193,9 @@ def fitted(monkeypatch, small, **options):
     "options",
     [
         pytest.param({}, id="learned", marks=pytest.mark.slow),
-        pytest.param({"mask_freeze_step": 18}, id="fixed", marks=pytest.mark.slow),
+        pytest.param(
+            {"schedule": Schedule(mask_freeze_step=18)}, id="fixed", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_training_is_the_same(monkeypatch, options):
@@ -214,9 +216,9 @@ def test_a_second_fit_goes_on_with_the_same_graph():
     model.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.01))
     x, y = batch(network)
     model.fit(x, y, verbose=0)
-    view, function = model.attacked.view, model.train_function
+    view, function = model.slimming.attacked.view, model.train_function
     model.fit(x, y, verbose=0)
-    assert model.attacked.view is view
+    assert model.slimming.attacked.view is view
     assert model.train_function is function
 
 
@@ -231,7 +233,9 @@ def test_latent_features_keep_their_sizes():
     network = keras.Model(pixels, keras.layers.Dense(3)(x))
     random = np.random.default_rng(0)
     x, y = random.random((8, 6)).astype(np.float32), random.integers(0, 3, 8)
-    model = METHODS["anp_vs"](network, 8, attack=FGSM(epsilon=0.1), mask_freeze_step=0)
+    model = METHODS["anp_vs"](
+        network, 8, attack=FGSM(epsilon=0.1), schedule=Schedule(mask_freeze_step=0)
+    )
     moved = np.clip(x + 0.1, 0, 1)
     masks = of_inference(network)
     expected = model.forward(x, moved, y, masks, training=True)[-1]

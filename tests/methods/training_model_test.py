@@ -18,6 +18,7 @@ from anp_tf.methods import (
     AdversarialNeuralPruningVS,
     BayesianPruning,
     GradualPruning,
+    Schedule,
     Standard,
 )
 from anp_tf.models import lenet5_caffe
@@ -334,7 +335,7 @@ def test_dropout_drops_the_same_features_of_both_halves(run_eagerly):
 
 
 def test_fixed_masks_are_those_of_inference():
-    model = compiled(anp(mask_freeze_step=2, attack=unchanged), rate=0.0)
+    model = compiled(anp(schedule=Schedule(mask_freeze_step=2), attack=unchanged), rate=0.0)
     losses = []
     for _ in range(4):
         losses += model.fit(*data(), batch_size=10, shuffle=False, verbose=0).history["loss"]
@@ -366,7 +367,7 @@ def test_the_divergence_of_each_mask_has_its_factor():
 )
 def test_warm_up_of_the_attack(steps, scales):
     attack = KnownAttack()
-    model = compiled(anp(attack=attack, epsilon_warmup_steps=steps), rate=0.0)
+    model = compiled(anp(attack=attack, schedule=Schedule(epsilon_warmup_steps=steps)), rate=0.0)
     model.fit(*data(), batch_size=2, verbose=0)
     np.testing.assert_allclose([float(scale) for scale in attack.scales], scales)
 
@@ -381,7 +382,7 @@ def test_the_attack_grows():
             return super().__call__(*args, steps=steps, **kwargs)
 
     attack = Counting(epsilon=0.2, step_size=0.1, steps=4)
-    model = compiled(anp(attack=attack, attack_growth=(1, 3)), rate=0.0)
+    model = compiled(anp(attack=attack, schedule=Schedule(attack_growth=(1, 3))), rate=0.0)
     model.fit(*data(), batch_size=2, verbose=0)
     assert seen == [1, 2, 3, 4, 4]
 
@@ -395,7 +396,9 @@ def test_warm_up_of_the_divergence(steps, weights):
             seen.append(float(terms.kl))
             return super().objective(terms)
 
-    model = Method(network(KnownMask()), num_examples=20, beta=3.0, kl_warmup_steps=steps)
+    model = Method(
+        network(KnownMask()), num_examples=20, beta=3.0, schedule=Schedule(kl_warmup_steps=steps)
+    )
     compiled(model, rate=0.0)
     model.fit(*data(), batch_size=2, verbose=0)
     kl = HIDDEN * 1.0  # s starts at 1
@@ -661,7 +664,7 @@ def test_every_method_trains_on_two_replicas():
     """With dropout, random weights, cut weights, and masks that are fixed on the way."""
     script = """
         from anp_tf.layers import BayesDense, BetaBernoulliDropout, UnitMask
-        from anp_tf.methods import METHODS
+        from anp_tf.methods import METHODS, Schedule
 
         for name, method in METHODS.items():
             dense = BayesDense if method.uses_random_weights else keras.layers.Dense
@@ -672,7 +675,7 @@ def test_every_method_trains_on_two_replicas():
                 parts += [keras.layers.ReLU(), keras.layers.Dropout(0.2), dense(3)]
                 network = keras.Sequential([keras.Input((6,)), *parts])
                 network = keras.Model(network.inputs, network.outputs)
-                options = {"mask_freeze_step": 2} if method.learns_masks else {}
+                options = {"schedule": Schedule(mask_freeze_step=2)} if method.learns_masks else {}
                 model = method(network, 8, attack=attack, **options)
                 model.compile("adam", "adam" if method.learns_masks else None)
             before = [v.numpy() for v in network.trainable_variables]

@@ -13,7 +13,7 @@ from anp_tf.layers import (
     given_masks,
     mask_layers,
 )
-from anp_tf.methods import AdversarialNeuralPruningVS
+from anp_tf.methods import AdversarialNeuralPruningVS, Schedule
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
 from anp_tf.pruning import insert_masks
 from anp_tf.pruning.view import SlimView
@@ -161,7 +161,7 @@ def test_training_through_the_view_is_the_same(norm, freeze, monkeypatch):
             24,
             attack=PGD(epsilon=0.1, step_size=0.05, steps=2),
             vulnerability_weight=3.0,
-            mask_freeze_step=freeze,
+            schedule=Schedule(mask_freeze_step=freeze),
         )
         model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.0))
         with monkeypatch.context() as patch:
@@ -201,7 +201,9 @@ def test_a_network_that_has_no_view_is_trained_as_it_is(layer, reason, caplog):
     with pytest.raises(ValueError, match=reason):
         SlimView(network)
     attack = PGD(epsilon=0.1, step_size=0.05, steps=1)
-    model = AdversarialNeuralPruningVS(network, 8, attack=attack, mask_freeze_step=1)
+    model = AdversarialNeuralPruningVS(
+        network, 8, attack=attack, schedule=Schedule(mask_freeze_step=1)
+    )
     model.compile("sgd", "sgd")
     rng = np.random.default_rng(0)
     model.fit(rng.random((8, 4, 4, 3), np.float32), rng.integers(0, 3, 8), batch_size=2, verbose=0)

@@ -8,7 +8,7 @@ import pytest
 from anp_tf.methods import METHODS
 from anp_tf.reproduce import paper
 from anp_tf.reproduce.plan import table_runs, with_starts
-from anp_tf.reproduce.sparsity import FACTORS, TARGETS, sparsity_runs
+from anp_tf.reproduce.sparsity import ADMM_SPARSITIES, BETA_FACTORS, sparsity_runs
 from anp_tf.reproduce.wang2018 import row_names, wang2018_runs
 from anp_tf.settings import Settings, unread
 
@@ -106,16 +106,16 @@ def test_runs_of_the_sparsity_curve(tmp_path):
     runs = sparsity_runs(tmp_path, BASE, ("anp_vs", "admm", "bp"))
     assert names(runs) == [
         "standard",
-        *(f"anp_vs_beta{7 * factor:g}" for factor in FACTORS),
+        *(f"anp_vs_beta{7 * factor:g}" for factor in BETA_FACTORS),
         "at",
-        *(f"admm_{100 * target:g}" for target in TARGETS),
-        *(f"bp_beta{factor:g}" for factor in FACTORS),
+        *(f"admm_{100 * target:g}" for target in ADMM_SPARSITIES),
+        *(f"bp_beta{factor:g}" for factor in BETA_FACTORS),
     ]
     assert [run.settings.beta for run in runs if run.settings.method == "anp_vs"] == [
-        7 * factor for factor in FACTORS
+        7 * factor for factor in BETA_FACTORS
     ]
     targets = [run.settings.target_sparsity for run in runs if run.settings.method == "admm"]
-    assert targets == list(TARGETS)
+    assert targets == list(ADMM_SPARSITIES)
     assert {run.name for run in runs if not run.row} == {"standard", "at"}
 
 

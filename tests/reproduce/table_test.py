@@ -5,10 +5,10 @@ import json
 import pytest
 
 from anp_tf.reproduce import wang2018
-from anp_tf.reproduce.make import make
 from anp_tf.reproduce.plan import Run
+from anp_tf.reproduce.runner import make_runs
 from anp_tf.reproduce.sparsity import draw, sparsity_record
-from anp_tf.reproduce.table import markdown, table_record
+from anp_tf.reproduce.table import COLUMN_HEADS, markdown, table_record
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
 
@@ -16,20 +16,7 @@ SOURCE = "source"
 
 
 def results(**figures):
-    row = dict.fromkeys(
-        (
-            "clean_accuracy",
-            "white_box_accuracy",
-            "black_box_accuracy",
-            "white_box_vulnerability",
-            "black_box_vulnerability",
-            "memory_percent",
-            "flops_reduction",
-            "sparsity_percent",
-            "weight_sparsity_percent",
-        ),
-        1.0,
-    )
+    row = dict.fromkeys(set(COLUMN_HEADS) - {"sampled_white_box_accuracy"}, 1.0)
     row |= {"seed": 0, "black_box_source": SOURCE, "test_examples": 1000}
     return {**row, **figures}
 
@@ -104,9 +91,9 @@ def test_only_what_is_not_done_is_made(run, monkeypatch, capsys):
         workdir.network.touch()
         return settings.method
 
-    monkeypatch.setattr("anp_tf.reproduce.make.train", train)
+    monkeypatch.setattr("anp_tf.reproduce.runner.train", train)
     runs = [run("standard", 0, {}), run("at"), run("trades", 0, {}), run("at_vs")]
-    make(runs, lambda run, network: results(clean_accuracy=len(network)))
+    make_runs(runs, lambda run, network: results(clean_accuracy=len(network)))
     assert trained == ["at", "at_vs"]
     assert runs[1].workdir.load_results()["clean_accuracy"] == 2
     assert all(run.done for run in runs)
@@ -114,7 +101,7 @@ def test_only_what_is_not_done_is_made(run, monkeypatch, capsys):
     # 30.5 s in the 200 epochs of `trades`: a run that had as much has nothing left.
     assert first == "running: at; left after it: at_vs; training left: about 0:00:00"
     assert second.startswith("running: at_vs; left after it: nothing")
-    make(runs, None)
+    make_runs(runs, None)
     assert capsys.readouterr().out == ""
 
 

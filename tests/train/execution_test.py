@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from anp_tf.methods import METHODS
-from anp_tf.methods.follow_pruning import FollowPruning
+from anp_tf.methods.slimming import FollowPruning
 from anp_tf.settings import Settings
 from anp_tf.train.build import build_network, build_training_model
 from anp_tf.train.run import train
@@ -130,7 +130,7 @@ def test_a_step_is_traced_anew_for_a_smaller_network_alone(monkeypatch):
 
     class Watch(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            left = total - sum(int(np.sum(v)) for v in model.attacked.variables)
+            left = total - sum(int(np.sum(v)) for v in model.slimming.attacked.variables)
             if [left] != sizes[-1:]:
                 sizes.append(left)
 

@@ -266,7 +266,7 @@ def test_training_model_is_as_the_settings_say(examples, method, given, beta):
     )
     model = build_training_model(settings, build_network(settings, examples), 1000, 10)
     assert (model.beta, model.num_examples, model.seed) == (beta, 1000, 5)
-    assert (model.epsilon_warmup_steps, model.kl_warmup_steps) == (5, 20)
+    assert (model.schedule.epsilon_warmup_steps, model.schedule.kl_warmup_steps) == (5, 20)
     assert float(model.mask_optimizer.learning_rate) == np.float32(1e-2)
     assert float(model.optimizer.learning_rate) == np.float32(1e-3)
     if method == "anp_vs":

@@ -5,7 +5,7 @@ import pytest
 
 from anp_tf import data
 from anp_tf.models import lenet5_caffe
-from anp_tf.reproduce import make
+from anp_tf.reproduce import runner
 from anp_tf.reproduce.plan import table_runs
 from anp_tf.settings import Settings
 
@@ -17,7 +17,7 @@ def examples(monkeypatch):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 28, 28, 1), np.uint8)
     examples = data.Examples(images, rng.integers(0, 10, 20).astype(np.int32), 10)
-    monkeypatch.setattr(make, "test_examples", lambda settings: examples)
+    monkeypatch.setattr(runner, "test_examples", lambda settings: examples)
     return examples
 
 
@@ -33,9 +33,9 @@ def test_black_box_images_are_made_once_a_seed(examples, monkeypatch, tmp_path):
         made.append(settings.seed)
         return black_box_images(settings, *arguments)
 
-    black_box_images = make.black_box_images
-    monkeypatch.setattr(make, "black_box_images", images)
-    row = make.rows()
+    black_box_images = runner.black_box_images
+    monkeypatch.setattr(runner, "black_box_images", images)
+    row = runner.row_maker()
     network = lenet5_caffe(width_multiplier=WIDTH)
     measured = [row(run, network) for run in runs]
     assert made == [0, 1]

@@ -11,7 +11,7 @@ from anp_tf.robustness import test_examples
 from anp_tf.train.run import train
 
 
-def make(runs, evaluate):
+def make_runs(runs, evaluate):
     """Trains and evaluates what is not done yet.
 
     Args:
@@ -33,7 +33,7 @@ def make(runs, evaluate):
             run.workdir.save_results(evaluate(used, network))
 
 
-def rows():
+def row_maker():
     """A function `(run, network) -> results row`, with the black-box attack from the run's source.
 
     The images of that attack are made once for all runs of a seed.

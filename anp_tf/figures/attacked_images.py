@@ -15,12 +15,12 @@ BATCH_SIZE = 250  # as in the evaluation, so that the adversarial images are the
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
+class AttackedImages:
     """A network under a white-box attack.
 
     Attributes:
         network: Functional `keras.Model` from pixels to logits, masks included.
-        attacked: The network that attacks run on: the slimmed one, which computes the same.
+        slimmed: The network that attacks run on: slimmed, which computes the same.
         examples: `anp_tf.data.Examples`, the test images.
         attack: `PGD`.
         seed: Integer, of the attack's random starts and of random directions.
@@ -28,7 +28,7 @@ class Subject:
     """
 
     network: keras.Model
-    attacked: keras.Model
+    slimmed: keras.Model
     examples: data.Examples
     attack: PGD
     seed: int
@@ -40,7 +40,7 @@ class Subject:
         return self.examples.pixels
 
 
-def attacked_subject(network, examples, attack, seed=0, progress=None):
+def attack_all(network, examples, attack, seed=0, progress=None):
     """Attacks all examples.
 
     Args:
@@ -51,22 +51,22 @@ def attacked_subject(network, examples, attack, seed=0, progress=None):
         progress: Optional function, called with the number of examples done so far.
 
     Returns:
-        `Subject`.
+        `AttackedImages`.
 
     Raises:
         ValueError: if the network takes other images or knows other classes than the examples.
     """
     check_fits("the network", network, examples)
-    attacked = slim(network) if mask_layers(network) else network
-    images = attack_images(attacked, examples, attack, seed, progress)
-    return Subject(network, attacked, examples, attack, seed, images)
+    slimmed = slim(network) if mask_layers(network) else network
+    images = attack_images(slimmed, examples, attack, seed, progress)
+    return AttackedImages(network, slimmed, examples, attack, seed, images)
 
 
 def attack_images(network, examples, attack, seed, progress=None):
     """The adversarial images of all examples, a float32 array like them.
 
     Args:
-        network, examples, attack, seed, progress: As in `attacked_subject`.
+        network, examples, attack, seed, progress: As in `attack_all`.
     """
     images = []
     for batch in adversarial_batches(network, data.batches(examples, BATCH_SIZE), attack, seed):

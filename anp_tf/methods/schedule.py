@@ -1,0 +1,42 @@
+"""What changes while a method trains."""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """What changes while a method trains, by the number of training steps done.
+
+    Attributes:
+        epsilon_warmup_steps: Integer; the attack grows linearly from 0 over so many steps.
+        kl_warmup_steps: Integer; beta grows linearly from 0 over so many steps.
+        attack_growth: Pair of integers, or None. (k, n): the attack has k steps at first, and grows
+            linearly to its own number over n training steps, in steps that cover the same way.
+        last_attack: Pair of an integer and an attack, or None. (k, attack): from training step k on
+            this attack takes the place of the first one.
+        mask_freeze_step: Integer; from this step on the masks are those of inference, and a rate of
+            0 is to keep them so: the weights are tuned to the network that will be used. `fit`
+            then trains them through the slimmed network, which computes the same at less cost.
+            None: never. The attack runs on the slimmed network all the time.
+        fix_sparsity: Float in [0, 1), share of the units that are pruned, at least, when the masks
+            are fixed: by `anp_tf.pruning.units.cut_to_share`.
+    """
+
+    epsilon_warmup_steps: int = 0
+    kl_warmup_steps: int = 0
+    attack_growth: tuple[int, int] | None = None
+    last_attack: tuple[int, Callable[..., tf.Tensor]] | None = None
+    mask_freeze_step: int | None = None
+    fix_sparsity: float = 0.0
+
+    def masks_are_fixed(self, step: int) -> bool:
+        """Whether the masks are those of inference after so many steps."""
+        return self.mask_freeze_step is not None and step >= self.mask_freeze_step
+
+
+def warmed(step, warmup_steps):
+    """Grows linearly to 1 over the warm-up."""
+    return tf.minimum(1.0, (tf.cast(step, tf.float32) + 1.0) / max(1.0, warmup_steps))

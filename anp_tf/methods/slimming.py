@@ -1,0 +1,86 @@
+"""Has training get cheaper as the masks prune."""
+
+import logging
+
+import keras
+
+from anp_tf.methods.attacked_network import AttackedNetwork
+from anp_tf.pruning.view import SlimView
+
+log = logging.getLogger(__name__)
+
+
+class Slimming:
+    """The smaller networks that a training model runs in place of its own.
+
+    While masks are learned, attacks run on the slimmed network; once they are fixed, so does
+    training. All depends on the step alone and on what checkpoints hold, so a run that goes on
+    computes what an undisturbed one does.
+
+    Args:
+        network: Functional `keras.Model` with or without masks.
+        runners: List of what runs the network in training, with a method `slim(view)`.
+
+    Attributes:
+        attacked: `AttackedNetwork`, on which attacks run.
+        view: `SlimView` that training runs through; None: the network itself.
+    """
+
+    def __init__(self, network, runners):
+        self.network, self.runners = network, runners
+        self.attacked = AttackedNetwork(network)
+        self.view = None
+        self.tried = False
+
+    def slim(self):
+        """From here on training runs through the slimmed network: the masks must stay as they are.
+
+        Returns:
+            Boolean, whether there is such a network.
+        """
+        self.tried = True
+        try:
+            view = SlimView(self.network)
+            for runner in self.runners:
+                runner.slim(view)
+        except ValueError as error:
+            log.warning("the network is trained at its full size: %s", error)
+            return False
+        self.view = self.attacked.view = view
+        return True
+
+
+class FollowPruning(keras.callbacks.Callback):
+    """Has the `Slimming` of a `TrainingModel` follow its masks.
+
+    Every `every` steps the attack's network is looked after; once the masks are fixed, the network
+    that is trained is slimmed.
+    """
+
+    every = 100
+
+    def __init__(self):
+        super().__init__()
+        self.looked = 0
+
+    def on_train_begin(self, logs=None):
+        self._follow(self.model.slimming.attacked.open)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._step() // self.every > self.looked or self._fixed():
+            self._follow(self.model.slimming.attacked.update)
+
+    def _follow(self, look):
+        """Slims the network if its masks are fixed; if not, looks after that of the attack."""
+        self.looked = self._step() // self.every
+        if self._fixed():
+            if not self.model.slimming.tried:
+                self.model.slim()
+        elif self.model.attack is not None and look():
+            self.model.retrace()
+
+    def _fixed(self):
+        return self.model.schedule.masks_are_fixed(self._step())
+
+    def _step(self):
+        return int(self.model.optimizer.iterations.numpy())

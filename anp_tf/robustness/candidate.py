@@ -8,10 +8,10 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from anp_tf import data
+from anp_tf.attacks.entrance import labels_of
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import slim
 from anp_tf.robustness.interface import PROBE_IMAGES, Interface, ending, entered
-from anp_tf.robustness.judge import labels
 from anp_tf.robustness.network_files import network_file
 from anp_tf.serving import latest_version
 from anp_tf.settings import Settings
@@ -63,10 +63,17 @@ def batches_of(examples, batch_size):
     """`anp_tf.data.Examples`, or a data set of batches of another size, in batches of this size."""
     if isinstance(examples, data.Examples):
         return data.batches(examples, batch_size)
-    given = examples.element_spec[1]
-    labels(tf.zeros([1, *given.shape[1:]], given.dtype))  # an error unless they are labels
-    batches = examples.unbatch().batch(batch_size).map(lambda x, y: (x, labels(y)))
-    return batches.prefetch(tf.data.AUTOTUNE)
+    if not all(spec.shape.rank for spec in tf.nest.flatten(examples.element_spec)):
+        raise ValueError(
+            "examples: expected a data set of batches of pixels and labels, of known ranks, "
+            f"received one of {examples.element_spec}"
+        )
+
+    @tf.autograph.experimental.do_not_convert  # or an error would have a trace
+    def with_labels(x, y):
+        return x, labels_of(y, x)
+
+    return examples.unbatch().batch(batch_size).map(with_labels).prefetch(tf.data.AUTOTUNE)
 
 
 def from_network(network, examples, *, digest, dataset="images", interface=None, path="network"):

@@ -22,7 +22,7 @@ from anp_tf.robustness.checks.network_checks import (
     without_gradients,
 )
 from anp_tf.robustness.interface import PROBE_IMAGES
-from anp_tf.robustness.judge import LogitsError
+from anp_tf.robustness.judge import LogitsError, examples_of
 from anp_tf.robustness.sampled import SampledNetwork
 from anp_tf.robustness.threat import Threat
 from anp_tf.robustness.worst_case import worst_case
@@ -70,7 +70,7 @@ def attack_candidate(
             probabilities, takes pixels of another range, or no attack can be made.
     """
     batches = candidate.batches(threat.batch_size)
-    x, y = next(iter(batches))
+    x, y = examples_of(*next(iter(batches)))
     network, some = candidate.network, x[:PROBE_IMAGES]
     _refuse_probabilities(candidate, some)
     steady = check_deterministic(network, some).status == PASS

@@ -101,6 +101,8 @@ def test_softmax_outputs_are_caught(examples):
     check = check_outputs(lambda x, training: tf.nn.softmax(quarters(x)), x)
     assert check.status == "fail"
     assert "these are probabilities" in check.figure
+    check = check_outputs(lambda x, training: tf.sigmoid(quarters(x)), x)
+    assert (check.status, check.figure[-22:]) == ("warn", ", as probabilities are")
     for shift in (0, -100):  # logits may be of one sign, log-probabilities too
         logits = check_outputs(lambda x, training, s=shift: quarters(x) + s, x)
         assert logits.status == "pass"

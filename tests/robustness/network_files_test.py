@@ -180,3 +180,15 @@ def test_images_from_any_data_set(network, examples, tmp_path):
         del result["attacks"][0]["seconds"]
         results.append(result)
     assert results[0] == results[1]
+
+
+def test_data_sets_that_are_no_batches_of_images_and_labels(network, examples):
+    x, y = examples.images / np.float32(255), examples.labels
+    for arrays, size, message in (
+        ((x, np.eye(4, dtype=int)[y]), 5, r"not one-hot. Received: int64 of shape \(None, 4\)"),
+        ((x, y), None, "examples: expected a data set of batches"),
+    ):
+        images = tf.data.Dataset.from_tensor_slices(arrays)
+        with pytest.raises(ValueError, match=message) as error:
+            from_network(network, images.batch(size) if size else images, digest="1")
+        assert "\n" not in str(error.value)

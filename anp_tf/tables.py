@@ -45,14 +45,22 @@ def as_text(table, width=100, notes=()):
     return TextTable("\n".join([text.getvalue().rstrip(), *notes]), _html(table, notes))
 
 
-def plain_table(title, columns, rows, width=130):
-    """Rows of strings under their columns' names; all columns but the first two are numbers."""
+def plain_table(title, columns, rows, width=130, notes=(), texts=2):
+    """Rows of strings under their columns' names; all columns but the first are numbers.
+
+    Args:
+        title: Text.
+        columns: Sequence of strings.
+        rows: Iterable of sequences of strings.
+        width, notes: As for `as_text`.
+        texts: Integer, how many columns are no numbers.
+    """
     table = rich.table.Table(box=rich.box.SIMPLE, title=title)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < 2 else "right")
+        table.add_column(column, justify="left" if index < texts else "right")
     for row in rows:
         table.add_row(*row)
-    return as_text(table, width)
+    return as_text(table, width, notes)
 
 
 def _html(table, notes):

@@ -78,7 +78,7 @@ class PGD(Attack):
         """What the loss takes beside the network's outputs."""
         return y
 
-    def _run(self, network, x, y, seed, scale, steps, which=None):
+    def _run(self, network, x, y, seed, scale, steps, which):
         scale = tf.cast(tf.convert_to_tensor(scale, dtype_hint=x.dtype), x.dtype)
         epsilon = scale * self.epsilon
         step_size = scale * self.step_size * self.steps / tf.cast(steps, x.dtype)

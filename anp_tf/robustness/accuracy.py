@@ -115,18 +115,20 @@ def attack_step(network, attack, seed):
     return step
 
 
-def adversarial_batches(network, batches, attack, seed=0):
+def adversarial_batches(network, batches, attack, seed=0, progress=None):
     """Attacks a network on every example; yields tensors like the pixels of each batch.
 
     What an image becomes does not depend on the batches.
 
     Args:
-        network, batches, attack, seed: As in `evaluate_robustness`.
+        network, batches, attack, seed, progress: As in `evaluate_robustness`.
     """
     step, first = attack_step(network, attack, seed), 0
     for x, y in batches:
         yield step(x, labels_of(y, x), tf.range(first, first + len(x)))
         first += len(x)
+        if progress:
+            progress(first)
 
 
 def measure_robustness(network, batches, images, progress=None):

@@ -58,6 +58,13 @@ class Candidate:
             return len(self.examples)
         return int(self.examples.unbatch().reduce(0, lambda total, _: total + 1))
 
+    def identity(self, **others):
+        """What is judged, and the other candidates that have a part in it, by their digests."""
+        digests = {name: other.digest for name, other in others.items() if other}
+        interface = self.interface.record()
+        shown = {"interface": interface} if interface else {}
+        return {"network": self.digest, "dataset": self.dataset, **digests, **shown}
+
 
 def batches_of(examples, batch_size):
     """`anp_tf.data.Examples`, or a data set of batches of another size, in batches of this size."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from anp_tf import __version__
 from anp_tf.files import read_json, write_json
 from anp_tf.intervals import clopper_pearson
+from anp_tf.progress import silent
 from anp_tf.robustness.attack_names import named_attacks
 from anp_tf.robustness.batch_files import EvaluationError
 from anp_tf.robustness.candidate import Candidate
@@ -38,8 +39,7 @@ def attack_candidate(
     *,
     source: Candidate | None = None,
     part: tuple[int, int] = (1, 1),
-    counter: Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], object]]]
-    | None = None,
+    counter: Callable[[str, int], contextlib.AbstractContextManager] = silent,
     **options: float,
 ) -> tuple[dict[str, typing.Any] | None, pathlib.Path]:
     """Makes attacks on a candidate; the worst case goes to `output/robustness.json`.
@@ -56,7 +56,7 @@ def attack_candidate(
         threat: `Threat`.
         source: `Candidate` whose network transferred attacks are made on, or None.
         part: As for `worst_case`.
-        counter: Optional function `(title, total) -> context manager of a progress function`.
+        counter: Function `(title, total) -> context manager of a progress function`.
         **options: `steps`, `step_size`, `restarts` and `queries`, as for `named_attacks`.
 
     Returns:
@@ -92,11 +92,11 @@ def attack_candidate(
         )
     title = ",".join(names)
     used = any(name.split()[0].startswith("transfer") for name in attacks)
-    identity = identity_of(candidate, source=source if used else None)
+    identity = candidate.identity(source=source if used else None)
     if not steady:
         identity["samples"] = threat.samples
     folder = attacks_folder(output, title, threat)
-    with counter(title, candidate.count()) if counter else contextlib.nullcontext() as progress:
+    with counter(title, candidate.count()) as progress:
         found = worst_case(
             judged,
             batches,
@@ -126,37 +126,29 @@ def check_candidate(
     step_size=None,
     undefended=None,
     source=None,
-    counter=None,
+    counter=silent,
 ):
     """Runs the checks on a candidate; they go to `output/checks.json`.
 
     Args:
-        candidate, output, threat, counter: As for `attack_candidate`.
-        queries, step_size: As for `run_checks`.
-        undefended, source: `Candidate`s, as the networks of `run_checks`, or None.
+        output: Folder, made if needed.
+        candidate, threat, queries, step_size, undefended, source, counter: As for `run_checks`.
 
     Returns:
         List of `Check`.
     """
-    identity = identity_of(candidate, undefended=undefended, source=source)
-    total = candidate.count()
+    others = {"undefended": undefended, "source": source}
     checks = run_checks(
-        candidate.network,
-        candidate.batches(threat.batch_size),
-        total,
+        candidate,
         attacks_folder(output, "checks", threat),
         threat,
         step_size=step_size,
         queries=queries,
-        undefended=undefended and undefended.network,
-        source=source and source.network,
-        masked=candidate.masked,
-        ending=candidate.ending,
-        identity=identity,
         counter=counter,
+        **others,
     )
-    record = {**_asked(candidate, threat), **identity, "test_examples": total}
-    record["checks"] = [dataclasses.asdict(check) for check in checks]
+    record = _asked(candidate, threat) | candidate.identity(**others)
+    record |= {"test_examples": candidate.count(), "checks": list(map(dataclasses.asdict, checks))}
     _write(pathlib.Path(output) / "checks.json", record)
     return checks
 
@@ -221,14 +213,6 @@ def attacks_folder(output, title, threat):
     """Where the images of some attacks are."""
     title = title.replace(",", "+")
     return pathlib.Path(output) / "attacks" / f"{title}-{threat.norm}-{threat.epsilon:g}"
-
-
-def identity_of(candidate, **others):
-    """What was attacked, and the other networks that had a part in it, by their digests."""
-    digests = {name: other.digest for name, other in others.items() if other}
-    interface = candidate.interface.record()
-    shown = {"interface": interface} if interface else {}
-    return {"network": candidate.digest, "dataset": candidate.dataset, **digests, **shown}
 
 
 def _asked(candidate, threat):

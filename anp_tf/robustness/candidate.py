@@ -104,8 +104,7 @@ def from_network(network, examples, *, digest, dataset="images", interface=None,
         raise ValueError("There are no examples to evaluate on.")
     end, interface = ending(network), interface or Interface()
     network = entered(network, probes[0], interface, f"the network {path}")
-    if isinstance(examples, data.Examples):
-        _check_classes(network, probes[0], examples, path)
+    _check_classes(network, *probes, examples, path)
     return Candidate(
         pathlib.Path(path),
         network,
@@ -218,10 +217,16 @@ def _slimmed(network):
     return (slim(network), network) if has_masks else (network, None)
 
 
-def _check_classes(network, x, examples, path):
+def _check_classes(network, x, y, examples, path):
     classes = network(x[:1], training=False).shape[-1]
-    if classes != examples.num_classes:
+    expected = getattr(examples, "num_classes", classes)
+    if classes != expected:
         raise ValueError(
             f"the network {path} must know the classes of the data set: it returns logits of "
-            f"{classes} classes, the data set has {examples.num_classes}"
+            f"{classes} classes, the data set has {expected}"
+        )
+    if not tf.reduce_all((y >= 0) & (y < classes)):
+        raise ValueError(
+            f"the labels must be classes of the network {path}, from 0 to {classes - 1}: they are "
+            f"from {tf.reduce_min(y)} to {tf.reduce_max(y)}"
         )

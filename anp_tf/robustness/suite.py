@@ -117,36 +117,20 @@ def attack_candidate(
     return result, folder
 
 
-def check_candidate(
-    candidate,
-    output,
-    threat,
-    *,
-    queries=1000,
-    step_size=None,
-    undefended=None,
-    source=None,
-    counter=silent,
-):
+def check_candidate(candidate, output, threat, *, undefended=None, source=None, **options):
     """Runs the checks on a candidate; they go to `output/checks.json`.
 
     Args:
+        candidate, threat, undefended, source: As for `run_checks`.
         output: Folder, made if needed.
-        candidate, threat, queries, step_size, undefended, source, counter: As for `run_checks`.
+        **options: Others of `run_checks`.
 
     Returns:
         List of `Check`.
     """
     others = {"undefended": undefended, "source": source}
-    checks = run_checks(
-        candidate,
-        attacks_folder(output, "checks", threat),
-        threat,
-        step_size=step_size,
-        queries=queries,
-        counter=counter,
-        **others,
-    )
+    folder = attacks_folder(output, "checks", threat)
+    checks = run_checks(candidate, folder, threat, **others, **options)
     record = _asked(candidate, threat) | candidate.identity(**others)
     record |= {"test_examples": candidate.count(), "checks": list(map(dataclasses.asdict, checks))}
     _write(pathlib.Path(output) / "checks.json", record)

@@ -149,6 +149,15 @@ def test_a_network_without_a_gradient_is_caught(examples, tmp_path):
     assert check.status == "fail"
     assert "no gradient" in without_gradients(rounded, x, y)
     assert without_gradients(quarters, x, y) is None
+    looped = tf.function(
+        lambda x, training: quarters(tf.map_fn(lambda one: tf.round(16 * one) / 16, x))
+    )
+    assert "are all 0" in without_gradients(looped, x, y)
+    later = [0.0] * 4 + [1.0] * (SIZE - 4)  # there may be none for the first images alone
+    sometimes = without_gradients(
+        lambda x, training: quarters(x) * tf.constant(later[: len(x)])[:, None], x, y
+    )
+    assert sometimes is None
     assert "no gradient" in check.figure
     measure = Measurements(rounded, data.batches(examples, 30), SIZE, tmp_path, THREAT)
     measured = measure.of("fgsm", FGSM(epsilon=EPSILON))

@@ -139,14 +139,21 @@ def check_deterministic(network, x):
 
 
 def without_gradients(network, x, y):
-    """Why attacks that need gradients cannot be made, one line, or None."""
+    """Why attacks that need gradients cannot be made, one line, or None.
+
+    A loop around what has none, such as a JPEG compression, makes zeros of them.
+    """
+    x = tf.convert_to_tensor(x)
     try:
-        for loss in (cross_entropy, margin):
-            input_gradient(network, tf.convert_to_tensor(x[:FEW_IMAGES]), y[:FEW_IMAGES], loss)
+        for count in (FEW_IMAGES, len(x)):
+            losses = cross_entropy, margin
+            found = [input_gradient(network, x[:count], y[:count], loss) for loss in losses]
+            if tf.reduce_any(tf.stack(found) != 0):
+                return None
     except NO_GRADIENT as error:
         why = sentence(error).rstrip(".")
         return f"the network gives no gradients in the pixels ({why})"
-    return None
+    return "the network's gradients in the pixels are all 0"
 
 
 def check_gradients(network, x, y):

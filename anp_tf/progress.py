@@ -108,6 +108,12 @@ def counting(title, total):
         _say(bar, f"{title}  {total:,} in {_duration(time.monotonic() - start)}")
 
 
+@contextlib.contextmanager
+def silent(title, total):
+    """As `counting`, and shows nothing."""
+    yield lambda done: None
+
+
 def _say(bar, text):
     bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 

@@ -45,11 +45,19 @@ def as_text(table, width=100, notes=()):
     return TextTable("\n".join([text.getvalue().rstrip(), *notes]), _html(table, notes))
 
 
-def plain_table(title, columns, rows, notes=(), width=130):
-    """Rows of strings under their columns' names, and lines below; the first column is text."""
+def plain_table(title, columns, rows, width=130, notes=(), texts=2):
+    """Rows of strings under their columns' names; all columns but the first are numbers.
+
+    Args:
+        title: Text.
+        columns: Sequence of strings.
+        rows: Iterable of sequences of strings.
+        width, notes: As for `as_text`.
+        texts: Integer, how many columns are no numbers.
+    """
     table = rich.table.Table(box=rich.box.SIMPLE, title=title)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left")
+        table.add_column(column, justify="left" if index < texts else "right")
     for row in rows:
         table.add_row(*row)
     return as_text(table, width, notes)

@@ -3,12 +3,13 @@
 from anp_tf.attacks.apgd import APGD, TargetedAPGD
 from anp_tf.attacks.attack import Attack
 from anp_tf.attacks.fab import TargetedFAB
+from anp_tf.attacks.gradients import input_gradient
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.latent import LatentPGD
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.n_fgsm import NFGSM
 from anp_tf.attacks.noise import Noise
-from anp_tf.attacks.pgd import FGSM, PGD, input_gradient
+from anp_tf.attacks.pgd import FGSM, PGD
 from anp_tf.attacks.square import Square
 from anp_tf.attacks.square_pgd import SquarePGD
 from anp_tf.attacks.standard import standard_attack

@@ -167,9 +167,12 @@ class APGD(Attack):
 
     def _measure(self, network, x, references):
         """The losses, which examples are misclassified, and the gradient of the losses in `x`."""
-        y = references
-        logits, losses, gradient = unchecked_gradient(network, x, y, self.loss)
+        logits, losses, gradient = unchecked_gradient(network, x, references, self._losses)
+        y, *_ = tf.nest.flatten(references)
         return tf.stop_gradient(losses), ~classified(logits, y), gradient
+
+    def _losses(self, logits, references):
+        return self.loss(logits, references)
 
 
 class TargetedAPGD(APGD):
@@ -199,14 +202,8 @@ class TargetedAPGD(APGD):
 
         return strongest(run, x, order.shape[-1], at_once=True).images
 
-    def _measure(self, network, x, references):
-        y, _ = references
-
-        def loss(logits, references):
-            return targeted_dlr(logits, *references)
-
-        logits, losses, gradient = unchecked_gradient(network, x, references, loss)
-        return tf.stop_gradient(losses), ~classified(logits, y), gradient
+    def _losses(self, logits, references):
+        return targeted_dlr(logits, *references)
 
 
 def checkpoint_spans(steps):

@@ -1,6 +1,7 @@
 """What all attacks are: a ball and one entrance."""
 
 import numbers
+import typing
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -32,6 +33,7 @@ class Attack(Described):
         check("epsilon", epsilon, valid, f"{expected}, in pixel units")
         self.epsilon = float(epsilon)
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, which takes seconds
     def __call__(
         self,
         network: Callable[..., tf.Tensor],
@@ -39,6 +41,7 @@ class Attack(Described):
         y: tf.Tensor,
         *,
         seed: tf.Tensor | None = None,
+        **options: typing.Any,
     ) -> tf.Tensor:
         """Adversarial copies of a batch.
 
@@ -50,6 +53,7 @@ class Attack(Described):
             seed: Integer tensor, a stateless seed [2], or one for each example [batch, 2], with
                 which the result does not depend on the batches; by default a fresh one at each
                 call.
+            **options: Further call arguments of the kind of attack.
 
         Returns:
             Tensor like `x`, in the ball around it and in [0, 1].
@@ -59,9 +63,13 @@ class Attack(Described):
             tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], if a label is no
                 class of the network, or if the attack's loss has a gradient that is not finite.
         """
-        return self._enter(network, x, y, seed)
+        x = checked_pixels(x)
+        network = self._entered(network, x)
+        y = None if y is None else checked_labels(y, x, network.classes)
+        images = self.perturb(network, x, y, draws.given_seed(seed), **options)
+        return tf.stop_gradient(images)
 
-    def perturb(self, network, x, y, seed):
+    def perturb(self, network, x, y, seed, **options):
         """The adversarial images, of what has been checked.
 
         Args:
@@ -69,16 +77,9 @@ class Attack(Described):
             x: Float tensor [batch, ...].
             y: Int64 tensor [batch].
             seed: Int32 tensor [2] or [batch, 2].
+            **options: As they were given.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `perturb`.")
-
-    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, which takes seconds
-    def _enter(self, network, x, y, seed, **options):
-        x = checked_pixels(x)
-        network = self._entered(network, x)
-        y = None if y is None else checked_labels(y, x, network.classes)
-        images = self.perturb(network, x, y, draws.given_seed(seed), **options)
-        return tf.stop_gradient(images)
 
     def _entered(self, network, x):
         return Logits(network, x)

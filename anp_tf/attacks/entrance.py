@@ -22,14 +22,8 @@ def checked_pixels(x):
     return tf.stop_gradient(x)
 
 
-def checked_labels(y, x, classes):
-    """The labels of images `x` as int64 [batch]; an error at run time if one is no class.
-
-    Args:
-        y: Integers [batch] or [batch, 1].
-        x: Tensor [batch, ...].
-        classes: Integer, of the network.
-    """
+def labels_of(y, x):
+    """The labels of images `x` [batch, ...] as int64 [batch]; an error if they are none."""
     y = tf.convert_to_tensor(y)
     fits = y.shape.rank == 1 or (y.shape.rank == 2 and y.shape[1] == 1)
     if not y.dtype.is_integer or not fits or not y.shape[:1].is_compatible_with(x.shape[:1]):
@@ -37,7 +31,12 @@ def checked_labels(y, x, classes):
             "Argument `y` must be one integer label for each image, [batch] or [batch, 1], not "
             f"one-hot. Received: {y.dtype.name} of shape {y.shape}, for x of shape {x.shape}"
         )
-    y = tf.reshape(tf.cast(y, tf.int64), [-1])
+    return tf.reshape(tf.cast(y, tf.int64), [-1])
+
+
+def checked_labels(y, x, classes):
+    """As `labels_of`; an error at run time if one is no class of a network."""
+    y = labels_of(y, x)
     tf.debugging.assert_equal(
         tf.reduce_all((y >= 0) & (y < classes)),
         True,

@@ -9,18 +9,12 @@ NO_FINITE_GRADIENT = "The attack's loss has no finite gradient"
 
 def input_gradient(network, x, y, loss=cross_entropy):
     """Gradient of each example's loss in its own pixels, like `x`; an error if not finite."""
-    _, _, gradient = losses_with_gradient(network, x, y, loss)
-    return gradient
-
-
-def losses_with_gradient(network, x, y, loss):
-    """The logits, the losses [batch], and their gradient in the pixels, as `input_gradient`."""
-    logits, losses, gradient = unchecked_gradient(network, x, y, loss)
-    return logits, losses, tf.debugging.check_numerics(gradient, NO_FINITE_GRADIENT)
+    gradient = unchecked_gradient(network, x, y, loss)[-1]
+    return tf.debugging.check_numerics(gradient, NO_FINITE_GRADIENT)
 
 
 def unchecked_gradient(network, x, y, loss):
-    """As `losses_with_gradient`, whatever the gradient is."""
+    """The logits, the losses [batch], and their gradient in the pixels, whatever it is."""
     x = tf.convert_to_tensor(x)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)

@@ -6,21 +6,12 @@ import tensorflow as tf
 
 from anp_tf.attacks import draws
 from anp_tf.attacks.attack import Attack, check, check_count, rows
-from anp_tf.attacks.gradients import (
-    NO_FINITE_GRADIENT,
-    each_finite,
-    input_gradient,
-    losses_with_gradient,
-    unchecked_gradient,
-    with_finite,
-)
+from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.runs import Found, strongest
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.losses import classified, cross_entropy
-
-__all__ = ["FGSM", "NO_FINITE_GRADIENT", "PGD", "input_gradient", "losses_with_gradient"]
 
 
 class PGD(Attack):
@@ -40,6 +31,12 @@ class PGD(Attack):
         loss: Function `(logits, y) -> losses [batch]`, maximised.
         targeted: Boolean; `y` are classes to reach rather than labels to leave: the loss is
             minimised.
+
+    Call arguments as for `Attack`, and:
+        y: Labels, or classes to reach; None for a loss that does not use them.
+        scale: Scalar in [0, 1] that multiplies epsilon and the step size, for warm-ups.
+        steps: Integer scalar, at least 1; another number of steps, of another size that covers the
+            same way, for training whose attack grows.
     """
 
     def __init__(
@@ -63,31 +60,6 @@ class PGD(Attack):
         self.targeted = bool(targeted)
         self.loss = _negative(loss) if targeted else loss
 
-    def __call__(
-        self,
-        network: Callable[..., tf.Tensor],
-        x: tf.Tensor,
-        y: tf.Tensor,
-        *,
-        seed: tf.Tensor | None = None,
-        scale: tf.Tensor | float = 1.0,
-        steps: tf.Tensor | int | None = None,
-    ) -> tf.Tensor:
-        """Adversarial copies of a batch.
-
-        Args:
-            network, x, seed: As for `Attack`.
-            y: Integer tensor [batch] or [batch, 1], labels, or classes to reach; None for a loss
-                that does not use them.
-            scale: Scalar in [0, 1] that multiplies epsilon and the step size, for warm-ups.
-            steps: Integer scalar, at least 1; another number of steps, of another size that covers
-                the same way, for training whose attack grows.
-
-        Returns, Raises:
-            As `Attack`.
-        """
-        return self._enter(network, x, y, seed, scale=scale, steps=steps)
-
     def perturb(self, network, x, y, seed, scale=1.0, steps=None):
         steps = self.steps if steps is None else steps
         references = self._references(network, x, y)
@@ -106,7 +78,7 @@ class PGD(Attack):
         """What the loss takes beside the network's outputs."""
         return y
 
-    def _run(self, network, x, y, seed, scale, steps, which=None):
+    def _run(self, network, x, y, seed, scale, steps, which):
         scale = tf.cast(tf.convert_to_tensor(scale, dtype_hint=x.dtype), x.dtype)
         epsilon = scale * self.epsilon
         step_size = scale * self.step_size * self.steps / tf.cast(steps, x.dtype)

@@ -1,11 +1,10 @@
 """Attacks on networks whose first operations have no useful gradient."""
 
-import inspect
-
 import keras
 import tensorflow as tf
 
 from anp_tf.models.graph import graph_of
+from anp_tf.models.inference_form import in_inference
 
 
 def straight_through(network):
@@ -51,22 +50,24 @@ def straight_through(network):
             "A straight-through gradient needs a network that keeps the number of values before "
             f"its first weights. Received: {pixels.shape} there turns into {last.shape}"
         )
-    (logits,) = keras.tree.flatten(graph.output)
 
-    def call(x, training=False):
+    def network_of(x, training=False):
         x = tf.convert_to_tensor(x)
         given = tf.cast(x, pixels.dtype)  # which has no gradient where these are integers
-        values = {id(pixels): given if last is pixels else tf.stop_gradient(given)}
-        for node in graph.nodes:
-            args, kwargs = keras.tree.map_structure(
-                lambda leaf: values.get(id(leaf), leaf), (node.args, node.kwargs)
-            )
-            outputs = node.layer(*args, **{**kwargs, **_in_inference(node.layer)})
-            for tensor, value in zip(node.outputs, keras.tree.flatten(outputs), strict=True):
-                values[id(tensor)] = _passed(x, value) if tensor is last else value
-        return values[id(logits)]
 
-    return call
+        def call(node, values):
+            args, kwargs = node.arguments(values)
+            outputs = node.layer(*args, **{**kwargs, **in_inference(node.layer)})
+            if node.outputs[0] is not last:
+                return outputs
+            (features,) = keras.tree.flatten(outputs)
+            return _passed(x, features)
+
+        start = given if last is pixels else tf.stop_gradient(given)
+        (logits,) = keras.tree.flatten(graph.compute([start], call))
+        return logits
+
+    return network_of
 
 
 @tf.custom_gradient
@@ -78,13 +79,6 @@ def _passed(x, features):
         return gradient, tf.zeros_like(features)
 
     return tf.identity(features), backward
-
-
-def _in_inference(layer):
-    """The keyword argument that has a layer infer."""
-    if isinstance(layer, keras.Layer) and "training" in inspect.signature(layer.call).parameters:
-        return {"training": False}
-    return {}
 
 
 def _chained(readers):

@@ -24,7 +24,7 @@ class TradesPGD(PGD):
         super().__init__(epsilon=epsilon, step_size=step_size, steps=steps, loss=divergence)
 
     def __call__(self, network, x, y=None, **kwargs):
-        """As `PGD.__call__`; `y` is not used."""
+        """As for `PGD`; `y` is not used."""
         return super().__call__(network, x, None, **kwargs)
 
     def _references(self, network, x, y):

@@ -30,7 +30,7 @@ class BenchmarkTable:
             for subject, found in self.figures.items()
         ]
         notes = [f"{line}: {value:.2f}" for line, value in self.notes.items()]
-        return plain_table(self.title, ["", *self.formats], rows, notes)
+        return plain_table(self.title, ["", *self.formats], rows, notes=notes, texts=1)
 
     def record(self):
         """Dict from the subject and the figure's name to the value."""

@@ -28,7 +28,8 @@ from anp_tf.robustness import (
     saved_images,
     test_examples,
 )
-from anp_tf.robustness.attack_names import STEPS, check_names, has_effect
+from anp_tf.robustness.attack_names import check_names, has_effect
+from anp_tf.robustness.threat import STEPS
 from anp_tf.settings import READING, Settings
 from anp_tf.threads import use_threads_for_attacks
 from anp_tf.workdir import Workdir, load_network
@@ -52,21 +53,23 @@ OF_ATTACKS = (
 def main():
     use_threads_for_attacks()
     given = flags.FLAGS
-    if not given.attack and not given.checks and not given.prove:
-        _unused("--attack, --checks or --prove", *OF_ATTACKS, "undefended", "part", *OF_PROOFS)
+    judged = given.attack or given.checks or given.prove
+    for is_given, needed, names in (
+        (judged, "--attack, --checks or --prove", OF_ATTACKS),
+        (given.attack, "--attack", ("restarts", "images", "part")),
+        (given.checks, "--checks", ("undefended",)),
+        (given.prove, "--prove", OF_PROOFS),
+        (given.model, "--model", OF_MODELS),
+    ):
+        for name in names:
+            if not is_given and flags.FLAGS[name].present:
+                raise ValueError(f"{name}: expected together with {needed}, received alone")
+    if not judged:
         _row()
         return
-    if not given.attack:
-        _unused("--attack", "restarts", "images", "part")
-    if not given.checks:
-        _unused("--checks", "undefended")
-    if not given.prove:
-        _unused("--prove", *OF_PROOFS)
     for name in given.proofs:
         one_of("proofs", name, PROOFS)
     one_of("proof_intermediate", given.proof_intermediate, INTERMEDIATE)
-    if not given.model:
-        _unused("--model", *OF_MODELS)
     one_of("norm", given.norm, NORMS)
     part = _part()
     if given.images and not pathlib.Path(given.images).absolute().parent.is_dir():
@@ -81,10 +84,15 @@ def main():
     source = _other(given.source, candidate)
     queries = {} if given.queries is None else {"queries": given.queries}
     if given.attack:
-        options = _with_effect({"restarts": given.restarts, **queries, **pgd})
-        shared = {"source": source, "counter": counting, "part": part}
         result, folder = attack_candidate(
-            candidate, given.attack, output, threat, **shared, **options
+            candidate,
+            given.attack,
+            output,
+            threat,
+            source=source,
+            counter=counting,
+            part=part,
+            **_with_effect({"restarts": given.restarts, **queries, **pgd}),
         )
         if result is None:
             print(f"part {given.part} is done; others are not there yet, in {folder}")
@@ -96,14 +104,17 @@ def main():
     if given.checks:
         undefended = _other(given.undefended or _standard(candidate), candidate)
         size = pgd.get("step_size")
-        options = {
-            "undefended": undefended,
-            "source": source,
-            "counter": counting,
-            "step_size": size and size * pgd.get("steps", STEPS) / STEPS,
+        checks = check_candidate(
+            candidate,
+            output,
+            threat,
+            undefended=undefended,
+            source=source,
+            counter=counting,
+            step_size=size and size * pgd.get("steps", STEPS) / STEPS,
             **queries,
-        }
-        print(check_table(check_candidate(candidate, output, threat, **options)))
+        )
+        print(check_table(checks))
         print(output / "checks.json")
     if given.prove:
         certificate = prove_candidate(
@@ -118,13 +129,6 @@ def main():
         print(output / "certificate.json")
 
 
-def _unused(needed, *names):
-    """An error for flags that have no effect without others."""
-    for name in names:
-        if flags.FLAGS[name].present:
-            raise ValueError(f"{name}: expected together with {needed}, received alone")
-
-
 def _part():
     """The pair (k, n) of the flag."""
     if flags.FLAGS.part is None:
@@ -137,17 +141,13 @@ def _part():
 
 
 def _candidate(settings):
-    given = flags.FLAGS
+    """The network that is judged; the settings are of the data of --model."""
+    given, interface = flags.FLAGS, _interface()
+    limit = given.limit_test_examples
     if given.workdir:
-        return from_workdir(given.workdir, given.limit_test_examples, given.data_dir, _interface())
-    return from_model(
-        given.model,
-        settings.dataset,
-        given.limit_test_examples,
-        settings.data_dir,
-        _interface(),
-        settings.data_options,
-    )
+        return from_workdir(given.workdir, limit, given.data_dir, interface)
+    options = settings.data_options
+    return from_model(given.model, settings.dataset, limit, settings.data_dir, interface, options)
 
 
 def _data():
@@ -170,11 +170,10 @@ def _interface():
     given, pixels = flags.FLAGS, None
     if given.pixels is not None:
         try:
-            pixels = tuple(float(number) for number in given.pixels)
-        except ValueError:
-            pixels = ()
-    if pixels == ():
-        raise ValueError(f"pixels: expected two numbers, received {','.join(given.pixels)}")
+            pixels = tuple(map(float, given.pixels))
+        except ValueError as error:
+            received = ",".join(given.pixels)
+            raise ValueError(f"pixels: expected two numbers, received {received}") from error
     return Interface(
         pixels, given.output_name, given.binary, given.channels_first, given.straight_through
     )

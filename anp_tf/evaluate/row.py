@@ -1,27 +1,23 @@
 """The results row of a network, and tables of rows."""
 
-import contextlib
-
-import rich.box
-import rich.table
-
 from anp_tf import data
 from anp_tf.attacks import PGD
 from anp_tf.evaluate.hints import hints
 from anp_tf.intervals import with_interval
 from anp_tf.layers import bayes_layers, mask_layers
+from anp_tf.progress import silent
 from anp_tf.pruning import cost, slim, unit_sparsity
 from anp_tf.robustness.accuracy import adversarial_batches, measure_robustness
 from anp_tf.robustness.candidate import check_fits
 from anp_tf.robustness.sampled import evaluate_sampled
-from anp_tf.tables import as_text
+from anp_tf.tables import plain_table
 from anp_tf.timing import latencies, latency_names, latency_text
 from anp_tf.train.networks import AUTO, dense_like
 
 BATCH_SIZE = 250
 
 
-def results_row(settings, network, examples, black_box=None, counter=None):
+def results_row(settings, network, examples, black_box=None, counter=silent):
     """Everything that is reported of a trained network.
 
     The white-box attack runs on the slimmed network, which computes the same function; accuracy
@@ -32,7 +28,7 @@ def results_row(settings, network, examples, black_box=None, counter=None):
         network: The trained network, masks included.
         examples: `anp_tf.data.Examples`, the test set.
         black_box: Optional, what `black_box_images` returns.
-        counter: Optional function `(title, total) -> context manager of a progress function`.
+        counter: Function `(title, total) -> context manager of a progress function`.
 
     Returns:
         Dict with the columns of the paper's tables (shares in percent; None where not measured)
@@ -43,7 +39,7 @@ def results_row(settings, network, examples, black_box=None, counter=None):
     batches = data.batches(examples, BATCH_SIZE)
 
     def measure(title, images):
-        with _counting(counter, f"{settings.method}  {title}", examples) as progress:
+        with counter(f"{settings.method}  {title}", len(examples)) as progress:
             return measure_robustness(network, batches, images, progress)
 
     images = adversarial_batches(slimmed, batches, attack, settings.seed)
@@ -91,7 +87,7 @@ def evaluation_attack(settings):
     )
 
 
-def black_box_images(settings, source, examples, counter=None):
+def black_box_images(settings, source, examples, counter=silent):
     """The test images after the attack of the evaluation on another network, for `results_row`.
 
     Args:
@@ -107,17 +103,8 @@ def black_box_images(settings, source, examples, counter=None):
     check_fits("the source of the attack", source, examples)
     attack = evaluation_attack(settings)
     batches = data.batches(examples, BATCH_SIZE)
-    images = []
-    with _counting(counter, f"images of black-box PGD-{attack.steps}", examples) as progress:
-        for batch in adversarial_batches(source, batches, attack, settings.seed):
-            images.append(batch)
-            if progress:
-                progress(sum(map(len, images)))
-    return images
-
-
-def _counting(counter, title, examples):
-    return counter(title, len(examples)) if counter else contextlib.nullcontext()
+    with counter(f"images of black-box PGD-{attack.steps}", len(examples)) as progress:
+        return list(adversarial_batches(source, batches, attack, settings.seed, progress))
 
 
 def _weights_left(network_cost):
@@ -131,7 +118,7 @@ def _sampled_figures(settings, network, examples, attack, counter):
     samples = settings.eval_samples
     arguments = (network, data.batches(examples, BATCH_SIZE), attack, samples, settings.seed)
     title = f"{settings.method}  white-box PGD-{attack.steps}, {samples} draws"
-    with _counting(counter, title, examples) as progress:
+    with counter(title, len(examples)) as progress:
         sampled = evaluate_sampled(*arguments, progress=progress)
     return {
         "sampled_clean_accuracy": 100 * sampled.clean_accuracy,
@@ -148,12 +135,7 @@ def comparison(rows):
     """
     first = rows[0]
     attack = f"{first['attack']}, ε = {first['epsilon']}"
-    table = rich.table.Table(
-        box=rich.box.SIMPLE, title=f"{first['dataset']}, {first['test_examples']:,} test images"
-    )
-    table.add_column("")
-    for row in rows:
-        table.add_column(row["method"], justify="right")
+    title = f"{first['dataset']}, {first['test_examples']:,} test images"
     figures = {
         "clean accuracy, %": lambda row: _share(row, "clean_accuracy"),
         f"accuracy under {attack}, %": lambda row: _share(row, "white_box_accuracy"),
@@ -168,11 +150,10 @@ def comparison(rows):
     }
     for size in ("1", "256"):
         figures[f"latency, batch {size}, ms"] = lambda row, size=size: _latency(row, size)
-    for label, figure in figures.items():
-        cells = [figure(row) for row in rows]
-        if set(cells) != {"-"}:
-            table.add_row(label, *cells)
-    return as_text(table, width=50 + 34 * len(rows))
+    lines = [(label, *map(figure, rows)) for label, figure in figures.items()]
+    lines = [line for line in lines if set(line[1:]) != {"-"}]
+    columns = ["", *(row["method"] for row in rows)]
+    return plain_table(title, columns, lines, 50 + 34 * len(rows), texts=1)
 
 
 def said_hints(rows):

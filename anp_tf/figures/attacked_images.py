@@ -68,12 +68,9 @@ def attack_images(network, examples, attack, seed, progress=None):
     Args:
         network, examples, attack, seed, progress: As in `attack_all`.
     """
-    images = []
-    for batch in adversarial_batches(network, data.batches(examples, BATCH_SIZE), attack, seed):
-        images.append(batch.numpy())
-        if progress:
-            progress(sum(map(len, images)))
-    return np.concatenate(images)
+    batches = data.batches(examples, BATCH_SIZE)
+    images = adversarial_batches(network, batches, attack, seed, progress)
+    return np.concatenate([batch.numpy() for batch in images])
 
 
 def logits(network, pixels):

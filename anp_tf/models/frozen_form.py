@@ -17,6 +17,7 @@ KNOWN = {
     *("StridedSlice", "Sub", "Sum", "Tanh", "Transpose", "EnsureShape"),
 }
 
+LOOPS = {"While", "StatelessWhile"}
 RENAMED = {"squeeze_dims": "axis"}  # by TensorFlow's Python, of an operation's options
 
 
@@ -36,6 +37,8 @@ def frozen_form(function, output):
     Returns:
         Function of the pixels; None if there are operations in it of other kinds than `KNOWN`.
     """
+    if _operations(function) & LOOPS:  # which cannot be frozen
+        return None
     with tf.init_scope():
         frozen = convert_variables_to_constants_v2(function)
     logits = frozen.outputs[sorted(function.structured_outputs).index(output)]
@@ -53,6 +56,13 @@ def frozen_form(function, output):
         return None
     ordered = [op for op in frozen.graph.get_operations() if op.name in needed]
     return _FrozenForm(ordered, frozen.inputs[0], logits)
+
+
+def _operations(function):
+    """The kinds of the operations in a concrete function, and in those that it calls."""
+    graph = function.graph.as_graph_def()
+    called = [node for each in graph.library.function for node in each.node_def]
+    return {node.op for node in (*graph.node, *called)}
 
 
 class _FrozenForm:

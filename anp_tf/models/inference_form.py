@@ -75,7 +75,7 @@ class _InferenceForm:
         args, kwargs = node.arguments(values)
         if node in self._functions:
             return self._functions[node](*args)
-        return node.layer(*args, **{**kwargs, **_in_inference(node.layer)})
+        return node.layer(*args, **{**kwargs, **in_inference(node.layer)})
 
     def _arrange(self, node, readers):
         """Has a convolution or dense layer do what comes after it, as far as it can."""
@@ -216,7 +216,7 @@ def _folded(kernel, bias, normalization):
     return tf.convert_to_tensor(kernel) * scale, shift
 
 
-def _in_inference(layer):
+def in_inference(layer):
     """The keyword argument that has a layer infer, whatever it is called from."""
     if isinstance(layer, keras.Layer) and "training" in inspect.signature(layer.call).parameters:
         return {"training": False}

@@ -32,7 +32,7 @@ from anp_tf.robustness.proof import (
     certificate_table,
     prove_candidate,
 )
-from anp_tf.robustness.sampled import SampledAccuracy, SampledNetwork, evaluate_sampled
+from anp_tf.robustness.sampled import SampledNetwork, evaluate_sampled
 from anp_tf.robustness.suite import (
     attack_candidate,
     check_candidate,

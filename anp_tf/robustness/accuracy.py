@@ -6,10 +6,11 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from anp_tf.attacks.entrance import labels_of
 from anp_tf.intervals import with_interval
 from anp_tf.losses import vulnerability
 from anp_tf.models import with_latents
-from anp_tf.robustness.judge import answers, check_finite
+from anp_tf.robustness.judge import answers, check_judgeable
 from anp_tf.tables import TextTable, plain_table
 
 
@@ -114,18 +115,20 @@ def attack_step(network, attack, seed):
     return step
 
 
-def adversarial_batches(network, batches, attack, seed=0):
+def adversarial_batches(network, batches, attack, seed=0, progress=None):
     """Attacks a network on every example; yields tensors like the pixels of each batch.
 
     What an image becomes does not depend on the batches.
 
     Args:
-        network, batches, attack, seed: As in `evaluate_robustness`.
+        network, batches, attack, seed, progress: As in `evaluate_robustness`.
     """
     step, first = attack_step(network, attack, seed), 0
     for x, y in batches:
-        yield step(x, y, tf.range(first, first + len(x)))
+        yield step(x, labels_of(y, x), tf.range(first, first + len(x)))
         first += len(x)
+        if progress:
+            progress(first)
 
 
 def measure_robustness(network, batches, images, progress=None):
@@ -149,16 +152,16 @@ def measure_robustness(network, batches, images, progress=None):
     def measure(x, adversarial, y):
         latents, logits = latent_network(x, training=False)
         other_latents, other_logits = latent_network(adversarial, training=False)
-        finite, right, _, _ = answers(logits, y)
-        other_finite, _, withstands, _ = answers(other_logits, y)
+        (finite, is_class), right, _, _ = answers(logits, y)
+        (other_finite, _), _, withstands, _ = answers(other_logits, y)
         moved = vulnerability(latents, other_latents) if has_latents else tf.constant(0.0)
-        return finite & other_finite, right, withstands, moved
+        return (finite & other_finite, is_class), right, withstands, moved
 
     examples = clean = adversarial = 0
     distortion = 0.0
     for (x, y), moved in zip(batches, images, strict=True):
-        finite, right, withstands, batch_distortion = measure(x, moved, y)
-        check_finite(finite)
+        judgeable, right, withstands, batch_distortion = measure(x, moved, labels_of(y, x))
+        check_judgeable(judgeable)
         examples += len(x)
         clean += int(tf.math.count_nonzero(right))
         adversarial += int(tf.math.count_nonzero(withstands))

@@ -1,8 +1,6 @@
 """Attacks by the names that the command line takes."""
 
-import dataclasses
 import re
-from collections.abc import Callable
 
 from anp_tf.attacks import (
     APGD,
@@ -20,12 +18,11 @@ from anp_tf.attacks import (
 from anp_tf.losses import cross_entropy, dlr, margin
 from anp_tf.names import ATTACKS
 from anp_tf.options import one_of
-from anp_tf.robustness.threat import Threat
+from anp_tf.robustness.threat import STEPS
 
 LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
 CLASSES = {"dlr": 3, "t": 4}  # that a loss needs; FAB-T, by the same letter, fewer
-STEPS = 40  # of PGD where the name has no number, as in the paper
-
+QUERIES = 5000  # of Square, as in AutoAttack
 STANDARD_RESTARTS = 2  # of Square where it stands for the attacks that need gradients
 GRADIENT_FREE = Square, Noise, Transfer
 # Options of the attacks, and the kinds of attacks that they have an effect on.
@@ -86,12 +83,48 @@ def named_attacks(
                 f"{option}: expected with an attack that it has an effect on, which are "
                 f"{', '.join(TAKERS[option])}; received with {', '.join(names)}"
             )
-    make = _Maker(
-        threat, classes, steps or STEPS, step_size, restarts or 1, queries or 5000, source
-    )
+    ball = {"epsilon": threat.epsilon, "norm": threat.ball}
+    again = {"restarts": restarts or 1}
+
+    def pgd(count, kind=PGD, **loss):
+        count, of_option = int(count or steps or STEPS), steps or STEPS
+        size = (step_size or 2.5 * threat.epsilon / of_option) * of_option / max(1, count)
+        return kind(**ball, **again, **loss, steps=count, step_size=size)
+
+    def make(name):
+        kind, count, loss = re.fullmatch(r"([a-z]+)(\d*)(?:-(\w+))?", name).groups()
+        if kind != "fab" and classes < CLASSES.get(loss, 2):
+            raise ValueError(
+                f"attack: {name} needs a network of at least {CLASSES[loss]} classes, it has "
+                f"{classes}"
+            )
+        match kind:
+            case "fgsm":
+                return FGSM(**ball)
+            case "pgd":
+                return pgd(count, loss=LOSSES[loss or "ce"])
+            case "latent":
+                return pgd(count, LatentPGD)
+            case "transfer":
+                if source is None:
+                    raise ValueError("attack: transfer needs another network, source")
+                return Transfer(pgd(count), source)
+            case "noise":
+                return Noise(**ball)
+            case "fab":
+                return TargetedFAB(**ball, **again)
+            case "square":
+                return Square(**ball, queries=queries or QUERIES)
+            case _ if loss == "t":
+                return TargetedAPGD(**ball)
+        return APGD(**ball, **again, loss=LOSSES[loss or "ce"])
+
     attacks = {}
     for name in names:
-        attacks |= make(name)
+        if name == "standard":
+            attacks |= standard_attack(classes=classes, queries=queries or QUERIES, **ball)
+        else:
+            attacks[name] = make(name)
     if gradients:
         return attacks, []
     return _without_gradients(attacks, source, restarts or STANDARD_RESTARTS)
@@ -131,61 +164,6 @@ class Again:
         """Adversarial copies of a batch, as of the attack."""
         seed = draws.fold_in(draws.given_seed(seed), self.number)
         return self.attack(network, x, y, seed=seed)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Maker:
-    """Makes the attacks of a name."""
-
-    threat: Threat
-    classes: int
-    steps: int
-    step_size: float | None
-    restarts: int
-    queries: int
-    source: Callable | None
-
-    def __call__(self, name):
-        """A dict from names to attacks."""
-        kind, count, loss = re.fullmatch(r"([a-z]+)(\d*)(?:-(\w+))?", name).groups()
-        count = int(count or self.steps)
-        if kind != "fab" and self.classes < CLASSES.get(loss, 2):
-            raise ValueError(
-                f"attack: {name} needs a network of at least {CLASSES[loss]} classes, it has "
-                f"{self.classes}"
-            )
-        ball = {"epsilon": self.threat.epsilon, "norm": self.threat.ball}
-        restarts = {"restarts": self.restarts}
-        match kind:
-            case "standard":
-                return standard_attack(ball["epsilon"], self.classes, ball["norm"], self.queries)
-            case "fgsm":
-                made = FGSM(**ball)
-            case "pgd":
-                made = self._pgd(count, PGD, loss=LOSSES[loss or "ce"])
-            case "latent":
-                made = self._pgd(count, LatentPGD)
-            case "transfer":
-                if self.source is None:
-                    raise ValueError("attack: transfer needs another network, source")
-                made = Transfer(self._pgd(count, PGD), self.source)
-            case "noise":
-                made = Noise(**ball)
-            case "fab":
-                made = TargetedFAB(**ball, **restarts)
-            case "square":
-                made = Square(**ball, queries=self.queries)
-            case _ if loss == "t":
-                made = TargetedAPGD(**ball)
-            case _:
-                made = APGD(**ball, **restarts, loss=LOSSES[loss or "ce"])
-        return {name: made}
-
-    def _pgd(self, count, kind, **options):
-        epsilon = self.threat.epsilon
-        size = (self.step_size or 2.5 * epsilon / self.steps) * self.steps / max(1, count)
-        ball = {"epsilon": epsilon, "norm": self.threat.ball}
-        return kind(**ball, step_size=size, steps=count, restarts=self.restarts, **options)
 
 
 def _without_gradients(attacks, source, restarts):

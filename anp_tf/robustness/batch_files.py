@@ -31,7 +31,7 @@ def saved_images(folder, count=None):
         EvaluationError: if there are none, or a file is damaged.
     """
     parts = []
-    for path, first, _ in _batches(pathlib.Path(folder)):
+    for path, first in _batches(pathlib.Path(folder)):
         if count is not None and first >= count:
             continue
         batch = read_batch(path)
@@ -54,7 +54,7 @@ def saved_images(folder, count=None):
 def fooled_images(folder, count):
     """The positions of those of the first `count` images that fooled the network, integers [n]."""
     found = []
-    for path, first, _ in _batches(pathlib.Path(folder)):
+    for path, first in _batches(pathlib.Path(folder)):
         if first < count:
             found.append(first + np.flatnonzero(read_batch(path, ["fooled_by"])["fooled_by"] != ""))
     whole = np.concatenate(found)
@@ -92,16 +92,15 @@ def batch_path(folder, first, count):
 
 def remove_superseded(folder, paths, count):
     """Removes other batches of the first `count` images than those at `paths`."""
-    for path, first, _ in _batches(folder):
+    for path, first in _batches(folder):
         if path not in paths and first < count:
             path.unlink()
 
 
 def _batches(folder):
-    """The files of batches in the folder, with the first and the last image of each, in order."""
-    return [
-        (path, *map(int, path.stem.split("-"))) for path in sorted(folder.glob("[0-9]*-[0-9]*.npz"))
-    ]
+    """The files of batches in the folder, in order, each with the position of its first image."""
+    paths = sorted(folder.glob("[0-9]*-[0-9]*.npz"))
+    return [(path, int(path.stem.split("-")[0])) for path in paths]
 
 
 def write_batch(path, batch):

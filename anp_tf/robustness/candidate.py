@@ -8,13 +8,13 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from anp_tf import data
+from anp_tf.attacks.entrance import labels_of
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import slim
 from anp_tf.robustness.interface import PROBE_IMAGES, Interface, ending, entered
-from anp_tf.robustness.judge import labels
 from anp_tf.robustness.network_files import network_file
 from anp_tf.serving import latest_version
-from anp_tf.settings import Settings
+from anp_tf.settings import READING, Settings
 from anp_tf.workdir import Workdir, load_network
 
 
@@ -58,15 +58,32 @@ class Candidate:
             return len(self.examples)
         return int(self.examples.unbatch().reduce(0, lambda total, _: total + 1))
 
+    def identity(self, **others):
+        """What is judged, and the other candidates that have a part in it, by their digests."""
+        digests = {name: other.digest for name, other in others.items() if other}
+        interface = self.interface.record()
+        shown = {"interface": interface} if interface else {}
+        options = {name: self.data_options.get(name) for name in READING}
+        options = {n: v for n, v in options.items() if v and v != getattr(Settings, n)}
+        data = {"dataset": self.dataset, **options}
+        return {"network": self.digest, **data, **digests, **shown}
+
 
 def batches_of(examples, batch_size):
     """`anp_tf.data.Examples`, or a data set of batches of another size, in batches of this size."""
     if isinstance(examples, data.Examples):
         return data.batches(examples, batch_size)
-    given = examples.element_spec[1]
-    labels(tf.zeros([1, *given.shape[1:]], given.dtype))  # an error unless they are labels
-    batches = examples.unbatch().batch(batch_size).map(lambda x, y: (x, labels(y)))
-    return batches.prefetch(tf.data.AUTOTUNE)
+    if not all(spec.shape.rank for spec in tf.nest.flatten(examples.element_spec)):
+        raise ValueError(
+            "examples: expected a data set of batches of pixels and labels, of known ranks, "
+            f"received one of {examples.element_spec}"
+        )
+
+    @tf.autograph.experimental.do_not_convert  # or an error would have a trace
+    def with_labels(x, y):
+        return x, labels_of(y, x)
+
+    return examples.unbatch().batch(batch_size).map(with_labels).prefetch(tf.data.AUTOTUNE)
 
 
 def from_network(network, examples, *, digest, dataset="images", interface=None, path="network"):
@@ -90,8 +107,7 @@ def from_network(network, examples, *, digest, dataset="images", interface=None,
         raise ValueError("There are no examples to evaluate on.")
     end, interface = ending(network), interface or Interface()
     network = entered(network, probes[0], interface, f"the network {path}")
-    if isinstance(examples, data.Examples):
-        _check_classes(network, probes[0], examples, path)
+    _check_classes(network, *probes, examples, path)
     return Candidate(
         pathlib.Path(path),
         network,
@@ -204,10 +220,16 @@ def _slimmed(network):
     return (slim(network), network) if has_masks else (network, None)
 
 
-def _check_classes(network, x, examples, path):
+def _check_classes(network, x, y, examples, path):
     classes = network(x[:1], training=False).shape[-1]
-    if classes != examples.num_classes:
+    expected = getattr(examples, "num_classes", classes)
+    if classes != expected:
         raise ValueError(
             f"the network {path} must know the classes of the data set: it returns logits of "
-            f"{classes} classes, the data set has {examples.num_classes}"
+            f"{classes} classes, the data set has {expected}"
+        )
+    if not tf.reduce_all((y >= 0) & (y < classes)):
+        raise ValueError(
+            f"the labels must be classes of the network {path}, from 0 to {classes - 1}: they are "
+            f"from {tf.reduce_min(y)} to {tf.reduce_max(y)}"
         )

@@ -178,7 +178,9 @@ class _Adapter:
     def _ask(self, x):
         outputs = self.network(x, **self._options)
         names = getattr(self.network, "output_names", None)
-        return tf.convert_to_tensor(picked(outputs, self.interface.output_name, self.name, names))
+        logits = picked(outputs, self.interface.output_name, self.name, names)
+        logits = tf.convert_to_tensor(logits)
+        return logits[:, None] if self.interface.binary and logits.shape.rank == 1 else logits
 
     def _in_batches(self, x):
         """The answers; of a network that takes only so many images at a time, some are padding."""

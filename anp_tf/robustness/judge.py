@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.attacks.entrance import labels_of
 from anp_tf.losses import classified, margin
 
 # What rounding may change in a label's lead, in shares of the spread of its image's logits, between
@@ -45,13 +46,14 @@ class Judge:
 
     Call arguments:
         x: Float tensor [batch, ...], pixels in [0, 1].
-        y: Integer tensor [batch], labels.
+        y: Integer tensor [batch] or [batch, 1], labels.
 
     Returns:
         `Verdict`.
 
     Raises:
         LogitsError: if logits are NaN or infinite; it says of how many images.
+        ValueError: if labels are no classes of the network; likewise.
     """
 
     def __init__(self, network):
@@ -62,41 +64,55 @@ class Judge:
         self._judge = judge
 
     def __call__(self, x, y):
-        finite, *answer = (part.numpy() for part in self._judge(x, y))
-        check_finite(finite)
-        return Verdict(*answer)
+        judgeable, *answer = self._judge(x, labels_of(y, x))
+        check_judgeable(judgeable)
+        return Verdict(*(part.numpy() for part in answer))
 
 
-def labels(y):
-    """Labels as integers [batch], of [batch] or [batch, 1].
+def examples_of(x, y):
+    """A batch of a data set as attacks and judges take it: float pixels, and labels as int64 [n].
 
     Raises:
-        ValueError: if they are no integers, or of another shape, such as one-hot ones.
+        ValueError: one line, if the pixels are not in [0, 1], or the labels no integers [n] or
+            [n, 1].
     """
-    y = tf.convert_to_tensor(y)
-    if not y.dtype.is_integer or not (y.shape.rank == 1 or y.shape[1:] == [1]):
+    x = tf.convert_to_tensor(x)
+    if not x.dtype.is_floating or not tf.reduce_all((x >= 0) & (x <= 1)):
+        values = x.numpy()
         raise ValueError(
-            f"labels must be one integer for each image, [batch] or [batch, 1], not one-hot: they "
-            f"are {y.dtype.name} of shape {list(y.shape)}"
+            f"the pixels must be floats in [0, 1]: they are {x.dtype.name} from {values.min():g} "
+            f"to {values.max():g}"
         )
-    return tf.reshape(tf.cast(y, tf.int32), [-1])
+    return x, labels_of(y, x)
 
 
 def answers(logits, y):
-    """Which logits are finite, and the three parts of a `Verdict`, Boolean tensors [batch]."""
-    logits, y = tf.cast(logits, tf.float32), labels(y)
+    """What an image needs to be judged, a pair, and the three parts of a `Verdict`.
+
+    All are Boolean tensors [batch]: whether the logits are finite, whether the label is a class.
+    """
+    logits = tf.cast(logits, tf.float32)
+    is_class = (y >= 0) & (y < logits.shape[-1])
+    y = tf.where(is_class, y, 0)
     finite = tf.reduce_all(tf.math.is_finite(logits), -1)
     spread = tf.reduce_max(logits, -1) - tf.reduce_min(logits, -1)
     size = tf.reduce_max(tf.abs(logits), -1)
     right, lead = classified(logits, y), -margin(logits, y)
     least = tf.maximum(2 * UNSURE_SHARE * spread, FLOAT32_STEPS * np.finfo(np.float32).eps * size)
-    return finite, right, right & (lead > UNSURE_SHARE * spread), ~(right & (lead > least))
+    withstands, may_be_wrong = right & (lead > UNSURE_SHARE * spread), ~(right & (lead > least))
+    return (finite, is_class), right, withstands, may_be_wrong
 
 
-def check_finite(finite):
-    """A LogitsError that says how many of some images have logits that are NaN or infinite."""
-    bad = np.count_nonzero(~np.asarray(finite))
-    if bad:
+def check_judgeable(judgeable):
+    """An error that says how many of some images cannot be judged, by the pair of `answers`."""
+    finite, is_class = (np.asarray(part) for part in judgeable)
+    if not is_class.all():
+        raise ValueError(
+            f"the labels of {np.sum(~is_class)} of {len(is_class)} images are no classes of the "
+            "network"
+        )
+    if not finite.all():
         raise LogitsError(
-            f"the network's logits are NaN or infinite for {bad} of {len(finite)} images"
+            f"the network's logits are NaN or infinite for {np.sum(~finite)} of {len(finite)} "
+            "images"
         )

@@ -45,12 +45,7 @@ class SavedModelNetwork:
         self._signature = signatures.get(SIGNATURE) or next(iter(signatures.values()))
         inputs = self._signature.structured_input_signature[1]
         outputs = self._signature.structured_outputs
-        if len(inputs) != 1:
-            raise WorkdirError(
-                f"the signature of {path} must take one tensor, the pixels; it takes "
-                f"{', '.join(sorted(inputs))}"
-            )
-        (self._input,) = inputs
+        self._input = _only(inputs, path)
         self.inputs, self.outputs = [inputs[self._input]], [_output(path, outputs, output_name)]
         self._path, self._output_name = path, output_name
 
@@ -131,9 +126,8 @@ class LiteRtNetwork(_Deployed):
                     self._interpreter.get_output_details(),
                 )
             )
-        if len(taken) != 1:
-            raise WorkdirError(f"{path} must take one tensor, the pixels; it takes {len(taken)}")
-        ((self._input, self._taken),) = taken.items()
+        self._input = _only(taken, path)
+        self._taken = taken[self._input]
         self._given = _output(path, given, output_name)
         self._output = next(name for name, detail in given.items() if detail is self._given)
         shape = [None if size == -1 else int(size) for size in self._taken["shape_signature"]]
@@ -186,9 +180,7 @@ class OnnxNetwork(_Deployed):
         except Exception as error:  # of types that onnxruntime does not export
             raise _cannot_load(path, error) from error
         taken, given = self._session.get_inputs(), self._session.get_outputs()
-        if len(taken) != 1:
-            raise WorkdirError(f"{path} must take one tensor, the pixels; it takes {len(taken)}")
-        self._input = taken[0].name
+        self._input = _only([each.name for each in taken], path)
         self._output = _output(path, {output.name: output for output in given}, output_name).name
         shape = [size if isinstance(size, int) else None for size in taken[0].shape]
         dtype = taken[0].type.removeprefix("tensor(").removesuffix(")")
@@ -217,6 +209,16 @@ def network_file(path, output_name=None):
         return kind(path, output_name)
     except ImportError as error:
         raise ValueError(f"{path} needs the package {package}: pip install {package}") from error
+
+
+def _only(inputs, path):
+    """The name of the only input."""
+    if len(inputs) != 1:
+        raise WorkdirError(
+            f"{path} must take one tensor, the pixels; it takes {', '.join(sorted(inputs))}"
+        )
+    (name,) = inputs
+    return name
 
 
 def _output(path, outputs, output_name):

@@ -1,28 +1,23 @@
 """What can be proved of a candidate's robustness, written beside the network."""
 
-import contextlib
 import pathlib
 
 import keras
 import numpy as np
-import rich.box
-import rich.table
 
-from anp_tf.attacks import PGD
 from anp_tf.bounds import prove
 from anp_tf.files import read_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.losses import classified
 from anp_tf.names import PROOFS
+from anp_tf.progress import silent
 from anp_tf.robustness.batch_files import EvaluationError, saved_images
-from anp_tf.robustness.suite import attacks_folder, identity_of, robustness_of
-from anp_tf.tables import as_text
-
-STEPS = 40  # of PGD on the images that are neither proved nor broken by attacks made before
+from anp_tf.robustness.suite import attacks_folder, robustness_of
+from anp_tf.tables import plain_table
 
 
 def prove_candidate(
-    candidate, output, threat, *, proofs=PROOFS, intermediate="interval", counter=None
+    candidate, output, threat, *, proofs=PROOFS, intermediate="interval", counter=silent
 ):
     """Proves what it can of a candidate; the certificate goes to `output/certificate.json`.
 
@@ -53,23 +48,21 @@ def prove_candidate(
             f"{candidate.path}"
         )
     x, y = (np.concatenate(parts) for parts in zip(*_arrays(candidate, threat), strict=True))
-    epsilon = threat.epsilon
-    step_size = 2.5 * epsilon / STEPS
-    attack = PGD(epsilon=epsilon, step_size=step_size, steps=STEPS, norm=threat.ball)
-    about = identity_of(candidate)
+    attack = threat.pgd()  # on the images that are neither proved nor broken before
+    about = candidate.identity()
     identity = {
         "file": about.pop("network"),
         **about,
         "path": str(candidate.path),
-        "attack": f"PGD-{STEPS}",
+        "attack": f"PGD-{attack.steps}",
     }
     keras.utils.set_random_seed(threat.seed)
-    with counter("proofs", len(x)) if counter else contextlib.nullcontext() as progress:
+    with counter("proofs", len(x)) as progress:
         return prove(
             network,
             x,
             y,
-            epsilon,
+            threat.epsilon,
             norm=threat.norm.lower(),
             methods=proofs,
             intermediate=intermediate,
@@ -121,14 +114,11 @@ def certificate_of(path, network):
 def certificate_table(certificate):
     """The counts of a certificate, and the bounds of the robust accuracy."""
     counts, total = certificate["counts"], len(certificate["outcomes"])
-    table = rich.table.Table("", box=rich.box.SIMPLE, title=_title(certificate, total))
-    for column in ("images", "%"):
-        table.add_column(column, justify="right")
-    for name, count in counts["proved_by"].items():
-        table.add_row(f"proved by {name.replace('_', '-')}", str(count), _percent(count, total))
-    for name in ("broken", "open"):
-        table.add_row(name, str(counts[name]), _percent(counts[name], total))
-    return "\n".join([as_text(table, width=90), f"{_bounds(certificate)}."])
+    kinds = {f"proved by {name.replace('_', '-')}": n for name, n in counts["proved_by"].items()}
+    kinds |= {name: counts[name] for name in ("broken", "open")}
+    rows = [(kind, str(count), f"{100 * count / total:.2f}") for kind, count in kinds.items()]
+    notes = [f"{_bounds(certificate)}."]
+    return plain_table(_title(certificate, total), ("", "images", "%"), rows, 90, notes, texts=1)
 
 
 def certificate_lines(certificate):
@@ -161,7 +151,3 @@ def _bounds(certificate):
         f"robust accuracy between {100 * low / total:.2f} % (proved) and {100 * high / total:.2f} "
         f"% (attacked) of these images; with 95 % intervals between {bottom:.2f} and {top:.2f} %"
     )
-
-
-def _percent(count, total):
-    return f"{100 * count / total:.2f}"

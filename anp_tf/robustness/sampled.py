@@ -1,7 +1,6 @@
 """Stochastic networks, evaluated over several draws."""
 
 import contextlib
-import dataclasses
 import math
 
 import keras
@@ -65,23 +64,6 @@ class SampledNetwork:
             return self.network(pixels, training=training)
 
 
-@dataclasses.dataclass(frozen=True)
-class SampledAccuracy:
-    """Figures of a sampled network over all examples.
-
-    Attributes:
-        examples: Number of examples.
-        samples: Draws of the weights per prediction.
-        clean_accuracy: Share of clean images classified correctly, in [0, 1].
-        adversarial_accuracy: Share of adversarial images classified correctly, in [0, 1].
-    """
-
-    examples: int
-    samples: int
-    clean_accuracy: float
-    adversarial_accuracy: float
-
-
 def evaluate_sampled(network, batches, attack, samples, seed=0, progress=None):
     """Attacks the ensemble of sampled networks on every example and measures its accuracy.
 
@@ -97,7 +79,7 @@ def evaluate_sampled(network, batches, attack, samples, seed=0, progress=None):
         progress: Optional function, called with the number of examples done so far.
 
     Returns:
-        `SampledAccuracy`.
+        `Robustness`, without a vulnerability.
 
     Raises:
         ValueError: if there are no examples, or `samples` is not an integer of at least 1.
@@ -105,10 +87,7 @@ def evaluate_sampled(network, batches, attack, samples, seed=0, progress=None):
     sampled = SampledNetwork(network, samples)
     with _seeded([*bayes_layers(network), *mask_layers(network)], seed):
         images = adversarial_batches(sampled, batches, attack, seed)
-        found = measure_robustness(sampled, batches, images, progress)
-    return SampledAccuracy(
-        found.examples, sampled.samples, found.clean_accuracy, found.adversarial_accuracy
-    )
+        return measure_robustness(sampled, batches, images, progress)
 
 
 @contextlib.contextmanager

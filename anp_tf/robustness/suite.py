@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from anp_tf import __version__
 from anp_tf.files import read_json, write_json
 from anp_tf.intervals import clopper_pearson
+from anp_tf.progress import silent
 from anp_tf.robustness.attack_names import named_attacks
 from anp_tf.robustness.batch_files import EvaluationError
 from anp_tf.robustness.candidate import Candidate
@@ -23,11 +24,11 @@ from anp_tf.robustness.checks.network_checks import (
     without_gradients,
 )
 from anp_tf.robustness.interface import PROBE_IMAGES
-from anp_tf.robustness.judge import LogitsError
+from anp_tf.robustness.judge import LogitsError, examples_of
 from anp_tf.robustness.sampled import SampledNetwork
 from anp_tf.robustness.threat import Threat
 from anp_tf.robustness.worst_case import worst_case
-from anp_tf.settings import READING, Settings
+from anp_tf.settings import READING
 
 FAR_BETTER = 20  # points of clean accuracy, with pixels of another range
 
@@ -40,8 +41,7 @@ def attack_candidate(
     *,
     source: Candidate | None = None,
     part: tuple[int, int] = (1, 1),
-    counter: Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], object]]]
-    | None = None,
+    counter: Callable[[str, int], contextlib.AbstractContextManager] = silent,
     **options: float,
 ) -> tuple[dict[str, typing.Any] | None, pathlib.Path]:
     """Makes attacks on a candidate; the worst case goes to `output/robustness.json`.
@@ -58,7 +58,7 @@ def attack_candidate(
         threat: `Threat`.
         source: `Candidate` whose network transferred attacks are made on, or None.
         part: As for `worst_case`.
-        counter: Optional function `(title, total) -> context manager of a progress function`.
+        counter: Function `(title, total) -> context manager of a progress function`.
         **options: `steps`, `step_size`, `restarts` and `queries`, as for `named_attacks`.
 
     Returns:
@@ -72,7 +72,7 @@ def attack_candidate(
             probabilities, takes pixels of another range, or no attack can be made.
     """
     batches = candidate.batches(threat.batch_size)
-    x, y = next(iter(batches))
+    x, y = examples_of(*next(iter(batches)))
     network, some = candidate.network, x[:PROBE_IMAGES]
     _refuse_probabilities(candidate, some)
     steady = check_deterministic(network, some).status == PASS
@@ -94,12 +94,12 @@ def attack_candidate(
         )
     title = ",".join(names)
     used = any(name.split()[0].startswith("transfer") for name in attacks)
-    identity = identity_of(candidate, source=source if used else None)
+    identity = candidate.identity(source=source if used else None)
     if not steady:
         identity["samples"] = threat.samples
     _refuse_other_data(pathlib.Path(output) / "robustness.json", identity)
     folder = attacks_folder(output, title, threat)
-    with counter(title, candidate.count()) if counter else contextlib.nullcontext() as progress:
+    with counter(title, candidate.count()) as progress:
         found = worst_case(
             judged,
             batches,
@@ -120,46 +120,22 @@ def attack_candidate(
     return result, folder
 
 
-def check_candidate(
-    candidate,
-    output,
-    threat,
-    *,
-    queries=1000,
-    step_size=None,
-    undefended=None,
-    source=None,
-    counter=None,
-):
+def check_candidate(candidate, output, threat, *, undefended=None, source=None, **options):
     """Runs the checks on a candidate; they go to `output/checks.json`.
 
     Args:
-        candidate, output, threat, counter: As for `attack_candidate`.
-        queries, step_size: As for `run_checks`.
-        undefended, source: `Candidate`s, as the networks of `run_checks`, or None.
+        candidate, threat, undefended, source: As for `run_checks`.
+        output: Folder, made if needed.
+        **options: Others of `run_checks`.
 
     Returns:
         List of `Check`.
     """
-    identity = identity_of(candidate, undefended=undefended, source=source)
-    total = candidate.count()
-    checks = run_checks(
-        candidate.network,
-        candidate.batches(threat.batch_size),
-        total,
-        attacks_folder(output, "checks", threat),
-        threat,
-        step_size=step_size,
-        queries=queries,
-        undefended=undefended and undefended.network,
-        source=source and source.network,
-        masked=candidate.masked,
-        ending=candidate.ending,
-        identity=identity,
-        counter=counter,
-    )
-    record = {**_asked(candidate, threat), **identity, "test_examples": total}
-    record["checks"] = [dataclasses.asdict(check) for check in checks]
+    others = {"undefended": undefended, "source": source}
+    folder = attacks_folder(output, "checks", threat)
+    checks = run_checks(candidate, folder, threat, **others, **options)
+    record = _asked(candidate, threat) | candidate.identity(**others)
+    record |= {"test_examples": candidate.count(), "checks": list(map(dataclasses.asdict, checks))}
     _write(pathlib.Path(output) / "checks.json", record)
     return checks
 
@@ -246,17 +222,6 @@ def attacks_folder(output, title, threat):
     """Where the images of some attacks are."""
     title = title.replace(",", "+")
     return pathlib.Path(output) / "attacks" / f"{title}-{threat.norm}-{threat.epsilon:g}"
-
-
-def identity_of(candidate, **others):
-    """What was attacked, and the other networks that had a part in it, by their digests."""
-    digests = {name: other.digest for name, other in others.items() if other}
-    interface = candidate.interface.record()
-    shown = {"interface": interface} if interface else {}
-    options = {name: candidate.data_options.get(name) for name in READING}
-    options = {n: v for n, v in options.items() if v and v != getattr(Settings, n)}
-    data = {"dataset": candidate.dataset, **options}
-    return {"network": candidate.digest, **data, **digests, **shown}
 
 
 def _asked(candidate, threat):

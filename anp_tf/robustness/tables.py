@@ -4,7 +4,7 @@ import rich.box
 import rich.table
 
 from anp_tf.intervals import with_interval
-from anp_tf.tables import as_text
+from anp_tf.tables import as_text, plain_table
 
 MARKS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not run": "not run"}
 
@@ -15,43 +15,34 @@ def attack_table(result):
         f"{result['dataset']}, {result['test_examples']:,} test images, {result['norm']}, "
         f"ε = {result['epsilon']:g}"
     )
-    table = rich.table.Table("", box=rich.box.SIMPLE, title=title)
-    for column in ("fooled", "robust accuracy, %", "seconds"):
-        table.add_column(column, justify="right")
-    total = result["test_examples"]
-    table.add_row("no attack", "", with_interval(result["clean_accuracy"], total), "")
+    total, check = result["test_examples"], result["recheck"]
+    rows = [("no attack", "", with_interval(result["clean_accuracy"], total), "")]
     for row in result["attacks"]:
         accuracy, seconds = with_interval(row["robust_accuracy"], total), f"{row['seconds']:.0f}"
-        table.add_row(row["name"], str(row["fooled"]), accuracy, seconds)
-    check = result["recheck"]
+        rows.append((row["name"], str(row["fooled"]), accuracy, seconds))
     notes = [
         f"robust accuracy {result['robust_accuracy']:.2f} % (in brackets: 95 % intervals). Of "
         f"{check['images']:,} images read back, {check['outside_ball']} are outside the ball "
         f"(farthest: {check['largest_distance']:.6g}), {check['outside_pixels']} outside [0, 1], "
         f"{check['classified_correctly']} classified correctly; these do not count.",
+        *_reservations(result),
     ]
-    notes += [*_of_draws(result), *_of_gradients(result)]
-    return as_text(table, 90, notes)
+    columns = ("", "fooled", "robust accuracy, %", "seconds")
+    return plain_table(title, columns, rows, 90, notes, texts=1)
 
 
-def _of_draws(result):
-    """Says it where the network is stochastic."""
-    if not result["draws"]:
-        return []
-    return [
-        f"The network is not deterministic: it was attacked, and judged, by the mean of "
-        f"{result['draws']} draws, and an image that fooled it once counts."
-    ]
-
-
-def _of_gradients(result):
-    """Says it where attacks could not be made."""
-    if not result.get("not_made"):
-        return []
-    return [
-        f"Not made: {', '.join(result['not_made'])}, for {result['not_made_because']}. The "
-        "accuracy may be too high."
-    ]
+def _reservations(result):
+    """Sentences where the network is stochastic, or where attacks could not be made."""
+    if result["draws"]:
+        yield (
+            "The network is not deterministic: it was attacked, and judged, by the mean of "
+            f"{result['draws']} draws, and an image that fooled it once counts."
+        )
+    if result.get("not_made"):
+        yield (
+            f"Not made: {', '.join(result['not_made'])}, for {result['not_made_because']}. The "
+            "accuracy may be too high."
+        )
 
 
 def check_table(checks):
@@ -83,7 +74,7 @@ def robustness_lines(results):
             f"{with_interval(row['robust_accuracy'], result['test_examples'])} |"
             for row in result["attacks"]
         ]
-        notes = [*_of_draws(result), *_of_gradients(result)]
+        notes = [*_reservations(result)]
         lines += ["", *notes, ""] if notes else [""]
     return lines
 

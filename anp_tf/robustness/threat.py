@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from anp_tf.attacks import L2, Linf
+from anp_tf.attacks import L2, PGD, Linf
 
 NORMS = {"Linf": Linf, "L2": L2}
+STEPS = 40  # of PGD, as in the paper
 # By which the distance of an image may exceed epsilon in float32: in shares of it, and besides.
 ROUNDING = 1e-5, 1e-7
 
@@ -58,6 +59,11 @@ class Threat:
     def at(self, epsilon):
         """The same in a ball of another radius."""
         return dataclasses.replace(self, epsilon=epsilon)
+
+    def pgd(self, **options):
+        """`PGD` of 40 steps that go 2.5 times as far as the radius, or with other options."""
+        options = {"steps": STEPS, "step_size": 2.5 * self.epsilon / STEPS, **options}
+        return PGD(epsilon=self.epsilon, norm=self.ball, **options)
 
     def record(self):
         """What identifies the images of an attack, as a dict."""

@@ -19,7 +19,7 @@ from anp_tf.robustness.batch_files import (
     remove_superseded,
     write_batch,
 )
-from anp_tf.robustness.judge import Judge, labels
+from anp_tf.robustness.judge import Judge, examples_of
 
 
 def worst_case(
@@ -75,8 +75,9 @@ def worst_case(
     Raises:
         EvaluationError: if the folder holds another evaluation, or a damaged one.
         LogitsError: if logits are NaN or infinite.
-        ValueError: if there are no examples, or an attack is called `clean` or has no name.
-        tf.errors.InvalidArgumentError: if a pixel is not in [0, 1] or a gradient not finite.
+        ValueError: if there are no examples, if a pixel is not in [0, 1] or a label no class, or if
+            an attack is called `clean` or has no name.
+        tf.errors.InvalidArgumentError: if a gradient is not finite.
     """
     if {"", CLEAN} & set(attacks):
         raise ValueError(f"Expected attacks with names other than {CLEAN!r}. Received: {attacks}")
@@ -129,7 +130,7 @@ def _in_files(folder, batches):
     """The path of each batch, the position of its first image, its pixels and its labels."""
     first = 0
     for x, y in batches:
-        yield batch_path(folder, first, len(x)), first, tf.convert_to_tensor(x), labels(y)
+        yield batch_path(folder, first, len(x)), first, *examples_of(x, y)
         first += len(x)
 
 

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.attacks.pgd import NO_FINITE_GRADIENT
+from anp_tf.attacks.gradients import NO_FINITE_GRADIENT
 from anp_tf.errors import NonFiniteError, WorkerLost
 from anp_tf.methods.checks import NOT_FINITE
 from anp_tf.models import NETWORKS

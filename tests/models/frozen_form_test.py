@@ -57,3 +57,17 @@ def test_logits_and_gradients_are_those_of_the_function(kind):
 def test_a_function_of_other_operations_is_left_alone():
     draw = tf.function(lambda x: {"logits": x + tf.random.uniform([3])})
     assert frozen_form(draw.get_concrete_function(tf.TensorSpec([None, 3])), "logits") is None
+
+
+def test_none_where_there_is_a_loop():
+    """A variable in the body of a loop is none that can be frozen."""
+    module = tf.Module()
+    module.weight = tf.Variable(tf.ones([3, 2]))
+
+    @tf.function
+    def looped(x):
+        rows = tf.map_fn(lambda row: tf.linalg.matvec(module.weight, row, True), x)
+        return {"logits": tf.ensure_shape(rows, [None, 2])}
+
+    function = looped.get_concrete_function(tf.TensorSpec([None, 3]))
+    assert frozen_form(function, "logits") is None

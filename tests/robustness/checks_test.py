@@ -8,7 +8,7 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.attacks import FGSM, PGD
 from anp_tf.pruning import insert_masks
-from anp_tf.robustness import Threat, run_checks
+from anp_tf.robustness import Candidate, Threat, run_checks
 from anp_tf.robustness.checks import attack_checks
 from anp_tf.robustness.checks.check import graded
 from anp_tf.robustness.checks.measurements import Measured, Measurements
@@ -50,10 +50,16 @@ def fragile(x, training=False):
     return quarters(x) + 10 * tf.stack([hidden, -hidden, hidden, -hidden], -1)
 
 
-def checked(network, examples, folder, **options):
-    batches = data.batches(examples, 30)
+def candidate(network, examples):
+    return Candidate("toy", network, None, "digest", examples, "toy")
+
+
+def checked(network, examples, folder, undefended=None, **options):
+    undefended = undefended and candidate(undefended, examples)
     threat = Threat(EPSILON, samples=options.pop("samples", 10))
-    checks = run_checks(network, batches, len(examples), folder, threat, queries=150, **options)
+    checks = run_checks(
+        candidate(network, examples), folder, threat, queries=150, undefended=undefended, **options
+    )
     return {check.name: check for check in checks}
 
 
@@ -101,6 +107,8 @@ def test_softmax_outputs_are_caught(examples):
     check = check_outputs(lambda x, training: tf.nn.softmax(quarters(x)), x)
     assert check.status == "fail"
     assert "these are probabilities" in check.figure
+    check = check_outputs(lambda x, training: tf.sigmoid(quarters(x)), x)
+    assert (check.status, check.figure[-22:]) == ("warn", ", as probabilities are")
     for shift in (0, -100):  # logits may be of one sign, log-probabilities too
         logits = check_outputs(lambda x, training, s=shift: quarters(x) + s, x)
         assert logits.status == "pass"
@@ -141,11 +149,20 @@ def test_a_network_without_a_gradient_is_caught(examples, tmp_path):
     assert check.status == "fail"
     assert "no gradient" in without_gradients(rounded, x, y)
     assert without_gradients(quarters, x, y) is None
+    looped = tf.function(
+        lambda x, training: quarters(tf.map_fn(lambda one: tf.round(16 * one) / 16, x))
+    )
+    assert "are all 0" in without_gradients(looped, x, y)
+    later = [0.0] * 4 + [1.0] * (SIZE - 4)  # there may be none for the first images alone
+    sometimes = without_gradients(
+        lambda x, training: quarters(x) * tf.constant(later[: len(x)])[:, None], x, y
+    )
+    assert sometimes is None
     assert "no gradient" in check.figure
     measure = Measurements(rounded, data.batches(examples, 30), SIZE, tmp_path, THREAT)
     measured = measure.of("fgsm", FGSM(epsilon=EPSILON))
     assert measured.accuracy is None
-    failed = attack_checks.not_weaker("fgsm", "", measured, measured, SIZE)
+    failed = attack_checks.not_weaker("fgsm", "", measured, measured)
     assert failed.status == "fail"
     assert "the attack cannot run" in failed.figure
 
@@ -184,7 +201,7 @@ def test_images_that_are_no_pixels_are_caught(examples, tmp_path, bad):
     x = examples.images / np.float32(255)
     x[7, 0, 0, 0] = bad
     batches = tf.data.Dataset.from_tensor_slices((x, examples.labels)).batch(30)
-    checks = run_checks(quarters, batches, SIZE, tmp_path, THREAT)
+    checks = run_checks(candidate(quarters, batches), tmp_path, THREAT)
     assert [(check.name, check.status) for check in checks] == [
         ("pixels", "fail"),
         ("logits", "fail" if np.isnan(bad) else "pass"),
@@ -238,15 +255,15 @@ def test_masks_are_drawn(examples, tmp_path):
     assert attack_checks.check_masks(measure, attack, base, None).status == "not run"
 
 
-def measured(name, accuracy, fooled=(), error=None):
-    return Measured(name, accuracy, np.array(fooled, int), {}, error)
+def measured(name, accuracy, fooled=(), error=None, total=100):
+    return Measured(name, total, accuracy, np.array(fooled, int), {}, error)
 
 
 def test_convergence_takes_the_stronger_of_both():
-    base = measured("pgd-40", 90.0)
+    base = measured("pgd-40", 90.0, total=1000)
     for steps, starts, status in ((90, 89.6, "pass"), (88.9, 90, "warn"), (90, 87.9, "fail")):
         check = attack_checks.check_convergence(
-            base, measured("pgd-80", steps), measured("pgd-40x5", starts), 1000
+            base, measured("pgd-80", steps), measured("pgd-40x5", starts)
         )
         assert check.status == status
 
@@ -254,10 +271,10 @@ def test_convergence_takes_the_stronger_of_both():
 def test_square_counts_what_gradients_miss():
     gradients = [measured("a", 98.0, [1, 2]), measured("b", 97.0, [2, 3, 4])]
     square = measured("square", 96.0, [3, 4, 8, 9])
-    check = attack_checks.check_square(gradients, square, 100)
+    check = attack_checks.check_square(gradients, square)
     assert check.values["beyond_percent"] == 2.0
     assert check.status == "warn"
-    failed = attack_checks.check_square(gradients, measured("square", None, error="no"), 100)
+    failed = attack_checks.check_square(gradients, measured("square", None, error="no"))
     assert failed.status == "fail"
 
 
@@ -282,6 +299,20 @@ def test_noise_behind_large_logits_is_seen(examples):
     x = examples.images / np.float32(255)
     assert check_deterministic(noisy, x).status == "warn"
     assert check_deterministic(lambda x, training: quarters(x) + 1e5, x).status == "pass"
+
+
+def test_answers_that_depend_on_the_rest_of_the_batch_are_seen(examples):
+    """As those of a network in training are; an image alone would be judged as another."""
+
+    def normalized(x, training=False):
+        logits = quarters(x)
+        return logits - tf.reduce_mean(logits, 0)
+
+    x = examples.images / np.float32(255)
+    check = check_deterministic(normalized, x[np.argsort(examples.labels)])
+    assert check.status == "warn"
+    assert "where the batch is halved" in check.figure
+    assert check_deterministic(quarters, x[:1]).status == "pass"
 
 
 def test_an_undefended_network_may_withstand_a_small_ball(examples, tmp_path):

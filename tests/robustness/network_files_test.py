@@ -155,7 +155,8 @@ def test_pixels_of_another_range(examples, tmp_path, pixels):
     for given in (pixels, (0, 1)):
         candidate = from_network(network, known, digest="1", interface=Interface(pixels=given))
         folder = tmp_path / str(given)
-        results[given], _ = attack_candidate(candidate, ["fgsm"], folder, Threat(0.01))
+        results[given], _ = attack_candidate(candidate, ["fgsm", "noise"], folder, Threat(0.01))
+    assert results[0, 1]["not_made"] == ["fgsm"]  # for it has gradients in its own range alone
     assert results[pixels]["clean_accuracy"] == 100
     assert results[0, 1]["clean_accuracy"] == 0
     # The radius stays in units of [0, 1]: the exact worst case of this network.
@@ -180,3 +181,17 @@ def test_images_from_any_data_set(network, examples, tmp_path):
         del result["attacks"][0]["seconds"]
         results.append(result)
     assert results[0] == results[1]
+
+
+def test_data_sets_that_are_no_batches_of_images_and_labels(network, examples):
+    x, y = examples.images / np.float32(255), examples.labels
+    for arrays, size, message in (
+        ((x, np.eye(4, dtype=int)[y]), 5, r"not one-hot. Received: int64 of shape \(None, 4\)"),
+        ((x, y), None, "examples: expected a data set of batches"),
+        ((x, y + 4), 5, r"the labels must be classes of the network .* they are from \d to \d"),
+        ((x, -1 - y), 5, r"the labels must be classes of the network .* to -\d"),
+    ):
+        images = tf.data.Dataset.from_tensor_slices(arrays)
+        with pytest.raises(ValueError, match=message) as error:
+            from_network(network, images.batch(size) if size else images, digest="1")
+        assert "\n" not in str(error.value)

@@ -184,7 +184,7 @@ def test_accuracy_without_spread_is_that_of_the_network():
     expected = evaluate_robustness(network, batches, attack)
     assert 0 < expected.adversarial_accuracy < expected.clean_accuracy < 1
     result = evaluate_sampled(network, batches, attack, 2, progress=counted.append)
-    assert (result.examples, result.samples, counted) == (50, 2, [20, 40, 50])
+    assert (result.examples, result.vulnerability, counted) == (50, None, [20, 40, 50])
     assert result.clean_accuracy == expected.clean_accuracy
     assert result.adversarial_accuracy == expected.adversarial_accuracy
 

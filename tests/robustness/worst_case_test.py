@@ -356,5 +356,35 @@ def test_labels_may_be_a_column_of_any_integers(examples, tmp_path):
         del results[-1]["attacks"][0]["seconds"]
     assert results[0] == results[1]
     batches = tf.data.Dataset.from_tensor_slices((x, np.eye(2)[examples.labels])).batch(8)
-    with pytest.raises(ValueError, match="not one-hot: they are float64 of shape"):
+    with pytest.raises(ValueError, match=r"not one-hot. Received: float64 of shape"):
         worst_case(brightness, batches, {"a": Shift(0.02)}, tmp_path / "2", THREAT)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (lambda x: x, lambda y: y + 1, r"labels of \d+ of 30 images are no classes"),
+        (lambda x: x, lambda y: -y, r"labels of \d+ of 30 images are no classes"),
+        (lambda x: 255 * x, None, r"must be floats in \[0, 1\]: they are float32 from \d"),
+        (lambda x: np.uint8(255 * x), None, "they are uint8 from"),
+        (
+            lambda x: np.where(np.arange(30)[:, None, None, None] == 7, np.nan, x),
+            lambda y: y,
+            "nan",
+        ),
+    ],
+    ids=["above", "below", "pixels", "integers", "NaN"],
+)
+def test_labels_and_pixels_that_make_no_sense(examples, tmp_path, x, y, message):
+    """Of a network that drops NaN, too, as a max-pooling may."""
+
+    def network(pixels, training=False):
+        pixels = tf.cast(pixels, tf.float32)
+        return brightness(tf.where(tf.math.is_nan(pixels), 0.0, pixels))
+
+    x = x(examples.images / np.float32(255))
+    y = y(examples.labels) if y else examples.labels
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(30)
+    with pytest.raises(ValueError, match=message) as error:
+        worst_case(network, batches, {"a": Shift(0.0)}, tmp_path, THREAT)
+    assert "\n" not in str(error.value)

@@ -5,10 +5,10 @@ They follow the checklists of Carlini et al. 2019, "On Evaluating Adversarial Ro
 Sense of Security" (https://arxiv.org/abs/1802.00420).
 """
 
-from anp_tf.attacks import APGD, FGSM, PGD, Noise, Square
+from anp_tf.attacks import APGD, FGSM, Noise, Square
 from anp_tf.losses import cross_entropy, margin
+from anp_tf.progress import silent
 from anp_tf.robustness.checks.attack_checks import (
-    STEPS,
     check_ball,
     check_convergence,
     check_epsilons,
@@ -30,6 +30,7 @@ from anp_tf.robustness.checks.network_checks import (
 )
 from anp_tf.robustness.interface import PROBE_IMAGES
 from anp_tf.robustness.sampled import SampledNetwork
+from anp_tf.robustness.threat import STEPS
 
 __all__ = ["Check", "run_checks"]
 
@@ -37,9 +38,7 @@ RESTARTS = 5
 
 
 def run_checks(
-    network,
-    batches,
-    total,
+    candidate,
     folder,
     threat,
     *,
@@ -47,28 +46,22 @@ def run_checks(
     queries=1000,
     undefended=None,
     source=None,
-    masked=None,
-    ending=None,
-    identity=None,
-    counter=None,
+    counter=silent,
 ):
     """Runs all checks that can be run.
 
+    If the calls of the network differ, all attacks go through the mean of several draws
+    (expectation over transformation).
+
     Args:
-        network: Keras model, or function `(pixels, training) -> logits`. If its calls differ, all
-            attacks go through the mean of several draws (expectation over transformation).
-        batches: `tf.data.Dataset` of (pixels [batch, ...], labels [batch]).
-        total: Integer, the images in it.
+        candidate: `Candidate`.
         folder: Where the measurements are kept; started again, those that are there stay.
         threat: `Threat`.
         step_size: Float, of PGD-40; None: 2.5 epsilon / 40.
         queries: Integer, of the Square attack.
-        undefended: A network of the same shape without a defence, which must fall.
-        source: A network on which the transferred attack is made; None: `undefended`.
-        masked: The Keras model with masks, if the network is its slimmed form.
-        ending: `"softmax"` or `"sigmoid"` if the network is known to end so.
-        identity: As for `worst_case`.
-        counter: Optional function `(title, total) -> context manager of a progress function`.
+        undefended: `Candidate` of the same shape without a defence, which must fall; or None.
+        source: `Candidate` on which the transferred attack is made; None: `undefended`.
+        counter: Function `(title, total) -> context manager of a progress function`.
 
     Returns:
         List of `Check`; of a network whose pixels or logits make no sense, of these alone.
@@ -76,9 +69,10 @@ def run_checks(
     Raises:
         EvaluationError: if the folder holds measurements of another network.
     """
+    network, batches = candidate.network, candidate.batches(threat.batch_size)
     x, y = next(iter(batches.unbatch().batch(PROBE_IMAGES)))
     pixels = check_pixels(network, batches)
-    outputs = check_outputs(network, x, ending)
+    outputs = check_outputs(network, x, candidate.ending)
     nonsense = pixels.status == FAIL and pixels.values["outside"]
     if nonsense or outputs.values["not_finite"]:
         return [pixels, outputs]
@@ -87,53 +81,48 @@ def run_checks(
     resolution = check_resolution(network, x, gradients=bool(gradients.values))
     if steady.status != PASS:
         network = SampledNetwork(network, threat.samples)
+    identity = candidate.identity(undefended=undefended, source=source)
     measure = Measurements(
-        network, batches, total, folder, threat, identity, steady.status == PASS, counter
+        network,
+        batches,
+        candidate.count(),
+        folder,
+        threat,
+        identity,
+        steady.status == PASS,
+        counter,
     )
-    epsilon, ball = threat.epsilon, threat.ball
-    size = step_size or 2.5 * epsilon / STEPS
-
-    def pgd(steps=STEPS, **options):
-        return PGD(epsilon=epsilon, step_size=size, steps=steps, norm=ball, **options)
-
-    def apgd(loss):
-        return APGD(epsilon=epsilon, loss=loss, norm=ball)
-
-    base = measure.of("pgd-40", pgd())
-    fgsm = measure.of("fgsm", FGSM(epsilon=epsilon, norm=ball))
-    noise = measure.of("noise", Noise(epsilon=epsilon, norm=ball))
-    checks = [
+    undefended, source = (other and other.network for other in (undefended, source))
+    ball = {"epsilon": threat.epsilon, "norm": threat.ball}
+    size = {"step_size": step_size or 2.5 * threat.epsilon / STEPS}
+    pgd = threat.pgd(**size)
+    base = measure.of("pgd-40", pgd)
+    fgsm = measure.of("fgsm", FGSM(**ball))
+    noise = measure.of("noise", Noise(**ball))
+    return [
         pixels,
         outputs,
         resolution,
         steady,
         gradients,
-        check_undefended(measure, pgd(), undefended),
-        not_weaker("fgsm", "PGD is not weaker than FGSM", base, fgsm, total),
-        not_weaker(
-            "noise",
-            "No attack is weaker than random noise",
-            weakest(base, fgsm),
-            noise,
-            total,
-        ),
-        check_transfer(measure, base, pgd(), source or undefended),
+        check_undefended(measure, pgd, undefended),
+        not_weaker("fgsm", "PGD is not weaker than FGSM", base, fgsm),
+        not_weaker("noise", "No attack is weaker than random noise", weakest(base, fgsm), noise),
+        check_transfer(measure, base, pgd, source or undefended),
         check_epsilons(measure, base),
         check_convergence(
             base,
-            measure.of("pgd-80", pgd(2 * STEPS)),
-            measure.of(f"pgd-40x{RESTARTS}", pgd(restarts=RESTARTS)),
-            total,
+            measure.of("pgd-80", threat.pgd(steps=2 * STEPS, **size)),
+            measure.of(f"pgd-40x{RESTARTS}", threat.pgd(restarts=RESTARTS, **size)),
         ),
         check_square(
             [
                 base,
-                measure.of("apgd-ce", apgd(cross_entropy)),
-                measure.of("apgd-margin", apgd(margin)),
+                measure.of("apgd-ce", APGD(**ball, loss=cross_entropy)),
+                measure.of("apgd-margin", APGD(**ball, loss=margin)),
             ],
-            measure.of("square", Square(epsilon=epsilon, queries=queries, norm=ball)),
-            total,
+            measure.of("square", Square(**ball, queries=queries)),
         ),
-        check_masks(measure, pgd(), base, masked),
+        check_masks(measure, pgd, base, candidate.masked),
+        check_ball(measure),
     ]
-    return [*checks, check_ball(measure)]

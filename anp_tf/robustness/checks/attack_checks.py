@@ -4,47 +4,41 @@ import itertools
 
 import numpy as np
 
-from anp_tf.attacks import PGD, Transfer
+from anp_tf.attacks import Transfer
 from anp_tf.intervals import with_interval
 from anp_tf.robustness.checks.check import FAIL, NOT_RUN, PASS, WARN, Check, cannot_run, graded
 from anp_tf.robustness.sampled import SampledNetwork
 
-STEPS = 40
 RADII_OF_EPSILON = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)  # of epsilon
 MASK_DRAWS = 10  # of a stochastic network
 LARGER_RADIUS = 4  # times epsilon, where an undefended network did not fall at epsilon
 MAY_KEEP = (2.0, 10.0)  # percent that it may keep: to pass, to be warned of
 MAY_BE_WEAKER = (0.0, 1.0)  # points by which an attack may be weaker: to pass, to be warned of
 MORE_STEPS_TAKE = (0.5, 2.0)  # points that more steps or restarts may take
-MISSED_BY_GRADIENTS = (
-    0.5,
-    2.0,
-)  # points that the attack without gradients may find beyond those with
+MISSED_BY_GRADIENTS = (0.5, 2.0)  # points that Square may find beyond attacks with gradients
 DRAWN_MASKS_KEEP = (1.0, 5.0)  # points that drawn masks may be more robust
 
 
 def check_undefended(measure, attack, undefended):
     """The attack brings a network without defence to about 0, in a ball that is large enough."""
-    title, epsilon = (
-        "An undefended network of the same shape falls to about 0",
-        measure.threat.epsilon,
-    )
+    title = "An undefended network of the same shape falls to about 0"
+    epsilon = measure.threat.epsilon
     if undefended is None:
         return Check("undefended", title, NOT_RUN, "no undefended network was given")
     measured = measure.of("undefended", attack, undefended)
     if failed := cannot_run("undefended", title, measured):
         return failed
     status = PASS if measured.accuracy <= MAY_KEEP[0] else WARN
-    figure = f"under PGD-{attack.steps} it keeps {_percent(measured, measure)} at ε {epsilon:g}"
+    figure = f"under PGD-{attack.steps} it keeps {measured.percent} at ε {epsilon:g}"
     values = {f"{epsilon:g}": measured.accuracy}
     if measured.accuracy > MAY_KEEP[1]:
         larger = min(LARGER_RADIUS * epsilon, whole_radius(measure))
-        attack = PGD(epsilon=larger, step_size=2.5 * larger / STEPS, steps=STEPS, norm=attack.norm)
+        attack = measure.threat.at(larger).pgd()
         measured = measure.of("undefended", attack, undefended, epsilon=larger)
         if failed := cannot_run("undefended", title, measured):
             return failed
         status = WARN if measured.accuracy <= MAY_KEEP[1] else FAIL
-        figure += f", {_percent(measured, measure)} at ε {larger:g}"
+        figure += f", {measured.percent} at ε {larger:g}"
         values[f"{larger:g}"] = measured.accuracy
     return Check("undefended", title, status, figure, {"accuracies": values})
 
@@ -55,19 +49,19 @@ def check_transfer(measure, base, attack, source):
     if source is None:
         return Check("transfer", title, NOT_RUN, "no other network was given")
     transferred = measure.of("transfer", Transfer(attack, source))
-    return not_weaker("transfer", title, base, transferred, measure.total)
+    return not_weaker("transfer", title, base, transferred)
 
 
 def check_epsilons(measure, base):
     """Accuracy falls with the radius, and is lost where the ball holds all images."""
     title = "Accuracy falls as the ball grows, to about 0 where it holds all images"
-    epsilon, ball, whole = measure.threat.epsilon, measure.threat.ball, whole_radius(measure)
+    epsilon, whole = measure.threat.epsilon, whole_radius(measure)
     radii = sorted({round(min(share * epsilon, whole), 6) for share in RADII_OF_EPSILON} | {whole})
     accuracies = {}
     for radius in radii:
         measured = base
         if not np.isclose(radius, epsilon):
-            attack = PGD(epsilon=radius, step_size=2.5 * radius / STEPS, steps=STEPS, norm=ball)
+            attack = measure.threat.at(radius).pgd()
             measured = measure.of("pgd-40", attack, epsilon=radius)
         if failed := cannot_run("epsilon", title, measured):
             return failed
@@ -95,7 +89,7 @@ def whole_radius(measure):
     return 1.0 if measure.threat.norm == "Linf" else float(np.sqrt(np.prod(shape)))
 
 
-def check_convergence(base, more_steps, more_starts, total):
+def check_convergence(base, more_steps, more_starts):
     """Neither twice the steps nor several random starts take much more."""
     title = "More steps and restarts change less than half a point"
     if failed := cannot_run("convergence", title, base, more_steps, more_starts):
@@ -104,26 +98,26 @@ def check_convergence(base, more_steps, more_starts, total):
     return Check(
         "convergence",
         title,
-        graded(change, MORE_STEPS_TAKE, total),
-        ", ".join(_shown(m, total) for m in (base, more_steps, more_starts)),
+        graded(change, MORE_STEPS_TAKE, base.total),
+        ", ".join(m.text for m in (base, more_steps, more_starts)),
         {m.name: m.accuracy for m in (base, more_steps, more_starts)},
     )
 
 
-def check_square(with_gradients, square, total):
+def check_square(with_gradients, square):
     """The attack without gradients finds next to nothing that those with gradients miss."""
     title = "An attack without gradients finds nothing that those with gradients miss"
     if failed := cannot_run("square", title, square):
         return failed
     found = set().union(*(measured.fooled.tolist() for measured in with_gradients))
-    beyond = 100 * len(set(square.fooled.tolist()) - found) / total
-    figures = [_shown(m, total) for m in with_gradients if not m.error]
+    beyond = 100 * len(set(square.fooled.tolist()) - found) / square.total
+    figures = [m.text for m in [*with_gradients, square] if not m.error]
     return Check(
         "square",
         title,
-        graded(beyond, MISSED_BY_GRADIENTS, total),
-        f"{', '.join([*figures, _shown(square, total)])}; "
-        f"{with_interval(beyond, total, 1, unit=True)} fall to Square alone",
+        graded(beyond, MISSED_BY_GRADIENTS, square.total),
+        f"{', '.join(figures)}; {with_interval(beyond, square.total, 1, unit=True)} fall to Square "
+        "alone",
         {"beyond_percent": beyond, "square": square.accuracy},
     )
 
@@ -140,8 +134,7 @@ def check_masks(measure, attack, base, masked):
         "masks",
         title,
         graded(sampled.accuracy - base.accuracy, DRAWN_MASKS_KEEP, measure.total),
-        f"deterministic {_percent(base, measure)}, mean of {MASK_DRAWS} draws "
-        f"{_percent(sampled, measure)}",
+        f"deterministic {base.percent}, mean of {MASK_DRAWS} draws {sampled.percent}",
         {"deterministic": base.accuracy, "sampled": sampled.accuracy},
     )
 
@@ -165,13 +158,13 @@ def check_ball(measure):
     )
 
 
-def not_weaker(name, title, strong, weak, total):
+def not_weaker(name, title, strong, weak):
     """A check that the first attack leaves no more than the second."""
     return cannot_run(name, title, strong, weak) or Check(
         name,
         title,
-        graded(strong.accuracy - weak.accuracy, MAY_BE_WEAKER, total),
-        f"{_shown(strong, total)}, {_shown(weak, total)}",
+        graded(strong.accuracy - weak.accuracy, MAY_BE_WEAKER, strong.total),
+        f"{strong.text}, {weak.text}",
         {strong.name: strong.accuracy, weak.name: weak.accuracy},
     )
 
@@ -179,11 +172,3 @@ def not_weaker(name, title, strong, weak, total):
 def weakest(*measured):
     """The attack that leaves most, or one that could not run."""
     return max(measured, key=lambda m: np.inf if m.error else m.accuracy)
-
-
-def _shown(measured, total):
-    return f"{measured.name} {with_interval(measured.accuracy, total, 1, unit=True)}"
-
-
-def _percent(measured, measure):
-    return with_interval(measured.accuracy, measure.total, 1, unit=True)

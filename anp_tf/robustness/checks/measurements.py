@@ -1,6 +1,5 @@
 """Accuracies under attack that the checks compare, each measured once and kept on disk."""
 
-import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable
@@ -9,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.errors import sentence
+from anp_tf.intervals import with_interval
+from anp_tf.progress import silent
 from anp_tf.robustness.batch_files import EvaluationError, fooled_images
 from anp_tf.robustness.threat import Threat
 from anp_tf.robustness.worst_case import worst_case
@@ -22,6 +23,7 @@ class Measured:
 
     Attributes:
         name: Of the attack.
+        total: Integer, the images there are.
         accuracy: Robust accuracy in percent; None if the attack could not run.
         fooled: Indices of the images that are misclassified after the attack, integers [n].
         recheck: As in the result of `worst_case`.
@@ -29,10 +31,21 @@ class Measured:
     """
 
     name: str
+    total: int
     accuracy: float | None
     fooled: np.ndarray
     recheck: dict
     error: str | None = None
+
+    @property
+    def percent(self):
+        """The accuracy with its interval, as text."""
+        return with_interval(self.accuracy, self.total, 1, unit=True)
+
+    @property
+    def text(self):
+        """The attack and its accuracy."""
+        return f"{self.name} {self.percent}"
 
 
 @dataclasses.dataclass
@@ -46,7 +59,7 @@ class Measurements:
         folder: `pathlib.Path` of all measurements.
         threat: `Threat`.
         identity, deterministic: As for `worst_case`.
-        counter: Optional function `(title, total) -> context manager of a progress function`.
+        counter: Function `(title, total) -> context manager of a progress function`.
         done: List of `Measured` so far.
     """
 
@@ -57,7 +70,7 @@ class Measurements:
     threat: Threat
     identity: dict | None = None
     deterministic: bool = True
-    counter: Callable | None = None
+    counter: Callable = silent
     done: list = dataclasses.field(default_factory=list)
 
     def of(self, name, attack, network=None, *, epsilon=None, stochastic=False):
@@ -73,10 +86,9 @@ class Measurements:
         network = self.network if network is None else network
         threat = self.threat if epsilon is None else self.threat.at(epsilon)
         folder = pathlib.Path(self.folder) / f"{name}-{threat.epsilon:g}"
-        counting = self.counter(name, self.total) if self.counter else contextlib.nullcontext()
         steady = self.deterministic and not stochastic
         try:
-            with counting as progress:
+            with self.counter(name, self.total) as progress:
                 result = worst_case(
                     network,
                     self.batches,
@@ -90,11 +102,11 @@ class Measurements:
         except EvaluationError:
             raise
         except CANNOT_RUN as error:
-            return Measured(name, None, np.zeros(0, int), {}, sentence(error))
+            return Measured(name, self.total, None, np.zeros(0, int), {}, sentence(error))
         recheck = result["recheck"]
         if not steady:  # its answers change, whatever the image
             recheck = {**recheck, "classified_correctly": 0}
         fooled = fooled_images(folder, self.total)
-        measured = Measured(name, result["robust_accuracy"], fooled, recheck)
+        measured = Measured(name, self.total, result["robust_accuracy"], fooled, recheck)
         self.done.append(measured)
         return measured

@@ -64,9 +64,9 @@ class Attack(Described):
                 class of the network, or if the attack's loss has a gradient that is not finite.
         """
         x = checked_pixels(x)
-        network = self._entered(network, x)
-        y = None if y is None else checked_labels(y, x, network.classes)
-        images = self.perturb(network, x, y, draws.given_seed(seed), **options)
+        entered = self._entered(network, x)
+        y = None if y is None else checked_labels(y, x, entered.classes)
+        images = self.perturb(entered, x, y, draws.given_seed(seed), **options)
         return tf.stop_gradient(images)
 
     def perturb(self, network, x, y, seed, **options):

@@ -218,7 +218,8 @@ def test_a_run_that_fools_the_network_is_kept():
     options = {"epsilon": 0.02, "step_size": 0.02, "steps": 2}
     fooled = np.zeros(200, bool)
     for index in range(8):
-        run = PGD(**options)._run(network, tf.constant(x), y, draws.fold_in(seed, index), 1.0, 2)
+        own = draws.fold_in(seed, index)
+        run = PGD(**options)._run(network, tf.constant(x), y, own, 1.0, 2, None)
         fooled |= np.argmax(network(run), -1) != y
     kept = PGD(**options, restarts=8)(network, x, y, seed=seed)
     np.testing.assert_array_equal(np.argmax(network(kept), -1) != y, fooled)

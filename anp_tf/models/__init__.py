@@ -3,9 +3,15 @@
 from anp_tf.models.latents import with_latents
 from anp_tf.models.lenet import lenet5_caffe
 from anp_tf.models.resnet import resnet18
+from anp_tf.models.strided import strided_cnn
 from anp_tf.models.substitute import substitute_network
 from anp_tf.models.vgg import vgg16
 
-NETWORKS = {"lenet5_caffe": lenet5_caffe, "vgg16": vgg16, "resnet18": resnet18}
+NETWORKS = {
+    "lenet5_caffe": lenet5_caffe,
+    "vgg16": vgg16,
+    "resnet18": resnet18,
+    "strided_cnn": strided_cnn,
+}
 
-__all__ = ["lenet5_caffe", "resnet18", "vgg16"]
+__all__ = ["lenet5_caffe", "resnet18", "strided_cnn", "vgg16"]

@@ -40,7 +40,7 @@ def atomic_directory(path):
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        with naming(path):
+        with errors_with_path(path):
             yield temporary
         for folder, _, files in os.walk(temporary):
             for name in files:
@@ -63,7 +63,7 @@ def atomic_file(path):
     _remove_leftovers(path, ".tmp-", f"-{path.name}")
     temporary = path.with_name(f".tmp-{_process()}-{secrets.token_hex(4)}-{path.name}")
     try:
-        with naming(path):
+        with errors_with_path(path):
             yield temporary
         _flush(temporary)
         passing(path.name)
@@ -152,7 +152,7 @@ def check_plain(name, path):
 
 
 @contextlib.contextmanager
-def naming(path):
+def errors_with_path(path):
     """Adds the path to an `OSError` of the block that names no file, such as a full disk's."""
     try:
         yield

@@ -10,7 +10,7 @@ import pathlib
 import shutil
 
 from anp_tf.errors import OtherRunError, WorkdirError
-from anp_tf.files import atomic_file, naming, read_json, write_json
+from anp_tf.files import atomic_file, errors_with_path, read_json, write_json
 from anp_tf.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -285,7 +285,7 @@ class Workdir:
 
     def log_epoch(self, record):
         """Appends a line to `metrics.jsonl`."""
-        with naming(self.metrics), self.metrics.open("a") as file:
+        with errors_with_path(self.metrics), self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())  # the checkpoint that follows relies on it

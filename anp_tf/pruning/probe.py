@@ -52,7 +52,7 @@ class Probe:
         layers = {node.layer: None for node in nodes if not isinstance(node.layer, BayesianMask)}
         weights = [weight for layer in layers for weight in getattr(layer, "weights", ())]
         self.weights = list({id(weight): weight for weight in weights}.values())
-        self._no_view = no_view(network)
+        self._no_view_error = no_view_error(network)
         random = np.random.default_rng(1)
         with self._numbers([random.uniform(0.5, 1.5, w.shape) for w in self.weights], {}):
             self._plan = Plan(self._graph)
@@ -90,7 +90,7 @@ class Probe:
         for copy, arrays in found.items():
             names = names_of(copy)
             if len(names) != len(arrays):
-                raise self._no_view
+                raise self._no_view_error
             named |= {
                 name: np.asarray(a, np.float64) for name, a in zip(names, arrays, strict=True)
             }
@@ -124,7 +124,7 @@ class Probe:
         def make(node, tensors, weights=None, **changes):
             layer, tensor, copy = next(calls, (None, None, None))
             if layer is not node.layer:
-                raise self._no_view
+                raise self._no_view_error
             if copy in found or not getattr(copy, "weights", ()):
                 return tensor, None
             found[copy] = weights_of(layer) if weights is None else weights
@@ -161,7 +161,7 @@ def places_of(probe, factors):
     for power in range(1 + int(np.log(largest) // np.log(BASE))):
         digits = [array // BASE**power % BASE for array in index]
         for name, value in probe.slimmed(digits).items():
-            places[name] = places[name] + _over(value, factors[name]) * BASE**power
+            places[name] = places[name] + _broadcast(value, factors[name]) * BASE**power
     return places
 
 
@@ -181,21 +181,23 @@ def units_of_masks(probe, factors):
         name: {
             mask: touches
             for mask, prime in primes.items()
-            if np.any(touches := (factors[name] != 0) & (_over(value, factors[name]) % prime == 0))
+            if np.any(
+                touches := (factors[name] != 0) & (_broadcast(value, factors[name]) % prime == 0)
+            )
         }
         for name, value in marked.items()
     }
     units = {name: {} for name in factors}
-    for group in _apart(probe.masks, [set(masks) for masks in touched.values()]):
+    for group in _groups_apart(probe.masks, [set(masks) for masks in touched.values()]):
         numbered = probe.slimmed(masks={mask: 2.0 + np.arange(mask.units) for mask in group})
         for name, value in numbered.items():
             for mask in touched[name].keys() & group:
-                index = _over(value, factors[name]).astype(np.int64) - 2
+                index = _broadcast(value, factors[name]).astype(np.int64) - 2
                 units[name][mask] = np.where(touched[name][mask], index, mask.units)
     return units
 
 
-def _apart(masks, together):
+def _groups_apart(masks, together):
     """Groups of masks such that no two of a group are in the same set of `together`."""
     groups = []
     for mask in masks:
@@ -218,12 +220,12 @@ def _primes(count):
     return found
 
 
-def _over(value, factor):
+def _broadcast(value, factor):
     """A product of whole numbers and a factor, without the factor."""
     return np.rint(value / np.where(factor == 0, 1.0, factor)).astype(np.int64)
 
 
-def no_view(network):
+def no_view_error(network):
     return ValueError(
         f"The slimmed form of `{network.name}` has weights that are not those of the network times "
         "factors, because pruned units have come to be constants or for another reason."

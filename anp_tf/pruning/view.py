@@ -11,7 +11,7 @@ import tensorflow as tf
 from anp_tf.layers import given_masks, mask_layers, seed_states
 from anp_tf.layers.many_masks import inference_masks
 from anp_tf.models.comparison import alike, computes_in_half, example_inputs
-from anp_tf.pruning.probe import Probe, no_view, places_of, units_of_masks
+from anp_tf.pruning.probe import Probe, no_view_error, places_of, units_of_masks
 from anp_tf.pruning.slim import names_of
 
 SAME, SAME_IN_HALF = 1e-4, 0.1  # of the largest output, where layers compute exactly and where not
@@ -54,16 +54,16 @@ class SlimView:
         # factors of masks. Which is read off by slimming networks that hold known numbers.
         factors = probe.slimmed()
         if _shifts(self.network, network) or not _alike(weights, factors):
-            raise no_view(network)
+            raise no_view_error(network)
         if not factors.keys() <= probe.sources.keys():  # slimming has added a bias
-            raise no_view(network)
+            raise no_view_error(network)
         units, places = units_of_masks(probe, factors), places_of(probe, factors)
         self._sources = {
             name: _source(weight, probe.sources[name], places[name], factors[name], units[name])
             for name, weight in weights.items()
         }
         if None in self._sources.values():
-            raise no_view(network)
+            raise no_view_error(network)
         self._seeds = _seeds(self.network, network)
         self._check_weights(probe, network)
         self._check_outputs(network)
@@ -111,7 +111,7 @@ class SlimView:
         for name, source in self._sources.items():
             value = source.value(masks, given[id(source.dense)].astype(np.float32))
             if not np.allclose(value, expected[name], rtol=1e-4):
-                raise no_view(network)
+                raise no_view_error(network)
 
     def _check_outputs(self, network):
         """Compares the view with the network on random images, under random masks.
@@ -137,7 +137,7 @@ class SlimView:
             # Of weights that are not finite training says so, and in other words.
             is_finite = np.isfinite(tf.cast(other, tf.float32)).all()
             if is_finite and not alike(value, other, tolerance):
-                raise no_view(network)
+                raise no_view_error(network)
 
 
 @dataclasses.dataclass(frozen=True)

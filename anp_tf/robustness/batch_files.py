@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from anp_tf.files import atomic_file, naming, write_json
+from anp_tf.files import atomic_file, errors_with_path, write_json
 
 ARRAYS = ("label", "fooled_by", "image", "seconds", "left_out")
 CLEAN = "clean"  # stands for an attack where the image itself is misclassified
@@ -80,7 +80,7 @@ def open_folder(folder, identity):
                 f"{folder} holds the evaluation of another {', '.join(names)}; remove it first"
             )
         return
-    with naming(folder):
+    with errors_with_path(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_json(path, identity)
 

@@ -169,7 +169,7 @@ def _refuse_other_pixels(candidate, network, x, y):
     if candidate.interface.pixels is None:
         pixels = check_pixels(network, [(x, y)])
         own, *others = pixels.values["clean_accuracy"].values()
-        if max(others) - own > FAR_BETTER and _apart(own, max(others), len(x)):
+        if max(others) - own > FAR_BETTER and _beyond_chance(own, max(others), len(x)):
             raise ValueError(
                 f"pixels: expected the range that the network {candidate.path} takes, for it is "
                 f"far better with other pixels than those in [0, 1]: {pixels.figure}; give 0,1 to "
@@ -199,7 +199,7 @@ def _shown(value):
     return "as it is by default" if value is None else value
 
 
-def _apart(low, high, total):
+def _beyond_chance(low, high, total):
     """Whether the intervals of two percentages of some images are apart."""
     counts = [round(percent * total / 100) for percent in (low, high)]
     return clopper_pearson(counts[0], total)[1] < clopper_pearson(counts[1], total)[0]

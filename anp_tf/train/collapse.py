@@ -4,7 +4,7 @@ import logging
 
 import keras
 
-FALL = 0.2
+DROP = 0.2
 log = logging.getLogger(__name__)
 
 
@@ -13,7 +13,7 @@ class CollapseGuard(keras.callbacks.Callback):
 
     A network collapses when it has learned to withstand the one step of its training attack and
     nothing else: its accuracy under the validation's attack, of more steps, falls from one epoch to
-    the next. Where it is `FALL` below the highest so far, the weights, their averages and the state
+    the next. Where it is `DROP` below the highest so far, the weights, their averages and the state
     of their optimizer become those of the last epoch before; the epoch itself is lost. Masks are
     left as they are.
 
@@ -43,7 +43,7 @@ class CollapseGuard(keras.callbacks.Callback):
         if score is None:
             return
         best = self.choice["score"] if self.choice else 0.0
-        if score >= best - FALL:
+        if score >= best - DROP:
             self.choice = {"epoch": epoch + 1, "score": max(best, float(score))}
             self.weights = [v.numpy() for v in self.variables]
             return

@@ -10,7 +10,7 @@ import tensorflow as tf
 from anp_tf.train.cluster import JOBS, cluster
 
 # What the operations between workers end by once one of them is gone.
-LOST = (
+LOST_WORKER = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
@@ -94,7 +94,7 @@ class Devices:
             raise ValueError(f"distribution: the workers have different {what}")
 
 
-def devices(distribution):
+def devices_for(distribution):
     """The `Devices` that an option `--distribution` means in this process.
 
     Args:

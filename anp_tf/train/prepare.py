@@ -16,7 +16,7 @@ from anp_tf.train.networks import AUTO, default_network
 STATISTICS_BATCHES = 20
 
 
-def used_settings(settings, workdir, team, training, validation, batch_size):
+def used_settings(settings, workdir, devices, training, validation, batch_size):
     """The settings with what is used in place of what they say; written down, and told of."""
     name = settings.network
     changes = {
@@ -24,7 +24,7 @@ def used_settings(settings, workdir, team, training, validation, batch_size):
         "validation_examples": len(validation) if validation else 0,
         "network": default_network(training.image_shape) if name == AUTO else name,
     }
-    if not team.chief:
+    if not devices.chief:
         return dataclasses.replace(settings, **changes)
     workdir.check_data(training)
     workdir.describe(training)
@@ -32,7 +32,7 @@ def used_settings(settings, workdir, team, training, validation, batch_size):
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "version": __version__,
         "command": _command(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {team}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {devices}",
         "training_examples": len(training),
         "data": training.identity,
         "validation_examples": changes["validation_examples"],
@@ -67,16 +67,16 @@ def examples_of(settings):
     )
 
 
-def checked_batch_size(settings, examples, team):
+def checked_batch_size(settings, examples, devices):
     """The batch size, an equal part of it for each replica."""
-    if settings.batch_size % team.replicas:
+    if settings.batch_size % devices.replicas:
         raise ValueError(
-            f"batch_size: expected a multiple of {team.replicas}, one part for each replica of "
+            f"batch_size: expected a multiple of {devices.replicas}, one part for each replica of "
             f"--distribution={settings.distribution}, received {settings.batch_size}"
         )
-    size = min(settings.batch_size, examples) // team.replicas * team.replicas
+    size = min(settings.batch_size, examples) // devices.replicas * devices.replicas
     if not size:
-        raise data.DataError(f"{examples} training examples for {team.replicas} replicas")
+        raise data.DataError(f"{examples} training examples for {devices.replicas} replicas")
     return size
 
 
@@ -95,13 +95,13 @@ def check_execution(settings, steps_per_epoch):
         )
 
 
-def validation_batches(examples, team):
+def validation_batches(examples, devices):
     """Batches of equal parts for the replicas, without the few examples that are left over."""
-    used = len(examples) // team.replicas * team.replicas
+    used = len(examples) // devices.replicas * devices.replicas
     if not used:
         return None
-    size = max(1, 250 // team.replicas) * team.replicas
-    return team.share(data.batches(examples.take(used), size))
+    size = max(1, 250 // devices.replicas) * devices.replicas
+    return devices.share(data.batches(examples.take(used), size))
 
 
 def statistics_batches(settings, training, batch_size):

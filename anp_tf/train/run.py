@@ -26,7 +26,7 @@ from anp_tf.train.build import (
 from anp_tf.train.checkpoints import Checkpoints
 from anp_tf.train.clock import Clock
 from anp_tf.train.collapse import CollapseGuard
-from anp_tf.train.distribution import LOST, devices
+from anp_tf.train.distribution import LOST_WORKER, devices_for
 from anp_tf.train.networks import check_name
 from anp_tf.train.prepare import (
     check_execution,
@@ -70,47 +70,47 @@ def train(settings, workdir, overwrite=False):
     check_name(settings.network)
     if settings.op_threads:
         use_op_threads(settings.op_threads)
-    team = devices(settings.distribution)
-    if team.workers == 1:
-        return _locked(settings, workdir, team, overwrite)
+    devices = devices_for(settings.distribution)
+    if devices.workers == 1:
+        return _locked(settings, workdir, devices, overwrite)
     try:
-        return _locked(settings, workdir, team, overwrite)
-    except LOST as error:
+        return _locked(settings, workdir, devices, overwrite)
+    except LOST_WORKER as error:
         raise WorkerLost(
             "another worker has ended; the same command, on all workers, goes on from the last "
             "checkpoint"
         ) from error
 
 
-def _locked(settings, workdir, team, overwrite):
-    with workdir.locked() if team.chief else contextlib.nullcontext():
-        team.check_same("options", settings.of_the_run())
-        if team.chief:
+def _locked(settings, workdir, devices, overwrite):
+    with workdir.locked() if devices.chief else contextlib.nullcontext():
+        devices.check_same("options", settings.of_the_run())
+        if devices.chief:
             settings = workdir.open(settings, overwrite)
-        if team.of_chief(workdir.network.exists()):
+        if devices.of_chief(workdir.network.exists()):
             return workdir.load_network()
-        network = _train(settings, workdir, team)
+        network = _train(settings, workdir, devices)
         log.info("SHA-256 of the weights: %s", _digest(network))
-        if team.chief:
+        if devices.chief:
             workdir.results.unlink(missing_ok=True)  # of a network that was removed
             workdir.save_network(network)
-        team.total(0)  # from here on all may read it
+        devices.total(0)  # from here on all may read it
         # Of several workers, one whose variables are this process's own.
-        return network if team.workers == 1 else workdir.load_network()
+        return network if devices.workers == 1 else workdir.load_network()
 
 
-def _train(settings, workdir, team):
+def _train(settings, workdir, devices):
     if settings.network not in NETWORKS:
         keras.utils.clear_session(free_memory=False)  # so that its layers have the same names
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
     training, validation = examples_of(settings)
-    batch_size = checked_batch_size(settings, len(training), team)
-    settings = used_settings(settings, workdir, team, training, validation, batch_size)
+    batch_size = checked_batch_size(settings, len(training), devices)
+    settings = used_settings(settings, workdir, devices, training, validation, batch_size)
     steps_per_epoch = len(training) // batch_size
     check_execution(settings, steps_per_epoch)
-    with team.strategy.scope():
+    with devices.strategy.scope():
         network = build_network(settings, training)
         if settings.init_from:
             copy_weights(load_network(settings.init_from), network)
@@ -119,21 +119,21 @@ def _train(settings, workdir, team):
         model = build_training_model(settings, network, len(training), steps_per_epoch)
     best = _best_epoch(settings, model)
     checkpoints = Checkpoints(
-        workdir.checkpoints, _variables(model), settings.keep_checkpoints, team
+        workdir.checkpoints, _variables(model), settings.keep_checkpoints, devices
     )
     clock = Clock()
     kept = {"best": best, "clock": clock}
     if model.noise is not None:
         kept["collapse"] = CollapseGuard(model)
-    saver = Saver(checkpoints, workdir, kept, steps_per_epoch, settings.checkpoint_seconds, team)
+    saver = Saver(checkpoints, workdir, kept, steps_per_epoch, settings.checkpoint_seconds, devices)
     step = saver.restore(model)
     watchers, shows = [clock, best], []
     with contextlib.ExitStack() as stack:
-        if team.chief:
+        if devices.chief:
             shown = data.batches((validation or training).take(8), 8)
             start = f"step {step}" if step else settings.init_from or weights_from(settings)
             progress = Progress(
-                settings.method, start, settings.epochs, steps_per_epoch, step, str(team)
+                settings.method, start, settings.epochs, steps_per_epoch, step, str(devices)
             )
             progress.say(summary(settings, training))
             watchers.append(Records(workdir, *next(iter(shown))))
@@ -156,11 +156,11 @@ def _train(settings, workdir, team):
             )
             try:
                 model.fit(
-                    team.share(batches),
+                    devices.share(batches),
                     initial_epoch=epoch,
                     epochs=until,
                     steps_per_epoch=steps_per_epoch - within,
-                    validation_data=validation and validation_batches(validation, team),
+                    validation_data=validation and validation_batches(validation, devices),
                     callbacks=callbacks,
                     shuffle=False,
                     verbose=0,

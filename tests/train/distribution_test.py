@@ -13,7 +13,7 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.train import prepare
 from anp_tf.train.cluster import SLURM, cluster
-from anp_tf.train.distribution import Devices, devices
+from anp_tf.train.distribution import Devices, devices_for
 from anp_tf.workdir import Workdir
 
 FLAGS = [
@@ -341,4 +341,4 @@ def test_no_workers_named(commands, environment, tmp_path):
 
 def test_only_train_joins_other_workers():
     with pytest.raises(ValueError, match=r"distribution: .* for the command anp_tf.train only"):
-        devices("multi_worker")
+        devices_for("multi_worker")

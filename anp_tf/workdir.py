@@ -37,6 +37,7 @@ class Workdir:
         self.robustness = self.path / "robustness.json"
         self.checks = self.path / "checks.json"
         self.certificate = self.path / "certificate.json"
+        self.certificate = self.path / "certificate.json"
         self.origin = self.path / "run.json"
         self.labels = self.path / "labels.json"
         self.columns = self.path / "columns.json"

@@ -63,6 +63,11 @@ CHECKS = {
         },
     ],
 }
+CERTIFICATE = {
+    **{"dataset": "mnist", "norm": "linf", "epsilon": 0.3, "settings": {"tried": ["interval"]}},
+    "outcomes": ["proved"] * 80 + ["broken"] * 15 + ["open"] * 5,
+    "counts": {"proved": 80, "broken": 15, "open": 5, "proved_by": {"interval": 80}},
+}
 POINTS = [
     {"method": method, "sparsity_percent": sparsity, "white_box_accuracy": accuracy}
     for method, sparsity, accuracy in (("anp_vs", 60, 94.5), ("anp_vs", 84, 93.5), ("bp", 80, 0))
@@ -100,7 +105,7 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def folder(finished, tmp_path_factory):
-    """Two workdirs, one with an odd name, one with the records of attacks and checks."""
+    """Two workdirs, one with an odd name, one with the records of attacks, checks and proofs."""
     folder = tmp_path_factory.mktemp("report")
     for name, copy in (("standard", ODD), ("anp_vs", "anp_vs")):
         (folder / copy).mkdir()
@@ -111,6 +116,8 @@ def folder(finished, tmp_path_factory):
     suites = {"the <standard>": {**SUITE, **network}, "outdated": other}
     (folder / "anp_vs" / "robustness.json").write_text(json.dumps(suites))
     (folder / "anp_vs" / "checks.json").write_text(json.dumps({**CHECKS, **network}))
+    certificate = {**CERTIFICATE, "file": network["network"]}
+    (folder / "anp_vs" / "certificate.json").write_text(json.dumps(certificate))
     (folder / "sparsity.json").write_text(json.dumps(POINTS))
     return folder
 
@@ -210,7 +217,7 @@ def test_cells_are_the_results(folder, page):
         assert f"paper: {paper[method]['clean_accuracy']:.2f}" in page.text
 
 
-def test_records_of_attacks_and_checks(page):
+def test_records_of_attacks_checks_and_proofs(page):
     text = " ".join(page.text.split())
     assert "anp_vs: the <standard>" in text
     assert (
@@ -221,6 +228,9 @@ def test_records_of_attacks_and_checks(page):
     assert "of 79 adversarial images, 0 are outside the ball (the farthest is 0.3 away)" in text
     assert "PGD is not weaker than FGSM ✓ pass PGD-40 90.1 %, FGSM 93.0 %" in text
     assert "- not run" in text
+    assert "between 80.00 % (proved) and 85.00 % (attacked) of these images" in text
+    assert "proved by interval 80 80.00 broken 15 15.00 open 5 5.00" in text
+    assert "--prove --proofs=interval --norm=Linf --epsilon=0.3 --limit_test_examples=100" in text
 
 
 def test_what_else_is_told(flags, page):
@@ -311,6 +321,7 @@ def removed(name):
         (another_network, r"one image shape, received \(28, 28, 1\) .* \(9, 9, 1\) \(changed\)"),
         (edited("robustness.json", "norm", "n"), r"robustness\.json is damaged; .* no 'norm'"),
         (edited("checks.json", "{", "}"), r"checks\.json is damaged; remove it"),
+        (edited("certificate.json", "counts", "c"), r"certificate\.json is damaged; .* 'counts'"),
     ],
 )
 def test_bad_workdir(commands, folder, tmp_path, change, message):
@@ -496,7 +507,9 @@ def run_of(label, epochs, **results):
     row = {"attack": "PGD-40", "epsilon": 0.3, "step_size": 0.01, "test_examples": 500}
     row |= {"architecture": "lenet5_caffe", **results}
     epochs = [{"epoch": 1, "seconds": 60.0}]
-    return ReportedRun(label, SimpleNamespace(epochs=lambda: epochs), settings, row, None, [], None)
+    return ReportedRun(
+        label, SimpleNamespace(epochs=lambda: epochs), settings, row, None, [], None, None
+    )
 
 
 def test_what_was_run():

@@ -55,6 +55,7 @@ def report_page(runs, figures, figure_examples, command):
         uncertainty=_uncertainty(figure_examples),
         suites=[{"run": run, **suite} for run in runs for suite in run.suites],
         checklists=[{"run": run, **run.checklist} for run in runs if run.checklist],
+        certificates=[{"run": run, **run.certificate} for run in runs if run.certificate],
         costs=tables.deployment_table(runs),
         latency_sizes=list(results[0]["latency_milliseconds"]),
         machine=machine(),
@@ -139,4 +140,9 @@ def _commands(runs):
             count = f"--limit_test_examples={run.checklist['images']}"
             command = ["python", "-m", "anp_tf.evaluate", new, "--checks"]
             lines.append(shlex.join([*command, *run.checklist["threat"], count]))
+        if run.certificate:
+            count = f"--limit_test_examples={run.certificate['images']}"
+            proofs = f"--proofs={run.certificate['proofs']}"
+            command = ["python", "-m", "anp_tf.evaluate", new, "--prove", proofs]
+            lines.append(shlex.join([*command, *run.certificate["threat"], count]))
     return lines

@@ -1,8 +1,17 @@
-"""What the strong attacks and the checks left in the workdirs, for the template."""
+"""What the strong attacks, the checks and the proofs left in the workdirs, for the template."""
 
 from anp_tf.errors import WorkdirError
 from anp_tf.intervals import with_interval
-from anp_tf.robustness import EvaluationError, checks_of, digest, robustness_of
+from anp_tf.robustness import (
+    EvaluationError,
+    certificate_bounds,
+    certificate_counts,
+    certificate_of,
+    certificate_title,
+    checks_of,
+    digest,
+    robustness_of,
+)
 
 CHECK_MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "not run": "-"}
 
@@ -30,6 +39,16 @@ def read_checklist(workdir):
         Dict: `conditions`, and `checks`, a list of dicts. None where there are none of the network.
     """
     return _read(workdir, workdir.checks, checks_of, _checklist)
+
+
+def read_certificate(workdir):
+    """What is proved in `certificate.json`, as texts; arguments and errors as for `read_suites`.
+
+    Returns:
+        Dict: `conditions`, `threat`, `bounds` and `counts`, rows of an outcome, a count and a
+        percentage. None where there is none of the network.
+    """
+    return _read(workdir, workdir.certificate, certificate_of, _certificate)
 
 
 def _read(workdir, path, of_network, texts):
@@ -92,6 +111,18 @@ def _checklist(record):
             }
             for check in record["checks"]
         ],
+    }
+
+
+def _certificate(record):
+    norm = {"linf": "Linf", "l2": "L2"}[record["norm"]]
+    return {
+        "conditions": certificate_title(record),
+        "threat": [f"--norm={norm}", f"--epsilon={record['epsilon']:g}"],
+        "images": len(record["outcomes"]),
+        "proofs": ",".join(record["settings"]["tried"]),
+        "bounds": certificate_bounds(record),
+        "counts": certificate_counts(record),
     }
 
 

@@ -7,7 +7,7 @@ import pathlib
 import keras
 
 from anp_tf.errors import WorkdirError
-from anp_tf.report.records import read_checklist, read_suites
+from anp_tf.report.records import read_certificate, read_checklist, read_suites
 from anp_tf.robustness import digest
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
@@ -32,6 +32,7 @@ class ReportedRun:
         network: The trained network, masks included.
         suites: What `read_suites` returns.
         checklist: What `read_checklist` returns.
+        certificate: What `read_certificate` returns.
     """
 
     label: str
@@ -41,6 +42,7 @@ class ReportedRun:
     network: keras.Model
     suites: list
     checklist: dict | None
+    certificate: dict | None
 
     def digest(self):
         """The SHA-256 of the network's file, hexadecimal."""
@@ -81,7 +83,7 @@ def load_runs(paths):
                 f"{workdir.results} is damaged, it has no {missing[0]}: run python -m "
                 f"anp_tf.evaluate --workdir={workdir.path} again"
             )
-        records = read_suites(workdir), read_checklist(workdir)
+        records = [read(workdir) for read in (read_suites, read_checklist, read_certificate)]
         runs.append(ReportedRun(label, workdir, each, results, network, *records))
     for run in runs[1:]:
         _check_same(runs[0], run, "data set", lambda run: run.settings.dataset)

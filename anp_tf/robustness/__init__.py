@@ -27,9 +27,12 @@ from anp_tf.robustness.network_files import (
     network_file,
 )
 from anp_tf.robustness.proof import (
+    certificate_bounds,
+    certificate_counts,
     certificate_lines,
     certificate_of,
     certificate_table,
+    certificate_title,
     prove_candidate,
 )
 from anp_tf.robustness.sampled import SampledNetwork, evaluate_sampled

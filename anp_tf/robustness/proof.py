@@ -113,36 +113,43 @@ def certificate_of(path, network):
 
 def certificate_table(certificate):
     """The counts of a certificate, and the bounds of the robust accuracy."""
+    rows = certificate_counts(certificate)
+    notes = [f"{certificate_bounds(certificate)}."]
+    title = certificate_title(certificate)
+    return plain_table(title, ("", "images", "%"), rows, 90, notes, texts=1)
+
+
+def certificate_counts(certificate):
+    """How many images are proved, by what, broken and open: rows of an outcome, a count, %."""
     counts, total = certificate["counts"], len(certificate["outcomes"])
     kinds = {f"proved by {name.replace('_', '-')}": n for name, n in counts["proved_by"].items()}
     kinds |= {name: counts[name] for name in ("broken", "open")}
-    rows = [(kind, str(count), f"{100 * count / total:.2f}") for kind, count in kinds.items()]
-    notes = [f"{_bounds(certificate)}."]
-    return plain_table(_title(certificate, total), ("", "images", "%"), rows, 90, notes, texts=1)
+    return [(kind, f"{count:,}", f"{100 * count / total:.2f}") for kind, count in kinds.items()]
 
 
 def certificate_lines(certificate):
     """A certificate as lines of Markdown."""
-    total = len(certificate["outcomes"])
     by = ", ".join(
         f"{count} by {name.replace('_', '-')}"
         for name, count in certificate["counts"]["proved_by"].items()
     )
     return [
-        f"Proved (`--prove`), {_title(certificate, total)}: {_bounds(certificate)}; {by}. What "
-        "is proved holds for all images in the ball, in float32.",
+        f"Proved (`--prove`), {certificate_title(certificate)}: {certificate_bounds(certificate)}; "
+        f"{by}. What is proved holds for all images in the ball, in float32.",
         "",
     ]
 
 
-def _title(certificate, total):
+def certificate_title(certificate):
+    """The data set and the ball of a certificate."""
+    total = len(certificate["outcomes"])
     norm = {"linf": "Linf", "l2": "L2"}[certificate["norm"]]
     return (
         f"{certificate['dataset']}, {total:,} test images, {norm}, ε = {certificate['epsilon']:g}"
     )
 
 
-def _bounds(certificate):
+def certificate_bounds(certificate):
     """The robust accuracy lies between what is proved and what is not broken."""
     counts, total = certificate["counts"], len(certificate["outcomes"])
     low, high = counts["proved"], total - counts["broken"]

@@ -284,7 +284,7 @@ def test_more_targets_steps_and_restarts_are_not_farther(network, problem, norm)
     few = distances()
     for more in ({"targets": 4}, {"steps": 15}, {"restarts": 3}):
         many = distances(**more)
-        assert np.all(many <= few)
+        assert np.all(many <= few + 1e-12), more
         assert np.any(many < few)
 
 

@@ -101,7 +101,7 @@ def counting(title, total):
             if lines and start + spent - said > SECONDS_BETWEEN_LINES and done:
                 said = start + spent
                 left = _duration(spent / done * (total - done))
-                _say(bar, f"{title}  {done:,} of {total:,}  left {left}")
+                _say(bar, f"{title}  {done:,.0f} of {total:,}  left {left}")
 
         yield progress
     if lines:

@@ -14,14 +14,16 @@ class CollapseGuard(keras.callbacks.Callback):
     A network collapses when it has learned to withstand the one step of its training attack and
     nothing else: its accuracy under the validation's attack, of more steps, falls from one epoch to
     the next. Where it is `DROP` below the highest so far, the weights, their averages and the state
-    of their optimizer become those of the last epoch before; the epoch itself is lost. Masks are
-    left as they are.
+    of their optimizer become those of the last epoch before; the epoch itself is lost. An epoch
+    that ends with more units pruned than those before starts anew: what pruning takes is no
+    collapse. Masks are left as they are.
 
     Args:
         model: `TrainingModel` whose attack has `noise`.
 
     Attributes:
-        choice: None, or a dict of the last good `epoch` (from 1) and the highest `score`.
+        choice: None, or a dict of the last good `epoch` (from 1), the highest `score` and the
+            `sparsity`, the share of the units pruned, at which it is the highest.
         weights: List of arrays, the state after that epoch.
     """
 
@@ -42,9 +44,12 @@ class CollapseGuard(keras.callbacks.Callback):
         score = logs.get("val_adversarial_accuracy")
         if score is None:
             return
-        best = self.choice["score"] if self.choice else 0.0
+        sparsity = float(logs.get("sparsity", 0.0))
+        comparable = self.choice and sparsity <= self.choice["sparsity"]
+        best = self.choice["score"] if comparable else 0.0
         if score >= best - DROP:
-            self.choice = {"epoch": epoch + 1, "score": max(best, float(score))}
+            best = max(best, float(score))
+            self.choice = {"epoch": epoch + 1, "score": best, "sparsity": sparsity}
             self.weights = [v.numpy() for v in self.variables]
             return
         for variable, value in zip(self.variables, self.weights, strict=True):

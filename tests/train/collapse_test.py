@@ -37,9 +37,18 @@ def test_goes_back_where_robust_accuracy_collapses(model, caplog):
     assert any(not np.array_equal(a, b) for a, b in zip(states[1], states[2], strict=True))
     assert float(model.noise) == 3.0
     assert int(model.optimizer.iterations) == 5
-    assert guard.choice == {"epoch": 5, "score": 0.4}
+    assert guard.choice == {"epoch": 5, "score": 0.4, "sparsity": 0.0}
     assert "epoch 4: robust validation accuracy fell from 40.0 % to 19.0 %" in caplog.text
     assert "from epoch 3 with noise of 3 epsilon" in caplog.text
+
+
+def test_what_pruning_takes_is_no_collapse(model):
+    guard = CollapseGuard(model)
+    guard.set_model(model)
+    for epoch, (score, sparsity) in enumerate([(0.4, 0.0), (0.15, 0.7), (0.3, 0.7), (0.05, 0.7)]):
+        guard.on_epoch_end(epoch, {"val_adversarial_accuracy": score, "sparsity": sparsity})
+        assert float(model.noise) == (3.0 if epoch == 3 else 1.5)
+    assert guard.choice == {"epoch": 3, "score": 0.3, "sparsity": 0.7}
 
 
 def test_without_validation_there_is_nothing_to_guard(model):

@@ -24,8 +24,8 @@ from anp_tf.errors import (
 )
 from anp_tf.help_page import help_page
 from anp_tf.names import METHODS
-from anp_tf.options import base_type, check, number, one_of, parse
-from anp_tf.settings import Settings, method_class, unread
+from anp_tf.options import base_type, check, near, number, one_of, parse
+from anp_tf.settings import Settings
 
 EXIT_USAGE = 2  # bad input, bad data, a full disk
 EXIT_NON_FINITE = 3  # the training diverged
@@ -52,7 +52,7 @@ _PARSERS = {
 }
 
 
-def define(name, default, text, kind=str, group="run", exists=False):
+def define(name, default, text, kind=str, group="run", exists=False, many=False):
     """Defines a flag of the running command.
 
     Args:
@@ -62,9 +62,12 @@ def define(name, default, text, kind=str, group="run", exists=False):
         kind: `str`, `int`, `float`, `bool` or `list`, of strings.
         group: The group in which `--help` lists it.
         exists: Boolean, whether it names a file or a folder that must be there.
+        many: Boolean, whether it may be given more than once: a list of strings.
     """
     module = sys.argv[0]
-    if kind is bool:
+    if many:
+        flags.DEFINE_multi_string(name, default, text, module_name=module)
+    elif kind is bool:
         flags.DEFINE_boolean(name, default, text, module_name=module)
     elif kind is list:
         flags.DEFINE_list(name, default, text, module_name=module)
@@ -125,14 +128,6 @@ def workdir():
     return flags.FLAGS.workdir
 
 
-def say_exported(paths):
-    """Says where an exported network is, and how to load a SavedModel."""
-    for path in paths:
-        served = (path / "saved_model.pb").is_file()
-        how = f"; load it by tf.saved_model.load({str(path)!r})" if served else ""
-        print(f"the slimmed network is in {path}{how}")
-
-
 def run(command, define_flags, subjects=()):
     """Runs a command: every expected error is one line on stderr and an exit code.
 
@@ -171,8 +166,7 @@ def _guarded(command, argv, subjects):
         unknown = [argument for argument in argv[1:] if argument not in subjects]
         if unknown:
             known = f", subjects are {', '.join(subjects)}" if subjects else ""
-            near = difflib.get_close_matches(unknown[0], subjects, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = near(unknown[0], subjects)
             raise ValueError(
                 f"unexpected argument {unknown[0]!r}; flags start with --{known}{hint}"
             )
@@ -252,7 +246,7 @@ def _parse(argv, purpose):
     if asked:
         full = asked[0].endswith("full")
         try:
-            print(help_page(_command(), purpose, _unread(), full))
+            print(help_page(_command(), purpose, full))
             sys.stdout.flush()
         except BrokenPipeError:
             nobody_reads()
@@ -263,23 +257,14 @@ def _parse(argv, purpose):
 def _of_flags(error):
     """What an error of absl's says, as those of options do."""
     if isinstance(error, flags.UnrecognizedFlagError):
-        near = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
-        hint = f"did you mean --{near[0]}?" if near else "--help lists those there are"
+        found = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
+        hint = f"did you mean --{found[0]}?" if found else "--help lists those there are"
         return f"--{error.flagname}: there is no such flag; {hint}"
     match = re.match(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL)
     expected = match and EXPECTED.get(flags.FLAGS[match[1]].flag_type())
     if not expected:
         return str(error)
     return f"--{match[1]}: expected {expected}, received {match[2]!r}"
-
-
-def _unread():
-    """The options that the method does not read, if one is named."""
-    if "method" not in flags.FLAGS or not flags.FLAGS["method"].present:
-        return ()
-    from anp_tf.quiet import tensorflow  # noqa: F401 - without its notes
-
-    return unread(method_class(flags.FLAGS.method))
 
 
 def _flagfile(argument):
@@ -290,8 +275,7 @@ def _flagfile(argument):
     path = packaged_config(f"{match[1]}.cfg")
     if not path.is_file():
         names = sorted(path.stem for path in packaged_config("").glob("*.cfg"))
-        near = difflib.get_close_matches(match[1], names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = near(match[1], names)
         _exit(
             f"--config: expected one of {', '.join(names)}, received {match[1]!r}{hint}", EXIT_USAGE
         )

@@ -30,7 +30,7 @@ def table(commands, tmp_path_factory):
     """A table of two rows, made by a command that was killed and started again."""
     folder = tmp_path_factory.mktemp("reproduced") / "a table"
     flags = ["--table=mnist", f"--methods={','.join(METHODS)}", f"--workdir={folder}"]
-    flags += [*TINY, "--standard_epochs=1", "--export"]
+    flags += [*TINY, "--row=standard --epochs=1", "--export"]
     process = commands.start("reproduce", *flags)
     deadline = time.monotonic() + 300
     while not (folder / "seed0" / "anp_vs" / "checkpoints").exists():
@@ -112,7 +112,7 @@ def test_rows_of_other_settings_are_not_taken(commands, table):
 
 @pytest.mark.slow
 def test_all_rows(commands, tmp_path):
-    flags = ["--table=mnist", f"--workdir={tmp_path / 'all'}", *TINY, "--standard_epochs=1"]
+    flags = ["--table=mnist", f"--workdir={tmp_path / 'all'}", *TINY, "--row=standard --epochs=1"]
     outcome = commands.run("reproduce", *flags)
     assert outcome.code == 0, outcome.err
     rows = json.loads((tmp_path / "all" / "table.json").read_text())["rows"]

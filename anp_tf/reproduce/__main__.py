@@ -15,7 +15,13 @@ def define_flags():
         list,
     )
     cli.define("seeds", 1, "networks per method, with the seeds --seed and up", int)
-    cli.define("standard_epochs", None, "epochs of `standard`; by default --epochs", int)
+    cli.define(
+        "row",
+        [],
+        "METHOD FLAG…: options of one row in place of those of all, such as "
+        "--row='anp_vs --epochs=60 --init_from=at'; given once for each",
+        many=True,
+    )
     cli.define("export", False, "export each row, slimmed, to WORKDIR/saved_model", bool)
     cli.define_settings()
 

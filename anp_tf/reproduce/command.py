@@ -7,13 +7,13 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import results_row
-from anp_tf.export.release import release
+from anp_tf.export.release import release, say_exported
 from anp_tf.files import atomic_file, write_json
 from anp_tf.names import FIGURES, TABLES
 from anp_tf.options import one_of
 from anp_tf.progress import counting
 from anp_tf.reproduce import paper, sparsity, table, wang2018
-from anp_tf.reproduce.plan import table_runs
+from anp_tf.reproduce.plan import read_rows, table_runs
 from anp_tf.reproduce.runner import make_runs, row_maker
 from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
@@ -38,12 +38,12 @@ def _paper(folder):
     if given.seeds < 1:
         raise ValueError(f"seeds: expected a value at least 1, received {given.seeds}")
     settings = _settings(given.table)
-    runs = table_runs(folder, settings, methods, given.seeds, given.standard_epochs)
+    runs = table_runs(folder, settings, methods, given.seeds, read_rows(given.row))
     make_runs(runs, row_maker())
     if given.export:
         for run in runs:
             if run.row and latest_version(folder / "saved_model" / run.name) is None:
-                cli.say_exported(release(run.workdir, folder / "saved_model" / run.name))
+                say_exported(release(run.workdir, folder / "saved_model" / run.name))
     record = table.table_record(given.table, methods, runs)
     _write(folder, "table", record, table.markdown(record))
 
@@ -59,7 +59,7 @@ def _wang2018(folder):
 def _sparsity(folder):
     settings = _settings("mnist")
     methods = _methods(tuple(sparsity.METHOD_LABELS))
-    runs = sparsity.sparsity_runs(folder, settings, methods, flags.FLAGS.standard_epochs)
+    runs = sparsity.sparsity_runs(folder, settings, methods, read_rows(flags.FLAGS.row))
 
     def evaluate(run, network):
         return results_row(run.settings, network, test_examples(run.settings), None, counting)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import pathlib
+import shlex
 
 from anp_tf.methods import METHODS
+from anp_tf.options import one_of
 from anp_tf.settings import Settings, unread
 from anp_tf.workdir import Workdir
 
@@ -49,34 +51,62 @@ class Run:
         return sum(record["seconds"] for record in self.workdir.epochs())
 
 
-def table_runs(folder, settings, methods, seeds, standard_epochs=None):
+def read_rows(texts):
+    """The options that rows have of their own.
+
+    Args:
+        texts: Sequence of strings, `METHOD FLAG…`; `source` stands for the black-box source.
+
+    Returns:
+        Dict from a method, or `"source"`, to a dict from an option of `Settings` to its value.
+
+    Raises:
+        ValueError: if a text is not of this form.
+    """
+    rows = {}
+    for text in texts:
+        try:
+            method, *lines = shlex.split(text) or [""]
+        except ValueError as error:
+            raise ValueError(f"row: {text}: {error}") from error
+        one_of("row", method, (*METHODS, "source"))
+        try:
+            rows.setdefault(method, {}).update(Settings.values_of(lines))
+        except ValueError as error:
+            raise ValueError(f"row: {text}: {error}") from error
+    return rows
+
+
+def table_runs(folder, settings, methods, seeds, rows=None):
     """The runs of a table of methods.
 
     The networks that others start from come before them, the black-box source before all rows that
     it attacks: an adversarially trained network with a seed of its own. `beta` is for the methods
-    that prune under attack; the others have their defaults.
+    that prune under attack; the others have their defaults. A row's own `init_from` may be another
+    method: its network of the same seed.
 
     Args:
         folder: The folder of all runs, `SEED/METHOD` in it for each.
         settings: `Settings` of all runs, but for the method, the seed and what it starts from.
         methods: Sequence of methods, the rows.
         seeds: Integer, at least 1: networks per method, with the seeds `settings.seed` and up.
-        standard_epochs: Integer, epochs of `standard`; None: `settings.epochs`.
+        rows: Dict from a method to its own options, as of `read_rows`.
 
     Returns:
         List of `Run`.
     """
-    folder = pathlib.Path(folder)
+    folder, rows = pathlib.Path(folder), rows or {}
     source = Workdir(folder / "source")
-    of_source = settings_of_run(settings, "at", settings.seed + BLACK_BOX_SOURCE_SEED, None)
+    seed = settings.seed + BLACK_BOX_SOURCE_SEED
+    of_source = settings_of_run(settings, "at", seed, None, rows.get("source"))
     runs = [Run("source", of_source, source, None, row=False)]
     for seed in range(settings.seed, settings.seed + seeds):
         at = folder / f"seed{seed}"
-        for method in with_starts(methods):
+        for method in with_starts(methods, rows):
             runs.append(
                 Run(
                     f"seed{seed}/{method}",
-                    settings_of_run(settings, method, seed, at, standard_epochs),
+                    settings_of_run(settings, method, seed, at, rows.get(method)),
                     Workdir(at / method),
                     source,
                     row=method in methods,
@@ -85,7 +115,7 @@ def table_runs(folder, settings, methods, seeds, standard_epochs=None):
     return runs
 
 
-def settings_of_run(settings, method, seed, folder, standard_epochs=None):
+def settings_of_run(settings, method, seed, folder, own=None):
     """The settings of one run, which starts from another one's network in the folder if it must.
 
     What the method does not read has its default, so that a row need not be made again because an
@@ -97,18 +127,25 @@ def settings_of_run(settings, method, seed, folder, standard_epochs=None):
     changes |= {"method": method, "seed": seed}
     if not (kind.uses_attack and kind.learns_masks):
         changes["beta"] = kind.default_beta
-    if method == "standard" and standard_epochs:
-        changes["epochs"] = standard_epochs
-    if kind.starts_from and folder and not settings.init_from:
-        changes["init_from"] = str(pathlib.Path(folder) / kind.starts_from)
-    return dataclasses.replace(settings, **changes)
+    changes |= own or {}
+    start = changes.get("init_from") or settings.init_from or (folder and kind.starts_from)
+    if folder and start in METHODS:
+        start = str(pathlib.Path(folder) / start)
+    return dataclasses.replace(settings, **{**changes, "init_from": start})
 
 
-def with_starts(methods):
-    """The methods, and before each the one it starts from, if it is not among those before."""
+def with_starts(methods, rows=None):
+    """The methods, and before each those it starts from, if they are not among those before."""
     ordered = []
+
+    def add(method):
+        own = (rows or {}).get(method, {})
+        start = own.get("init_from", METHODS[method].starts_from)
+        if start in METHODS and start != method:
+            add(start)
+        if method not in ordered:
+            ordered.append(method)
+
     for method in methods:
-        for needed in (METHODS[method].starts_from, method):
-            if needed and needed not in ordered:
-                ordered.append(needed)
+        add(method)
     return ordered

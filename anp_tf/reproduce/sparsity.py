@@ -13,7 +13,7 @@ BETA_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 ADMM_SPARSITIES = (0.5, 0.7, 0.8, 0.9)  # shares of the weights
 
 
-def sparsity_runs(folder, settings, methods, standard_epochs=None):
+def sparsity_runs(folder, settings, methods, rows=None):
     """The runs of the figure: each method with several strengths of its pruning.
 
     Methods with masks run with multiples of `settings.beta` (of 1 for `bp`), `admm` with several
@@ -23,15 +23,15 @@ def sparsity_runs(folder, settings, methods, standard_epochs=None):
         folder: The folder of all runs, `METHOD_STRENGTH` in it for each.
         settings: `Settings` of all, but for the method and the strength.
         methods: Sequence of methods, of the keys of `METHOD_LABELS`.
-        standard_epochs: Integer, epochs of `standard`; None: `settings.epochs`.
+        rows: Dict from a method to its own options, as of `read_rows`.
 
     Returns:
         List of `Run`.
     """
     folder = pathlib.Path(folder)
-    runs = []
-    for method in with_starts(methods):
-        base = settings_of_run(settings, method, settings.seed, folder, standard_epochs)
+    runs, rows = [], rows or {}
+    for method in with_starts(methods, rows):
+        base = settings_of_run(settings, method, settings.seed, folder, rows.get(method))
         if method not in methods:
             runs.append(Run(method, base, Workdir(folder / method), None, row=False))
         elif METHODS[method].learns_masks:

@@ -7,7 +7,7 @@ import pytest
 
 from anp_tf.methods import METHODS
 from anp_tf.reproduce import paper
-from anp_tf.reproduce.plan import table_runs, with_starts
+from anp_tf.reproduce.plan import read_rows, table_runs, with_starts
 from anp_tf.reproduce.sparsity import ADMM_SPARSITIES, BETA_FACTORS, sparsity_runs
 from anp_tf.reproduce.wang2018 import row_names, wang2018_runs
 from anp_tf.settings import Settings, unread
@@ -34,7 +34,8 @@ def test_what_a_method_starts_from_comes_before_it(methods, ordered):
 
 
 def test_runs_of_a_table(tmp_path):
-    runs = table_runs(tmp_path, BASE, ["admm", "anp_vs"], seeds=2, standard_epochs=3)
+    rows = {"standard": {"epochs": 3}}
+    runs = table_runs(tmp_path, BASE, ["admm", "anp_vs"], seeds=2, rows=rows)
     assert names(runs) == ["source"] + [
         f"seed{seed}/{method}" for seed in (4, 5) for method in ("at", "admm", "standard", "anp_vs")
     ]
@@ -53,6 +54,34 @@ def test_runs_of_a_table(tmp_path):
     assert at.settings.init_from is None
     assert (standard.settings.epochs, anp_vs.settings.epochs) == (3, 9)
     assert not any(run.done for run in runs)
+
+
+def test_options_of_single_rows(tmp_path):
+    rows = read_rows(
+        ["anp_vs --init_from=at --epochs=5", "source --epochs=2", "at --decay_at=0.4,0.6", "anp_vs"]
+    )
+    runs = table_runs(tmp_path, BASE, ["anp_vs", "at_vs"], seeds=1, rows=rows)
+    assert names(runs) == ["source", "seed4/at", "seed4/anp_vs", "seed4/at_vs"]
+    source, at, anp_vs, at_vs = (run.settings for run in runs)
+    assert [s.epochs for s in (source, at, anp_vs, at_vs)] == [2, 9, 5, 9]
+    assert anp_vs.init_from == str(tmp_path / "seed4" / "at")
+    assert (at.decay_at, at_vs.decay_at, at_vs.init_from) == ((0.4, 0.6), BASE.decay_at, None)
+    assert [run.row for run in runs] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("anp_v --epochs=3", "row: expected one of .*, received 'anp_v'; did you mean anp_vs"),
+        ("at --epoch=3", "row: at --epoch=3: unknown flag in the line '--epoch=3'"),
+        ("at epochs", "row: at epochs: unknown flag"),
+        ("", "row: expected one of .*, received ''"),
+        ("at --epochs='3", "row: at --epochs='3: No closing quotation"),
+    ],
+)
+def test_rows_that_cannot_be_read(text, said):
+    with pytest.raises(ValueError, match=said):
+        read_rows([text])
 
 
 def test_beta_is_of_the_methods_that_prune_under_attack(tmp_path):

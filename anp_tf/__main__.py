@@ -1,10 +1,10 @@
 """`anp-tf COMMAND`, or `python -m anp_tf COMMAND`: the commands of the package."""
 
-import difflib
 import runpy
 import sys
 
 from anp_tf import __version__
+from anp_tf.options import near
 
 COMMANDS = {
     "train": "trains networks, evaluates and compares them",
@@ -32,8 +32,7 @@ def main():
     elif name == "--version":
         print(__version__)
     else:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = near(name, COMMANDS)
         expected = ", ".join(COMMANDS)
         print(f"anp-tf: expected one of {expected}, received {name!r}{hint}", file=sys.stderr)
         sys.exit(2)

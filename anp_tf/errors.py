@@ -16,7 +16,7 @@ class WorkdirError(ValueError):
 
 
 class OtherRunError(WorkdirError):
-    """A workdir holds a run of other options; the message has each as `name=value`."""
+    """A workdir holds a run of other options, `name=value` in its message, or other data."""
 
 
 class CheckpointError(ValueError):

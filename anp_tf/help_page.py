@@ -6,6 +6,8 @@ import textwrap
 
 from absl import flags
 
+from anp_tf.settings import method_class, unread
+
 ORDER = (
     "run",
     "data",
@@ -22,13 +24,12 @@ COLUMN = 30  # where the texts start
 WIDEST = 110
 
 
-def help_page(command, purpose, unread=(), full=False):
+def help_page(command, purpose, full=False):
     """The flags of the running command with their defaults.
 
     Args:
         command: Name of the command, as it is started.
         purpose: What it does, in a sentence.
-        unread: Names of flags that are left out.
         full: Boolean, whether absl's own flags are listed too.
 
     Returns:
@@ -39,18 +40,19 @@ def help_page(command, purpose, unread=(), full=False):
         listed = {flag.name for flag in own}
         others = [f for module in flags.FLAGS.flags_by_module_dict().values() for f in module]
         own = [*own, *(flag for flag in others if flag.name not in listed)]
+    left_out = _unread()
     width = min(WIDEST, shutil.get_terminal_size().columns)
     start = f"python -m {command}" if command.startswith("anp_tf.") else command
     lines = [f"{start}: {purpose[0].lower()}{purpose.strip()[1:]}", ""]
     groups = {}
     for flag in own:
-        if flag.name in unread:
+        if flag.name in left_out:
             continue
         groups.setdefault(getattr(flag, "group", "absl"), []).append(flag)
     for name in (*ORDER, "absl"):
         if name in groups:
             lines += [f"{name}:", *(_lines(flag, width) for flag in groups[name]), ""]
-    if "method" in groups and not unread:
+    if "method" in groups and not left_out:
         lines.append("Each method reads its own among these; --help --method=NAME lists them.")
     lines += [
         "--flagfile=FILE reads flags from a file, --config=NAME from one that comes with the",
@@ -76,6 +78,15 @@ def _lines(flag, width):
     return "\n".join([f"{left:{COLUMN}}{first}".rstrip(), *(" " * COLUMN + line for line in rest)])
 
 
+def _unread():
+    """The options that the method does not read, if one is named."""
+    if "method" not in flags.FLAGS or not flags.FLAGS["method"].present:
+        return ()
+    from anp_tf.quiet import tensorflow  # noqa: F401 - without its notes
+
+    return unread(method_class(flags.FLAGS.method))
+
+
 def _kind(flag):
-    kinds = {"int": "N", "float": "X", "_NumberParser": "X"}
+    kinds = {"int": "N", "float": "X"}
     return kinds.get(flag.flag_type(), "…")

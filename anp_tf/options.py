@@ -165,14 +165,19 @@ class Options:
         return values
 
 
+def near(value, known):
+    """The end of a message that names the nearest of some names, if one is near."""
+    found = difflib.get_close_matches(str(value), known, n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
 def check(field, value):
     """A ValueError unless a value is in the range of its option; None is, where its type allows."""
     valid, names = field.metadata["range"], field.metadata["names"]
     if valid is None or (value is None and base_type(field.type) is not field.type):
         return
     if not valid.holds(value):
-        near = difflib.get_close_matches(str(value), names or (), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = near(value, names or ())
         shown = repr(value) if isinstance(value, str) else value
         finite = " and finite" if value in (math.inf, -math.inf) else ""
         raise ValueError(f"{field.name}: expected {valid.expected}{finite}, received {shown}{hint}")
@@ -181,8 +186,7 @@ def check(field, value):
 def one_of(name, value, known):
     """A ValueError with near matches unless the value of an argument is one of `known`."""
     if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = near(value, known)
         raise ValueError(f"{name}: expected one of {', '.join(known)}, received {value!r}{hint}")
 
 

@@ -45,8 +45,8 @@ def as_text(table, width=100, notes=()):
     return TextTable("\n".join([text.getvalue().rstrip(), *notes]), _html(table, notes))
 
 
-def plain_table(title, columns, rows, width=130, notes=(), texts=2):
-    """Rows of strings under their columns' names; all columns but the first are numbers.
+def plain_table(title, columns, rows, width=130, notes=(), texts=1):
+    """Rows of strings under their columns' names; all columns but the first ones are numbers.
 
     Args:
         title: Text.

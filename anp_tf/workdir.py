@@ -11,12 +11,9 @@ import shutil
 
 from anp_tf.errors import OtherRunError, WorkdirError
 from anp_tf.files import atomic_file, errors_with_path, read_json, write_json
-from anp_tf.settings import Settings
+from anp_tf.run_config import RunConfig, is_gone
 
 log = logging.getLogger(__name__)
-
-ASKED = "# asked for: --"
-PATHS = [field.name for field in dataclasses.fields(Settings) if field.metadata["path"]]
 
 
 class Workdir:
@@ -37,10 +34,13 @@ class Workdir:
         self.robustness = self.path / "robustness.json"
         self.checks = self.path / "checks.json"
         self.certificate = self.path / "certificate.json"
-        self.certificate = self.path / "certificate.json"
         self.origin = self.path / "run.json"
         self.labels = self.path / "labels.json"
         self.columns = self.path / "columns.json"
+
+    @property
+    def _run_config(self):
+        return RunConfig(self.path, self.config, self.origin)
 
     @contextlib.contextmanager
     def locked(self):
@@ -96,19 +96,19 @@ class Workdir:
         """
         self._make()
         if not self._begun() or not self.config.exists():
-            self._write(settings, {})
+            self._run_config.write(settings, {})
             return settings
-        found, asked = self.settings(), self._asked()
-        differing = self._differing(found, asked, settings)
+        found, asked = self.settings(), self._run_config.asked()
+        differing = self._run_config.differing(found, asked, settings)
         if overwrite and (differing or self.network.exists()):
             self.clear()
-            self._write(settings, {})
+            self._run_config.write(settings, {})
             return settings
         if differing == ["epochs"] and settings.epochs > found.epochs:
             self.network.unlink(missing_ok=True)
         elif differing:
             shown = (f"{n}={getattr(found, n)} (now {getattr(settings, n)})" for n in differing)
-            moved = "dataset" in differing and not os.path.exists(found.dataset)
+            moved = "dataset" in differing and is_gone(found.dataset)
             hint = "; a data set may be moved, but has to keep its name" if moved else ""
             raise OtherRunError(
                 f"workdir {self.path} is of another configuration: {', '.join(shown)}; give "
@@ -117,13 +117,14 @@ class Workdir:
         used = dataclasses.replace(settings, **{name: getattr(found, name) for name in asked})
         # The new place of data that was moved is written down by `use`, once it was compared.
         kept = {} if self.network.exists() else {"dataset": found.dataset}
-        self._write(dataclasses.replace(used, **kept), asked)
+        self._run_config.write(dataclasses.replace(used, **kept), asked)
         return used
 
     def check_data(self, training):
         """An `OtherRunError` if the run goes on, and began with other training `Examples`."""
         found = read_json(self.origin) or {}
-        if not self._begun() or found.get("data", training.identity) == training.identity:
+        before = found.get("data")
+        if not self._begun() or before is None or before == training.identity:
             return
         raise OtherRunError(
             f"workdir {self.path} is of other data: it began with {found['training_examples']:,} "
@@ -139,7 +140,7 @@ class Workdir:
         used = dataclasses.replace(settings, **changes)
         now = {name: getattr(settings, name) for name in changes}
         asked = {name: value for name, value in now.items() if value != changes[name]}
-        self._write(used, {**self._asked(), **asked})
+        self._run_config.write(used, {**self._run_config.asked(), **asked})
         return used
 
     def clear(self):
@@ -150,82 +151,13 @@ class Workdir:
             if path.is_file():
                 path.unlink()
 
-    def _write(self, settings, asked):
-        lines = [
-            "# Written by the run. The same run again:",
-            f"# python -m anp_tf.train --flagfile={self.config}",
-            *(f"{ASKED}{name}={value}" for name, value in asked.items()),
-            f"--workdir={self.path}",
-            *settings.flag_lines(),
-        ]
-        with atomic_file(self.config) as temporary:
-            temporary.write_text("\n".join(lines) + "\n")
-
-    def _asked(self):
-        """Dict of the options that were asked for, where others are used."""
-        lines = self.config.read_text().splitlines()
-        return Settings.values_of(
-            f"--{line.removeprefix(ASKED)}" for line in lines if line.startswith(ASKED)
-        )
-
-    def _differing(self, found, asked, settings):
-        """The names of the options that are not those of the run."""
-        return [
-            name
-            for name, now in settings.of_the_run().items()
-            if not self._same(name, getattr(found, name), now)
-            and (name not in asked or asked[name] != now)
-        ]
-
-    def _same(self, name, found, now):
-        """Whether an option is what it was, or, of a path, names the same place.
-
-        That is also a place that was moved together with the folder, and of the data one of the
-        same name where the recorded one is gone: `check_data` compares what is in it.
-        """
-        if found == now or name not in PATHS or None in (found, now):
-            return found == now
-        if os.path.realpath(now) in map(os.path.realpath, (found, self._moved(found))):
-            return True
-        gone = not os.path.exists(found) and "data" in (read_json(self.origin) or {})
-        same_name = pathlib.Path(found).name == pathlib.Path(now).name
-        return name == "dataset" and gone and same_name and os.path.exists(now)
-
-    def _moved(self, place):
-        """Where a place is that is on the same way from the folder as when it was recorded."""
-        lines = self.config.read_text().splitlines()
-        recorded = [x.removeprefix("--workdir=") for x in lines if x.startswith("--workdir=")]
-        way = os.path.relpath(place, recorded[0] if recorded else self.path)
-        return os.path.normpath(self.path / way)
-
     def settings(self):
         """The `Settings` the run was started with.
 
         Raises:
             WorkdirError: if there is no readable configuration; one of several runs names them.
         """
-        runs = sorted(str(path.parent) for path in self.path.glob("*/config.cfg"))
-        if runs and not self.config.exists():
-            raise WorkdirError(
-                f"workdir: expected the folder of one run, received {self.path}, which holds "
-                f"several: {', '.join(runs)}"
-            )
-        try:
-            lines = self.config.read_text().splitlines()
-            found = Settings.from_flag_lines(x for x in lines if not x.startswith("--workdir="))
-            return dataclasses.replace(found, dataset=self._place_of(found.dataset))
-        except (OSError, ValueError) as error:
-            raise WorkdirError(
-                f"{self.path} is not the workdir of a run: cannot read {self.config.name}: {error}"
-            ) from error
-
-    def _place_of(self, dataset):
-        """The data set where it is now, if its place was moved together with the folder."""
-        if os.path.exists(dataset) or not os.path.exists(moved := self._moved(dataset)):
-            return dataset
-        from anp_tf.data.tfds_sets import known  # takes seconds
-
-        return dataset if known(dataset) else moved
+        return self._run_config.settings()
 
     def load_network(self):
         """The trained network, masks included.

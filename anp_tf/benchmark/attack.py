@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.benchmark.benchmark_table import BenchmarkTable
-from anp_tf.benchmark.peers import OURS, PEERS, Budget
+from anp_tf.benchmark.peers import OURS, PEERS, Budget, same_logits
 from anp_tf.models import NETWORKS
 from anp_tf.pruning import cost
 from anp_tf.timing import median_times
@@ -16,7 +16,6 @@ from anp_tf.timing import median_times
 BATCH_SIZES = {"lenet5_caffe": 128, "vgg16": 32}
 MATRIX_SIDE = 2048  # rows and columns of the product that the machine is measured by
 FASTER_BY = "anp_tf is faster by"
-LOGITS_TOLERANCE = 1e-4  # of the largest logit
 
 
 def benchmark_attack(networks=tuple(BATCH_SIZES), width_multiplier=1.0, repeats=10, progress=print):
@@ -83,7 +82,7 @@ def _calls(network, batch_size, progress):
 
 
 def _check(name, logits, expected, images, x, budget):
-    if not np.allclose(logits, expected, atol=LOGITS_TOLERANCE * np.abs(expected).max()):
+    if not same_logits(logits, expected):
         raise RuntimeError(f"{name} computes other logits: the comparison would not be fair")
     if np.abs(images - x).max() > budget.epsilon + 1e-5 or images.min() < 0 or images.max() > 1:
         raise RuntimeError(f"the images of {name} leave the ball")

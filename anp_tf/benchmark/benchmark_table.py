@@ -14,8 +14,8 @@ class BenchmarkTable:
         formats: Dict from a figure's name to its format, such as `".1f"`; the table's columns.
         figures: Dict from a subject to a dict from a figure's name to its value; some may be
             missing.
-        notes: Dict from a line to a value that stands at its end, with its format as above; for
-            what is of all subjects.
+        notes: Dict from a line to a number that stands at its end, with two digits; for what is of
+            all subjects.
     """
 
     title: str
@@ -30,7 +30,7 @@ class BenchmarkTable:
             for subject, found in self.figures.items()
         ]
         notes = [f"{line}: {value:.2f}" for line, value in self.notes.items()]
-        return plain_table(self.title, ["", *self.formats], rows, notes=notes, texts=1)
+        return plain_table(self.title, ["", *self.formats], rows, notes=notes)
 
     def record(self):
         """Dict from the subject and the figure's name to the value."""

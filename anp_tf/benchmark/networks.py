@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
+from anp_tf.benchmark.peers import LOGITS_TOLERANCE
 from anp_tf.benchmark.zoo import zoo
 from anp_tf.files import write_json
 from anp_tf.layers import mask_layers
@@ -23,7 +24,6 @@ from anp_tf.tables import markdown_table
 BATCH_SIZE = 4
 SECONDS_A_NETWORK = 540  # after which a network is given up
 STEP_DONE, FILE_EQUAL = "done", "equal"
-LOGITS_TOLERANCE = 1e-4  # of the largest logit, for exported files
 TABLE_COLUMNS = (
     *("network", "side", "masks", "units", "masked, %", "FLOPs, %", "parameters, %"),
     *("error", "`anp_vs` step", "SavedModel", "LiteRT", "ONNX"),

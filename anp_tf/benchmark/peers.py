@@ -158,6 +158,7 @@ def pytorch(network, budget, x, y):
 
 
 OURS = "anp_tf"
+LOGITS_TOLERANCE = 1e-4  # of the largest logit
 PEERS = {
     OURS: ours,
     "plain tf.function": plain,
@@ -166,3 +167,8 @@ PEERS = {
     "ART": art,
     "foolbox": foolbox,
 }
+
+
+def same_logits(logits, expected):
+    """Whether another package computes a network's logits, arrays, up to rounding."""
+    return np.allclose(logits, expected, atol=LOGITS_TOLERANCE * np.abs(expected).max())

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from anp_tf.bounds.alpha import learned
-from anp_tf.bounds.network import BoundedNetwork, in_parts, repeated
+from anp_tf.bounds.network import bounded_network, in_parts, repeated
 from anp_tf.bounds.rule import Interval
 from anp_tf.names import INTERMEDIATE
 
@@ -44,7 +44,7 @@ def interval_bounds(network, x, epsilon, *, norm="linf"):
         - Gowal et al. 2019, "Scalable Verified Training for Provably Robust Image Classification",
           https://arxiv.org/abs/1810.12715
     """
-    bounded = _bounded(network)
+    bounded = bounded_network(network)
     return bounded.intervals(bounded.ball(x, epsilon, norm))[bounded.output]
 
 
@@ -64,7 +64,7 @@ def interval_margins(network, x, y, epsilon, *, norm="linf"):
     Returns:
         Float64 tensor [batch, units], exactly 0 for j = y.
     """
-    bounded = _bounded(network)
+    bounded = bounded_network(network)
     ball = bounded.ball(x, epsilon, norm)
     return _margins(bounded, ball, bounded.intervals(ball), y, bounded.units, lines=False)
 
@@ -91,7 +91,7 @@ def crown_bounds(network, x, epsilon, *, norm="linf", intermediate="crown", rows
         - Zhang et al. 2020, "Towards Stable and Efficient Training of Verifiably Robust Neural
           Networks", https://arxiv.org/abs/1906.06316
     """
-    bounded = _bounded(network)
+    bounded = bounded_network(network)
     ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
     return _outputs(bounded, ball, boxes, rows)
 
@@ -102,7 +102,7 @@ def crown_margins(network, x, y, epsilon, *, norm="linf", intermediate="crown", 
     Returns:
         Float64 tensor [batch, units], never looser than `interval_margins`; 0 for j = y.
     """
-    bounded = _bounded(network)
+    bounded = bounded_network(network)
     ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
     return _best_margins(bounded, ball, boxes, y, rows)
 
@@ -131,7 +131,7 @@ def alpha_crown_bounds(
         - Xu et al. 2021, "Fast and Complete: Enabling Complete Neural Network Verification with
           Rapid and Massively Parallel Incomplete Verifiers", https://arxiv.org/abs/2011.13824
     """
-    bounded = _bounded(network)
+    bounded = bounded_network(network)
     ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
     return _outputs(bounded, ball, boxes, rows, steps)
 
@@ -144,7 +144,7 @@ def alpha_crown_margins(
     Returns:
         Float64 tensor [batch, units], never looser than `crown_margins`; 0 for j = y.
     """
-    bounded = _bounded(network)
+    bounded = bounded_network(network)
     ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
     return _best_margins(bounded, ball, boxes, y, rows, steps)
 
@@ -163,7 +163,7 @@ def pair_margins(
     Returns:
         Float64 tensor [batch].
     """
-    bounded = _bounded(network)
+    bounded = bounded_network(network)
     ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
     one_hot = tf.one_hot(tf.stack([y, other], 1), bounded.units, dtype=bounded.dtype)
     return -_least(bounded, ball, boxes, one_hot[:, :1] - one_hot[:, 1:], steps)[:, 0]
@@ -178,10 +178,6 @@ def proved(margins, y):
     """
     own = tf.one_hot(y, margins.shape[-1], on_value=True, off_value=False)
     return tf.reduce_all(own | (margins < 0.0), -1)
-
-
-def _bounded(network):
-    return network if isinstance(network, BoundedNetwork) else BoundedNetwork(network)
 
 
 def _prepared(bounded, x, epsilon, norm, intermediate, rows):

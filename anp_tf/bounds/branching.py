@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from anp_tf.bounds.alpha import learned
 from anp_tf.bounds.elementwise import Bent
-from anp_tf.bounds.network import BoundedNetwork
+from anp_tf.bounds.network import bounded_network
 
 DOMAINS = 100  # parts that are bounded for a margin, at most
 TOGETHER = 32  # parts that are bounded at a time
@@ -37,11 +37,11 @@ class BranchAndBound:
     """
 
     def __init__(self, network, *, norm="linf", domains=DOMAINS):
-        self._bounded, self._norm, self._domains = BoundedNetwork(network), norm, domains
+        self._bounded, self._norm, self._domains = bounded_network(network), norm, domains
         # Features are numbered through what all bent activations read.
         bent = (step for step in self._bounded.steps if isinstance(step.rule, Bent))
         self._keys = list(dict.fromkeys(step.inputs[0] for step in bent))
-        pixels = tf.zeros([1, *network.inputs[0].shape[1:]])
+        pixels = tf.zeros([1, *self._bounded.input_shape])
         boxes = self._bounded.intervals(self._bounded.ball(pixels, 0.0))
         self._shapes = [boxes[key].lower.shape[1:] for key in self._keys]
         self._sizes = [shape.num_elements() for shape in self._shapes]

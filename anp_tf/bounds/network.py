@@ -55,6 +55,7 @@ class BoundedNetwork:
             )
         self.dtype = tf.float64 if rounding else tf.float32
         self.input, self.output = id(inputs[0]), id(outputs[0])
+        self.input_shape = inputs[0].shape[1:]
         self.units = outputs[0].shape[-1]
         self._unit = UNITS["float32"] if rounding else 0.0
         self._graph = graph  # keeps the tensors, and so their ids
@@ -176,6 +177,11 @@ class BoundedNetwork:
         constant -= 2.0**-50 * tf.abs(constant)
         sound &= tf.math.is_finite(constant)
         return tf.where(sound, constant, -float("inf"))
+
+
+def bounded_network(network):
+    """The `BoundedNetwork` of a network, which may be one already."""
+    return network if isinstance(network, BoundedNetwork) else BoundedNetwork(network)
 
 
 def in_parts(bound, size, rows, signature):

@@ -191,7 +191,7 @@ def _functions(network, epsilon, methods, options, alpha_steps, domains):
     returns others, infinite where it has none.
     """
     bounded = BoundedNetwork(network)
-    pixels, norm = tf.TensorSpec([None, *network.inputs[0].shape[1:]], tf.float32), options["norm"]
+    pixels, norm = tf.TensorSpec([None, *bounded.input_shape], tf.float32), options["norm"]
     label = tf.TensorSpec([None], tf.int64)
 
     @functools.partial(tf.function, input_signature=[pixels, label])
@@ -214,20 +214,25 @@ def _functions(network, epsilon, methods, options, alpha_steps, domains):
             found[image, other] = alpha_crown(x[image], y[image], other)
         return found
 
-    branch_and_bound = BranchAndBound(network, norm=norm, domains=domains)
+    functions = {
+        "interval": lambda x, y, margins: np.asarray(interval(x, y)),
+        "crown": lambda x, y, margins: np.asarray(crown(x, y)),
+        "alpha_crown": of_pairs,
+    }
+    if "branching" in methods:
+        functions["branching"] = _branching(bounded, epsilon, norm, domains)
+    return {name: functions[name] for name in PROOFS if name in methods}
+
+
+def _branching(bounded, epsilon, norm, domains):
+    branch_and_bound = BranchAndBound(bounded, norm=norm, domains=domains)
 
     def branching(x, y, margins):
         classes = [np.flatnonzero(row >= 0) for row in margins]
         proved = branch_and_bound(x, y, classes, epsilon)
         return np.where(proved[:, np.newaxis], -np.inf, np.full_like(margins, np.inf))
 
-    makers = {
-        "interval": lambda x, y, margins: np.asarray(interval(x, y)),
-        "crown": lambda x, y, margins: np.asarray(crown(x, y)),
-        "alpha_crown": of_pairs,
-        "branching": branching,
-    }
-    return {name: makers[name] for name in PROOFS if name in methods}
+    return branching
 
 
 def _of_batch(network, x, y, functions, broken, attack, first):

@@ -155,8 +155,8 @@ def kept_columns(parts, shape, dtype, folder):
     begin, size = 0, np.dtype(dtype).itemsize
     with _temporary(folder) as file:
         for part in parts:
-            for number, row in enumerate(np.ascontiguousarray(part.T)):
-                with _full_disk(shape, dtype, folder):
+            with _full_disk(shape, dtype, folder):
+                for number, row in enumerate(np.ascontiguousarray(part.T)):
                     file.seek((number * shape[1] + begin) * size)
                     file.write(row.tobytes())
             begin += len(part)

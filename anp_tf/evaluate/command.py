@@ -42,10 +42,8 @@ OF_ATTACKS = (
     *OF_MODELS,
     "straight_through",
     "norm",
-    "restarts",
     "queries",
     "batch_size",
-    "images",
     "seed",
 )
 

@@ -153,7 +153,7 @@ def comparison(rows):
     lines = [(label, *map(figure, rows)) for label, figure in figures.items()]
     lines = [line for line in lines if set(line[1:]) != {"-"}]
     columns = ["", *(row["method"] for row in rows)]
-    return plain_table(title, columns, lines, 50 + 34 * len(rows), texts=1)
+    return plain_table(title, columns, lines, 50 + 34 * len(rows))
 
 
 def said_hints(rows):

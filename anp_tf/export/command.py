@@ -4,7 +4,7 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.export.card import renew_card
-from anp_tf.export.release import ReleaseForm, add_micro, release
+from anp_tf.export.release import ReleaseForm, add_micro, release, say_exported
 from anp_tf.silence import silent_stderr
 from anp_tf.workdir import Workdir
 
@@ -13,7 +13,7 @@ def main():
     given = flags.FLAGS
     with silent_stderr():  # of notes by LiteRT and its converter
         paths = _released(given) if given.model is None else _again(given)
-    cli.say_exported(paths)
+    say_exported(paths)
 
 
 def _released(given):

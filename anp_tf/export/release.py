@@ -228,3 +228,11 @@ def _litert(settings, network, path, precision, form):
     exported = entered(LiteRtNetwork(path), next(iter(batches))[0])
     accuracy = measure_robustness(exported, batches, images)
     return ReleasedFile(path, path.stat().st_size, accuracy)
+
+
+def say_exported(paths):
+    """Says where an exported network is, and how to load a SavedModel."""
+    for path in paths:
+        served = (path / "saved_model.pb").is_file()
+        how = f"; load it by tf.saved_model.load({str(path)!r})" if served else ""
+        print(f"the slimmed network is in {path}{how}")

@@ -1,11 +1,12 @@
 """The loss around test images, along the attack's direction and a random one."""
 
 import numpy as np
-import scipy.special
+import tensorflow as tf
 from matplotlib.colors import LogNorm
 
 from anp_tf.figures import canvas
 from anp_tf.figures.attacked_images import logits, rounded
+from anp_tf.losses import cross_entropy
 
 AXIS_REACH = 2.0  # in units of epsilon
 AXIS_POINTS = 25
@@ -36,7 +37,8 @@ def loss_surface(attacked):
     for a in axis:
         grid = np.concatenate([pixels + a * attack + b * random for b in axis])
         values = logits(attacked.slimmed, np.clip(grid, 0, 1))
-        loss.append(_cross_entropy(values, labels).reshape(AXIS_POINTS, -1).mean(-1))
+        losses = cross_entropy(tf.constant(values, tf.float64), labels).numpy()
+        loss.append(losses.reshape(AXIS_POINTS, -1).mean(-1))
     return {"axis": rounded(axis), "loss": rounded(loss), "images": len(pixels)}
 
 
@@ -70,8 +72,3 @@ def draw_loss_surface(networks, path):
     bar.ax.tick_params(labelsize=canvas.SMALL_TEXT)
     bar.set_label("cross-entropy, nats", fontsize=8)
     canvas.save(figure, path)
-
-
-def _cross_entropy(values, labels):
-    shares = scipy.special.log_softmax(values.astype(np.float64), -1)
-    return -shares[np.arange(len(labels)), labels]

@@ -5,9 +5,10 @@ import tensorflow as tf
 
 from anp_tf.methods.batch_reader import BatchReader, told
 from anp_tf.methods.callback_checks import check_callbacks
-from anp_tf.methods.checks import check_compile_arguments
+from anp_tf.methods.checks import check_compile_arguments, check_finite
 from anp_tf.methods.forward import ATTACKED_ALONE_NAMES, ATTACKED_NAMES, CLEAN_NAMES
 from anp_tf.methods.given_metrics import GivenMetrics
+from anp_tf.methods.replicas import per_replica
 
 
 class NetworkTrainer(keras.Model):
@@ -66,6 +67,24 @@ class NetworkTrainer(keras.Model):
                 )
             self.mask_optimizer = keras.optimizers.get(mask_optimizer)
             self.mask_optimizer.build(self.mask_variables)
+
+    def apply_gradients(self, tapes, losses):
+        """Applies the gradients of the weights' and of the masks' loss, taken at one point.
+
+        Args:
+            tapes: Pair of gradient tapes, of the weights and of the masks.
+            losses: Pair of scalars; the second is not used without masks.
+        """
+        optimizers = [(self.optimizer, self.weight_variables)]
+        if self.mask_variables:
+            optimizers.append((self.mask_optimizer, self.mask_variables))
+        gradients = [
+            per_replica(tape.gradient(loss, variables))
+            for (_, variables), tape, loss in zip(optimizers, tapes, losses, strict=False)
+        ]
+        with tf.control_dependencies([check_finite(gradients, losses[0])]):
+            for (optimizer, variables), group in zip(optimizers, gradients, strict=True):
+                optimizer.apply(group, variables)
 
     def fit(
         self,

@@ -23,13 +23,11 @@ class Slimming:
 
     Attributes:
         attacked: `AttackedNetwork`, on which attacks run.
-        view: `SlimView` that training runs through; None: the network itself.
     """
 
     def __init__(self, network, runners):
         self.network, self.runners = network, runners
         self.attacked = AttackedNetwork(network)
-        self.view = None
         self.tried = False
 
     def slim(self):
@@ -46,7 +44,7 @@ class Slimming:
         except ValueError as error:
             log.warning("the network is trained at its full size: %s", error)
             return False
-        self.view = self.attacked.view = view
+        self.attacked.view = view
         return True
 
 
@@ -64,23 +62,23 @@ class FollowPruning(keras.callbacks.Callback):
         self.looked = 0
 
     def on_train_begin(self, logs=None):
-        self._follow(self.model.slimming.attacked.open)
+        self._follow(self.model.slimming.attacked.open, self._step())
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._step() // self.every > self.looked or self._fixed():
-            self._follow(self.model.slimming.attacked.update)
+        if self.model.slimming.tried:
+            return
+        step = self._step()
+        if step // self.every > self.looked or self.model.schedule.masks_are_fixed(step):
+            self._follow(self.model.slimming.attacked.update, step)
 
-    def _follow(self, look):
+    def _follow(self, look, step):
         """Slims the network if its masks are fixed; if not, looks after that of the attack."""
-        self.looked = self._step() // self.every
-        if self._fixed():
+        self.looked = step // self.every
+        if self.model.schedule.masks_are_fixed(step):
             if not self.model.slimming.tried:
                 self.model.slim()
         elif self.model.attack is not None and look():
             self.model.retrace()
-
-    def _fixed(self):
-        return self.model.schedule.masks_are_fixed(self._step())
 
     def _step(self):
         return int(self.model.optimizer.iterations.numpy())

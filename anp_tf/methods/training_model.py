@@ -13,17 +13,12 @@ from anp_tf.layers import bayes_layers, mask_layers
 from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
 from anp_tf.methods.bound_loss import Bound, BoundLoss
-from anp_tf.methods.checks import (
-    check_finite,
-    check_network,
-    checked_kl_weights,
-    checked_target_units,
-)
+from anp_tf.methods.checks import check_network, checked_kl_weights, checked_target_units
 from anp_tf.methods.draws import drawn_masks, seeds
 from anp_tf.methods.forward import Forward
 from anp_tf.methods.network_trainer import NetworkTrainer
 from anp_tf.methods.penalties import Decay, Divergence
-from anp_tf.methods.replicas import average, for_fit, per_replica
+from anp_tf.methods.replicas import average, for_fit
 from anp_tf.methods.schedule import Schedule
 from anp_tf.methods.slimming import FollowPruning, Slimming
 from anp_tf.methods.terms import Terms
@@ -141,14 +136,11 @@ class TrainingModel(NetworkTrainer):
         self.averages = None
         if average_decay:
             self.averages = WeightAverages(network, self.weight_variables, average_decay)
-        # Layers with a divergence, and the factor it counts by.
-        self.divergent = [(layer, 1.0) for layer in bayes_layers(network)]
+        divergent = [(layer, 1.0) for layer in bayes_layers(network)]
         factors = checked_kl_weights(kl_weights, self.masks)
         if self.learns_masks:
-            self.divergent += list(zip(self.masks, factors, strict=True))
-        self.divergence = Divergence(
-            self.divergent, beta / num_examples, self.schedule.kl_warmup_steps
-        )
+            divergent += list(zip(self.masks, factors, strict=True))
+        self.divergence = Divergence(divergent, beta / num_examples, self.schedule.kl_warmup_steps)
         self.decay = Decay(self.weight_variables, weight_decay, decayed)
         self.forward = Forward(network, latents, self.needs_vulnerability(), label_smoothing)
         self.means = {**self.forward.means, "kl": self.divergence.mean}
@@ -239,15 +231,7 @@ class TrainingModel(NetworkTrainer):
             if self.bound_loss is not None:
                 loss = self.bound_loss(batch.pixels, batch.labels, draws, step, batch.weights)
                 weight_loss, mask_loss = self.bound_loss.mixed(losses, loss)
-        pairs = [(self.optimizer, self.weight_variables, weight_tape, weight_loss)]
-        if self.mask_variables:
-            pairs.append((self.mask_optimizer, self.mask_variables, mask_tape, mask_loss))
-        gradients = [
-            per_replica(tape.gradient(loss, variables)) for _, variables, tape, loss in pairs
-        ]
-        with tf.control_dependencies([check_finite(gradients, weight_loss)]):
-            for (optimizer, variables, _, _), group in zip(pairs, gradients, strict=True):
-                optimizer.apply(group, variables)
+        self.apply_gradients((weight_tape, mask_tape), (weight_loss, mask_loss))
         if self.averages:
             self.averages.update(self.optimizer.iterations - 1)
         average(self.statistics)
@@ -300,7 +284,7 @@ class TrainingModel(NetworkTrainer):
         logs["learning_rate"] = tf.convert_to_tensor(self.optimizer.learning_rate)
         if self.bound_loss is not None:
             logs["bound_loss"] = self.means["bound_loss"].result()
-        if self.divergent:
+        if self.divergence.layers:
             logs["kl"] = self.means["kl"].result()
         if self.masks:
             units = tf.concat(list(fixed.values()), 0)

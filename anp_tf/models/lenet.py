@@ -2,6 +2,8 @@
 
 import keras
 
+from anp_tf.models.plain import masked, scaled
+
 
 def lenet5_caffe(
     mask=None,
@@ -26,20 +28,17 @@ def lenet5_caffe(
     Returns:
         A functional `keras.Model` from pixels [batch, *input_shape] to logits [batch, num_classes].
     """
-    conv1, conv2, hidden = (max(1, round(width_multiplier * width)) for width in (20, 50, 500))
-
-    def masked(x, name):
-        return x if mask is None else mask(name=name)(x)
+    conv1, conv2, hidden = (scaled(width, width_multiplier) for width in (20, 50, 500))
 
     pixels = keras.Input(input_shape, name="pixels")
     x = pixels
     for index, filters in ((1, conv1), (2, conv2)):
         x = layers.Conv2D(filters, 5, name=f"conv{index}")(x)
-        x = masked(x, f"conv{index}_mask")
+        x = masked(x, mask, f"conv{index}_mask")
         x = keras.layers.ReLU(name=f"relu{index}")(x)
         x = keras.layers.MaxPooling2D(2, name=f"pool{index}")(x)
-    x = masked(keras.layers.Flatten(name="flatten")(x), "flatten_mask")
-    x = masked(layers.Dense(hidden, name="dense1")(x), "dense1_mask")
+    x = masked(keras.layers.Flatten(name="flatten")(x), mask, "flatten_mask")
+    x = masked(layers.Dense(hidden, name="dense1")(x), mask, "dense1_mask")
     x = keras.layers.ReLU(name="relu3")(x)
     logits = layers.Dense(num_classes, name="logits")(x)
     return keras.Model(pixels, logits, name="lenet5_caffe")

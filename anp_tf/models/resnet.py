@@ -2,7 +2,7 @@
 
 import keras
 
-from anp_tf.models.plain import PLAIN
+from anp_tf.models.plain import PLAIN, scaled
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -65,7 +65,7 @@ def resnet18(
     pixels = keras.Input(input_shape, name="pixels")
     x = keras.layers.Rescaling(4.0, offset=-2.0, name="normalise")(pixels)
     for stage, full_width in enumerate(WIDTHS, 1):
-        width = max(1, round(width_multiplier * full_width))
+        width = scaled(full_width, width_multiplier)
         masked = masking(f"stage{stage}_mask")
         if stage == 1:
             x = masked(conv_bn(x, width, 3, 1, "stem", "stem_bn"))

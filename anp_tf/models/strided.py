@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from anp_tf.models.plain import PLAIN
+from anp_tf.models.plain import PLAIN, masked, scaled
 
 CONVOLUTIONS = ((32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 4, 2))  # channels, extent, stride
 HIDDEN = 256
@@ -57,12 +57,6 @@ def strided_cnn(
         A functional `keras.Model` from pixels [batch, *input_shape] to logits [batch, num_classes].
     """
 
-    def scaled(width):
-        return max(1, round(width_multiplier * width))
-
-    def masked(x, name):
-        return x if mask is None else mask(name=name)(x)
-
     def start():
         return {"kernel_initializer": NormalForBounds()}
 
@@ -70,11 +64,17 @@ def strided_cnn(
     x = pixels
     for index, (width, extent, stride) in enumerate(CONVOLUTIONS, 1):
         name = f"conv{index}"
-        x = layers.Conv2D(scaled(width), extent, stride, "same", name=name, **start())(x)
-        x = masked(x, f"{name}_mask")
+        x = layers.Conv2D(
+            scaled(width, width_multiplier), extent, stride, "same", name=name, **start()
+        )(x)
+        x = masked(x, mask, f"{name}_mask")
         x = keras.layers.ReLU(name=f"relu{index}")(x)
-    x = masked(keras.layers.Flatten(name="flatten")(x), "flatten_mask")
-    x = masked(layers.Dense(scaled(HIDDEN), name="dense1", **start())(x), "dense1_mask")
+    x = masked(keras.layers.Flatten(name="flatten")(x), mask, "flatten_mask")
+    x = masked(
+        layers.Dense(scaled(HIDDEN, width_multiplier), name="dense1", **start())(x),
+        mask,
+        "dense1_mask",
+    )
     x = keras.layers.ReLU(name="dense1_relu")(x)
     logits = layers.Dense(num_classes, name="logits", **start())(x)
     return keras.Model(pixels, logits, name="strided_cnn")

@@ -2,7 +2,7 @@
 
 import keras
 
-from anp_tf.models.plain import PLAIN
+from anp_tf.models.plain import PLAIN, masked, scaled
 
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -42,12 +42,6 @@ def vgg16(
             f"at least 32, which are halved five times. Received: input_shape={input_shape}"
         )
 
-    def scaled(width):
-        return max(1, round(width_multiplier * width))
-
-    def masked(x, name):
-        return x if mask is None else mask(name=name)(x)
-
     def dropped(x, rate, name):
         return x if mask is not None else keras.layers.Dropout(rate, name=name)(x)
 
@@ -56,7 +50,7 @@ def vgg16(
     for block, widths in enumerate(WIDTHS, 1):
         for index, width in enumerate(widths, 1):
             x = layers.Conv2D(
-                scaled(width),
+                scaled(width, width_multiplier),
                 3,
                 padding="same",
                 use_bias=False,
@@ -64,15 +58,15 @@ def vgg16(
                 name=f"conv{block}_{index}",
             )(x)
             x = layers.BatchNormalization(name=f"bn{block}_{index}")(x)
-            x = masked(x, f"conv{block}_{index}_mask")
+            x = masked(x, mask, f"conv{block}_{index}_mask")
             x = keras.layers.ReLU(name=f"relu{block}_{index}")(x)
             if index < len(widths):
                 x = dropped(x, 0.3 if block == 1 else 0.4, f"dropout{block}_{index}")
         x = keras.layers.MaxPooling2D(2, name=f"pool{block}")(x)
-    x = masked(keras.layers.Flatten(name="flatten")(x), "flatten_mask")
+    x = masked(keras.layers.Flatten(name="flatten")(x), mask, "flatten_mask")
     x = dropped(x, 0.5, "flatten_dropout")
-    x = layers.Dense(scaled(512), use_bias=False, name="dense1")(x)
-    x = masked(layers.BatchNormalization(name="dense1_bn")(x), "dense1_mask")
+    x = layers.Dense(scaled(512, width_multiplier), use_bias=False, name="dense1")(x)
+    x = masked(layers.BatchNormalization(name="dense1_bn")(x), mask, "dense1_mask")
     x = keras.layers.ReLU(name="dense1_relu")(x)
     x = dropped(x, 0.5, "dense1_dropout")
     logits = layers.Dense(num_classes, name="logits")(x)

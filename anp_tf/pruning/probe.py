@@ -6,6 +6,7 @@ of users that do not say it would get no view. So `build` is run on numbers that
 them: indices for the weights, and for the masks primes, then the numbers of their units.
 """
 
+import collections
 import contextlib
 import dataclasses
 
@@ -16,7 +17,7 @@ import tensorflow as tf
 from anp_tf.layers import BayesianMask, FusedBatchNormalization
 from anp_tf.models.graph import Graph, graph_of
 from anp_tf.pruning.handlers.base import weights_of
-from anp_tf.pruning.slim import Plan, check_masks, names_of, unchanged
+from anp_tf.pruning.slim import Plan, check_masks, unchanged
 
 BASE = 1024  # of the digits of an index, small enough to survive a product in float32
 
@@ -147,6 +148,16 @@ class _Weights:
 class _GivenMask(BayesianMask):
     def inference_mask(self):
         return tf.constant(self.value)
+
+
+def names_of(layer):
+    """A name for each weight of a layer; of those of one name, in layers inside, by the order."""
+    counts, names = collections.Counter(), []
+    for weight in getattr(layer, "weights", ()):
+        count = counts[weight.name]
+        names.append(f"{layer.name}/{weight.name}" + (f":{count}" if count else ""))
+        counts[weight.name] += 1
+    return names
 
 
 def _named(layer):

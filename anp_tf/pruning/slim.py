@@ -15,10 +15,11 @@ import numpy as np
 
 from anp_tf.layers import NORMALIZATIONS, BayesianMask, mask_layers
 from anp_tf.models.copies import copy_layer, copy_state
-from anp_tf.models.graph import Names, Node, graph_of
+from anp_tf.models.graph import Names, graph_of
 from anp_tf.pruning.handlers import channels, handler_of
 from anp_tf.pruning.handlers.base import weights_of
 from anp_tf.pruning.slimmed import slimmed
+from anp_tf.pruning.sweeps import Call, describe, find_constants, kept_channels, round_up
 
 
 def slim(model: keras.Model, round_to: int = 1) -> keras.Model:
@@ -74,7 +75,7 @@ def check_masks(model, graph):
         if mask not in called:
             raise ValueError(
                 "`slim` expects masks among the layers of a functional model. "
-                f"{_describe(mask)} is in a wrapper or in a model that is not functional."
+                f"{describe(mask)} is in a wrapper or in a model that is not functional."
             )
 
 
@@ -91,7 +92,7 @@ class Plan:
 
     def __init__(self, graph, round_to=1):
         self._graph = graph
-        self._calls = [_Call(node, handler_of(node)) for node in graph.nodes]
+        self._calls = [Call(node, handler_of(node)) for node in graph.nodes]
         self._by_node = {call.node: call for call in self._calls}
         counts = collections.Counter(node.layer for node in graph.nodes)
         self._shared = {
@@ -103,13 +104,13 @@ class Plan:
         self._reads.update(id(tensor) for tensor in keras.tree.flatten(graph.output))
         self.find_constants()
         stay = {}  # by the mask, Boolean [units]: which stay though they are pruned
-        self._kept = _kept_channels(graph, self._calls, self._shared, stay)
-        while _round_up(self._calls, self._kept, stay, round_to):
-            self._kept = _kept_channels(graph, self._calls, self._shared, stay)
+        self._kept = kept_channels(graph, self._calls, self._shared, stay)
+        while round_up(self._calls, self._kept, stay, round_to):
+            self._kept = kept_channels(graph, self._calls, self._shared, stay)
 
     def find_constants(self):
         """Finds the constants again, of the weights and masks of now."""
-        _find_constants(self._graph, self._calls, self._shared)
+        find_constants(self._graph, self._calls, self._shared)
 
     def maker(self, normalization=keras.layers.BatchNormalization):
         """Calls copies of the layers: the `make` of `Handler.build`.
@@ -149,145 +150,6 @@ class Plan:
 def unchanged(tensor):
     """An input of the network as `Slimmed`."""
     return slimmed(tensor, np.arange(channels(tensor)))
-
-
-def names_of(layer):
-    """A name for each weight of a layer; of those of one name, in layers inside, by the order."""
-    counts, names = collections.Counter(), []
-    for weight in getattr(layer, "weights", ()):
-        count = counts[weight.name]
-        names.append(f"{layer.name}/{weight.name}" + (f":{count}" if count else ""))
-        counts[weight.name] += 1
-    return names
-
-
-@dataclasses.dataclass(eq=False)
-class _Call:
-    """A node with its handler, None for a layer that is not known, and its inputs' constants."""
-
-    node: Node
-    handler: object
-    constants: list | None = None
-
-
-def _describe(layer):
-    return f"Layer `{layer.name}` ({type(layer).__name__})"
-
-
-def _find_constants(graph, calls, shared):
-    """Finds the constants of each tensor, NaN where it has none, and gives each call its inputs'.
-
-    Of a layer that is called more than once, only those count that all calls have in common.
-    """
-    common = {}
-    while True:
-        constants = {id(tensor): _nan(tensor) for tensor in keras.tree.flatten(graph.input)}
-        masks = {}  # per tensor, the name of a mask above
-        found = {}
-        for call in calls:
-            node = call.node
-            call.constants = [constants[id(tensor)] for tensor in node.inputs]
-            above = [masks[id(tensor)] for tensor in node.inputs if masks.get(id(tensor))]
-            if isinstance(node.layer, BayesianMask):
-                above = [node.layer.name]
-            elif call.handler is not None and call.handler.is_source:
-                above = []
-            masks.update((id(tensor), above[0] if above else None) for tensor in node.outputs)
-            if call.handler is None:
-                _check_unknown(call, above)
-                constants.update((id(tensor), _nan(tensor)) for tensor in node.outputs)
-                continue
-            if node.layer in shared:
-                before = found.get(node.layer, call.constants)
-                found[node.layer] = [
-                    np.where(a == b, a, np.nan) for a, b in zip(before, call.constants, strict=True)
-                ]
-                call.constants = common.get(node.layer, call.constants)
-            values = call.handler.constants(node, *call.constants)
-            values = values if isinstance(values, list) else [values]
-            constants.update(zip(map(id, node.outputs), values, strict=True))
-        if all(_equal(found[layer], common.get(layer)) for layer in found):
-            return
-        common = found
-
-
-def _round_up(calls, kept, stay, round_to):
-    """Has more units stay, so that their number is rounded up; returns whether there are more."""
-    more = set()
-    for call in calls if round_to > 1 else ():
-        mask = call.node.layer
-        if not isinstance(mask, BayesianMask) or mask in more:
-            continue
-        there = kept[id(call.node.outputs[0])]
-        missing = min(-there.sum() % round_to, (~there).sum())
-        if there.any() and missing:
-            order = np.argsort(-np.where(there, -1.0, _sizes(call, calls)), kind="stable")
-            stay[mask] = stay.get(mask, np.zeros(mask.units, bool)).copy()
-            stay[mask][order[:missing]] = True
-            more.add(mask)
-    return bool(more)
-
-
-def _sizes(call, calls):
-    """How large the weights are that each unit of a mask comes from: those of the layer before."""
-    makers = {id(tensor): other.node for other in calls for tensor in other.node.outputs}
-    node = call.node
-    while node is not None:
-        for weight in getattr(node.layer, "weights", ()):
-            if "kernel" in weight.name and weight.shape[-1] == len(call.constants[0]):
-                return np.abs(np.asarray(weight)).reshape(-1, weight.shape[-1]).sum(axis=0)
-        node = makers.get(id(node.inputs[0])) if len(node.inputs) == 1 else None
-    return np.zeros(len(call.constants[0]))
-
-
-def _check_unknown(call, masks):
-    if masks and any(not np.isnan(array).all() for array in call.constants):
-        raise ValueError(
-            f"Units that mask `{masks[0]}` prunes reach a layer that `slim` does not know, or not "
-            f"with these settings. {_describe(call.node.layer)} needs a handler: see "
-            "`anp_tf.pruning.register_handler`."
-        )
-
-
-def _nan(tensor):
-    return np.full(channels(tensor), np.nan)
-
-
-def _equal(arrays, others):
-    return others is not None and all(
-        np.array_equal(a, b, equal_nan=True) for a, b in zip(arrays, others, strict=True)
-    )
-
-
-def _kept_channels(graph, calls, shared, stay):
-    """Per tensor (by id), Boolean [channels]: which channels the slim network has."""
-    kept = {id(t): np.ones(channels(t), bool) for t in keras.tree.flatten(graph.input)}
-    for call in calls:
-        kept.update((id(t), np.zeros(channels(t), bool)) for t in call.node.outputs)
-    for tensor in keras.tree.flatten(graph.output):
-        kept[id(tensor)][:] = True
-    for call in calls:
-        if call.node.layer in stay:
-            kept[id(call.node.outputs[0])] |= stay[call.node.layer]
-    changed = True
-    while changed:
-        changed = False
-        alike = {}  # of shared layers, what any of their calls keeps
-        for call in (*reversed(calls), *calls):
-            node = call.node
-            keys = [id(tensor) for tensor in (*node.inputs, *node.outputs)]
-            before = [kept[key] for key in keys]
-            if call.handler is None:
-                after = [np.ones_like(array) for array in before]
-            else:
-                after = call.handler.keeps(node, call.constants, *before)
-            if node.layer in shared:
-                others = alike.get(node.layer, after)
-                after = alike[node.layer] = [a | b for a, b in zip(after, others, strict=True)]
-            for key, array in zip(keys, after, strict=True):  # a tensor may be read twice
-                changed |= bool(np.any(array & ~kept[key]))
-                kept[key] = kept[key] | array
-    return kept
 
 
 class _Maker:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from anp_tf.layers import BayesianMask, mask_layers
+from anp_tf.layers.many_masks import inference_masks
 from anp_tf.models.graph import graph_of
 
 FLOOR = 0.25  # of the units of the first mask, what every mask keeps
@@ -24,7 +25,7 @@ def cut_to_share(model, share):
     """
     masks = mask_layers(model)
     own = _expected(masks)
-    worth = _worth(model, own)
+    worth = _worth(own, _Around(model).sources)
     floor = math.ceil(FLOOR * masks[0].units)
     kept = {mask: np.zeros(mask.units, bool) for mask in masks}
     for mask in masks:
@@ -54,19 +55,21 @@ def cut_to_counts(model, counts):
             `mask_layers`.
     """
     masks = mask_layers(model)
+    own, sources = _expected(masks), _Around(model).sources
     for mask, count in zip(masks, counts, strict=True):
-        worth = _worth(model, _expected(masks))  # what is cut before it counts for nothing
-        mask.prune(np.argsort(-worth[mask], kind="stable")[count:])
+        cut = np.argsort(-_worth(own, sources)[mask], kind="stable")[count:]
+        mask.prune(cut)
+        own[mask][cut] = 0.0
 
 
 def _expected(masks):
-    return {mask: np.abs(np.array(mask.inference_mask())) for mask in masks}
+    return {mask: np.abs(np.array(value)) for mask, value in inference_masks(masks).items()}
 
 
-def _worth(model, own):
+def _worth(own, sources):
     """The expected masks; a unit that is flattened from a channel is worth no more than that."""
     worth = dict(own)
-    for mask, (source, channels) in _Around(model).sources.items():
+    for mask, (source, channels) in sources.items():
         worth[mask] = np.minimum(own[mask], worth[source][channels])
     return worth
 

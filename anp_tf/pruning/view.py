@@ -11,8 +11,7 @@ import tensorflow as tf
 from anp_tf.layers import given_masks, mask_layers, seed_states
 from anp_tf.layers.many_masks import inference_masks
 from anp_tf.models.comparison import alike, computes_in_half, example_inputs
-from anp_tf.pruning.probe import Probe, no_view_error, places_of, units_of_masks
-from anp_tf.pruning.slim import names_of
+from anp_tf.pruning.probe import Probe, names_of, no_view_error, places_of, units_of_masks
 
 SAME, SAME_IN_HALF = 1e-4, 0.1  # of the largest output, where layers compute exactly and where not
 

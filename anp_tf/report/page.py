@@ -132,17 +132,13 @@ def _commands(runs):
         if source:
             evaluate.append(f"--source={source}")
         lines += [shlex.join(train), shlex.join(evaluate)]
-        for suite in run.suites:
-            count = f"--limit_test_examples={suite['images']}"
-            command = ["python", "-m", "anp_tf.evaluate", new, f"--attack={suite['attack']}"]
-            lines.append(shlex.join([*command, *suite["threat"], count]))
+        again = [(suite, f"--attack={suite['attack']}") for suite in run.suites]
         if run.checklist:
-            count = f"--limit_test_examples={run.checklist['images']}"
-            command = ["python", "-m", "anp_tf.evaluate", new, "--checks"]
-            lines.append(shlex.join([*command, *run.checklist["threat"], count]))
+            again.append((run.checklist, "--checks"))
         if run.certificate:
-            count = f"--limit_test_examples={run.certificate['images']}"
-            proofs = f"--proofs={run.certificate['proofs']}"
-            command = ["python", "-m", "anp_tf.evaluate", new, "--prove", proofs]
-            lines.append(shlex.join([*command, *run.certificate["threat"], count]))
+            again.append((run.certificate, "--prove", f"--proofs={run.certificate['proofs']}"))
+        for texts, *options in again:
+            count = f"--limit_test_examples={texts['images']}"
+            command = ["python", "-m", "anp_tf.evaluate", new, *options, *texts["threat"], count]
+            lines.append(shlex.join(command))
     return lines

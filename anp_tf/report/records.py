@@ -6,6 +6,7 @@ from anp_tf.robustness import (
     EvaluationError,
     certificate_bounds,
     certificate_counts,
+    certificate_norm,
     certificate_of,
     certificate_title,
     checks_of,
@@ -45,8 +46,8 @@ def read_certificate(workdir):
     """What is proved in `certificate.json`, as texts; arguments and errors as for `read_suites`.
 
     Returns:
-        Dict: `conditions`, `threat`, `bounds` and `counts`, rows of an outcome, a count and a
-        percentage. None where there is none of the network.
+        Dict: `conditions`, `threat`, `images`, `proofs`, `bounds` and `counts`, rows of an outcome,
+        a count and a percentage. None where there is none of the network.
     """
     return _read(workdir, workdir.certificate, certificate_of, _certificate)
 
@@ -115,10 +116,9 @@ def _checklist(record):
 
 
 def _certificate(record):
-    norm = {"linf": "Linf", "l2": "L2"}[record["norm"]]
     return {
         "conditions": certificate_title(record),
-        "threat": [f"--norm={norm}", f"--epsilon={record['epsilon']:g}"],
+        "threat": [f"--norm={certificate_norm(record)}", f"--epsilon={record['epsilon']:g}"],
         "images": len(record["outcomes"]),
         "proofs": ",".join(record["settings"]["tried"]),
         "bounds": certificate_bounds(record),

@@ -17,12 +17,11 @@ from anp_tf.robustness.candidate import (
     from_workdir,
     test_examples,
 )
-from anp_tf.robustness.checks import Check, run_checks
+from anp_tf.robustness.checks import run_checks
 from anp_tf.robustness.interface import Interface, entered
-from anp_tf.robustness.judge import Judge, LogitsError
+from anp_tf.robustness.judge import LogitsError
 from anp_tf.robustness.network_files import (
     LiteRtNetwork,
-    OnnxNetwork,
     SavedModelNetwork,
     network_file,
 )
@@ -30,12 +29,12 @@ from anp_tf.robustness.proof import (
     certificate_bounds,
     certificate_counts,
     certificate_lines,
+    certificate_norm,
     certificate_of,
     certificate_table,
     certificate_title,
     prove_candidate,
 )
-from anp_tf.robustness.sampled import SampledNetwork, evaluate_sampled
 from anp_tf.robustness.suite import (
     attack_candidate,
     check_candidate,

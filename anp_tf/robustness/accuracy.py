@@ -49,7 +49,7 @@ class Robustness:
         ]
         if self.vulnerability is not None:
             rows.append(("vulnerability", f"{self.vulnerability:.4f}"))
-        return plain_table(f"{self.examples:,} examples", ("", ""), rows)
+        return plain_table(f"{self.examples:,} examples", ("", ""), rows, texts=2)
 
     def _repr_html_(self):
         return self.table()._repr_html_()

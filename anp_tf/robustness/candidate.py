@@ -1,6 +1,7 @@
 """What is judged: a network, from wherever it comes, and the images it is tested on."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 from collections.abc import Callable
@@ -52,6 +53,7 @@ class Candidate:
         """`tf.data.Dataset` of (pixels [batch, ...], labels [batch])."""
         return batches_of(self.examples, batch_size)
 
+    @functools.cached_property
     def count(self):
         """Integer, how many images there are; a data set of unknown length is read through."""
         if isinstance(self.examples, data.Examples):
@@ -65,8 +67,8 @@ class Candidate:
         shown = {"interface": interface} if interface else {}
         options = {name: self.data_options.get(name) for name in READING}
         options = {n: v for n, v in options.items() if v and v != getattr(Settings, n)}
-        data = {"dataset": self.dataset, **options}
-        return {"network": self.digest, **data, **digests, **shown}
+        known = {"network": self.digest, "dataset": self.dataset}
+        return {**known, **options, **digests, **shown}
 
 
 def batches_of(examples, batch_size):

@@ -116,7 +116,7 @@ def certificate_table(certificate):
     rows = certificate_counts(certificate)
     notes = [f"{certificate_bounds(certificate)}."]
     title = certificate_title(certificate)
-    return plain_table(title, ("", "images", "%"), rows, 90, notes, texts=1)
+    return plain_table(title, ("", "images", "%"), rows, 90, notes)
 
 
 def certificate_counts(certificate):
@@ -140,10 +140,15 @@ def certificate_lines(certificate):
     ]
 
 
+def certificate_norm(certificate):
+    """The norm of a certificate's balls, as `--norm` has it."""
+    return {"linf": "Linf", "l2": "L2"}[certificate["norm"]]
+
+
 def certificate_title(certificate):
     """The data set and the ball of a certificate."""
     total = len(certificate["outcomes"])
-    norm = {"linf": "Linf", "l2": "L2"}[certificate["norm"]]
+    norm = certificate_norm(certificate)
     return (
         f"{certificate['dataset']}, {total:,} test images, {norm}, ε = {certificate['epsilon']:g}"
     )

@@ -99,7 +99,7 @@ def attack_candidate(
         identity["samples"] = threat.samples
     _refuse_other_data(pathlib.Path(output) / "robustness.json", identity)
     folder = attacks_folder(output, title, threat)
-    with counter(title, candidate.count()) as progress:
+    with counter(title, candidate.count) as progress:
         found = worst_case(
             judged,
             batches,
@@ -135,7 +135,7 @@ def check_candidate(candidate, output, threat, *, undefended=None, source=None, 
     folder = attacks_folder(output, "checks", threat)
     checks = run_checks(candidate, folder, threat, **others, **options)
     record = _asked(candidate, threat) | candidate.identity(**others)
-    record |= {"test_examples": candidate.count(), "checks": list(map(dataclasses.asdict, checks))}
+    record |= {"test_examples": candidate.count, "checks": list(map(dataclasses.asdict, checks))}
     _write(pathlib.Path(output) / "checks.json", record)
     return checks
 
@@ -179,9 +179,10 @@ def _refuse_other_pixels(candidate, network, x, y):
 
 def _refuse_other_data(path, identity):
     """Raises where there are results of the network on other data, or on another part of it."""
+    known = robustness_of(path, identity["network"]).values()
     for name in ("dataset", *READING):
         own = identity.get(name)
-        for result in robustness_of(path, identity["network"]).values():
+        for result in known:
             found = result.get(name)
             if json.dumps(found) != json.dumps(own) and not _same_place(found, own):
                 raise EvaluationError(

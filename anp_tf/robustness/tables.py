@@ -28,7 +28,7 @@ def attack_table(result):
         *_reservations(result),
     ]
     columns = ("", "fooled", "robust accuracy, %", "seconds")
-    return plain_table(title, columns, rows, 90, notes, texts=1)
+    return plain_table(title, columns, rows, 90, notes)
 
 
 def _reservations(result):

@@ -6,7 +6,7 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import comparison, results_row, said_hints
-from anp_tf.export.release import release
+from anp_tf.export.release import release, say_exported
 from anp_tf.files import check_plain
 from anp_tf.methods import METHODS
 from anp_tf.progress import counting
@@ -78,4 +78,4 @@ def export(workdir, directory):
     path = latest_version(directory)
     if path is None or path.stat().st_mtime < workdir.network.stat().st_mtime:
         (path,) = release(workdir, directory)
-    cli.say_exported([path])
+    say_exported([path])

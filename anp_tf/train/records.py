@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.layers import given_masks
+from anp_tf.layers.many_masks import inference_masks
 
 
 class Records(keras.callbacks.Callback):
@@ -40,8 +41,8 @@ class Records(keras.callbacks.Callback):
         with self.writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-            for mask in self.model.masks:
-                tf.summary.histogram(f"expected_mask/{mask.name}", mask.inference_mask())
+            for mask, value in inference_masks(self.model.masks).items():
+                tf.summary.histogram(f"expected_mask/{mask.name}", value)
             if self.model.validation_attack is not None and len(self.images.shape) == 4:
                 tf.summary.image("adversarial", self._adversarial(), max_outputs=len(self.images))
         self.writer.flush()
@@ -51,6 +52,6 @@ class Records(keras.callbacks.Callback):
 
     def _adversarial(self):
         model = self.model
-        with given_masks({mask: mask.inference_mask() for mask in model.masks}):
+        with given_masks(inference_masks(model.masks)):
             seed = tf.constant([model.seed, 0])
             return model.validation_attack(model.network, self.images, self.labels, seed=seed)

@@ -188,7 +188,7 @@ def _best_epoch(settings, model):
     warm_ups = [0.0]
     if model.uses_attack:
         warm_ups.append(settings.epsilon_warmup_epochs)
-    if model.divergent:
+    if model.divergence.layers:
         warm_ups.append(settings.kl_warmup_epochs)
     if model.schedule.mask_freeze_step is not None:
         warm_ups.append(settings.mask_freeze_at * settings.epochs)

@@ -47,7 +47,17 @@ def test_a_mask_is_after_the_normalization_and_before_the_activation():
         *("second_activation", "pool", "third", "third_mask", "third_activation", "last"),
     ]
     assert [mask.units for mask in mask_layers(masked)] == [4, 5, 6]
+    fused = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: (
+            FusedBatchNormalization.from_config(layer.get_config())
+            if layer.name == "norm"
+            else type(layer).from_config(layer.get_config())
+        ),
+    )
+    fused.set_weights(model.get_weights())
     unmasked = outputs(insert_masks(model, unit_mask))
+    np.testing.assert_array_equal(unmasked, outputs(fused))
     np.testing.assert_allclose(unmasked, outputs(model), rtol=1e-5, atol=1e-7)
     assert type(masked.get_layer("norm")) is FusedBatchNormalization
     assert type(slim(masked).get_layer("norm")) is layers.BatchNormalization

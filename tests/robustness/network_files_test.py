@@ -175,7 +175,7 @@ def test_images_from_any_data_set(network, examples, tmp_path):
     results = []
     for index, images in enumerate((stream, examples)):
         candidate = from_network(network, images, digest="1")
-        assert candidate.count() == 24
+        assert candidate.count == 24
         folder = tmp_path / str(index)
         result, _ = attack_candidate(candidate, ["fgsm"], folder, Threat(0.05, batch_size=7))
         del result["attacks"][0]["seconds"]

@@ -85,7 +85,7 @@ def run_checks(
     measure = Measurements(
         network,
         batches,
-        candidate.count(),
+        candidate.count,
         folder,
         threat,
         identity,
@@ -94,7 +94,7 @@ def run_checks(
     )
     undefended, source = (other and other.network for other in (undefended, source))
     ball = {"epsilon": threat.epsilon, "norm": threat.ball}
-    size = {"step_size": step_size or 2.5 * threat.epsilon / STEPS}
+    size = {"step_size": step_size} if step_size else {}
     pgd = threat.pgd(**size)
     base = measure.of("pgd-40", pgd)
     fgsm = measure.of("fgsm", FGSM(**ball))

@@ -57,7 +57,7 @@ def check_epsilons(measure, base):
     title = "Accuracy falls as the ball grows, to about 0 where it holds all images"
     epsilon, whole = measure.threat.epsilon, whole_radius(measure)
     radii = sorted({round(min(share * epsilon, whole), 6) for share in RADII_OF_EPSILON} | {whole})
-    accuracies = {}
+    found = {}
     for radius in radii:
         measured = base
         if not np.isclose(radius, epsilon):
@@ -65,8 +65,8 @@ def check_epsilons(measure, base):
             measured = measure.of("pgd-40", attack, epsilon=radius)
         if failed := cannot_run("epsilon", title, measured):
             return failed
-        accuracies[radius] = measured.accuracy
-    values = list(accuracies.values())
+        found[radius] = measured
+    values = [measured.accuracy for measured in found.values()]
     rise = max(b - a for a, b in itertools.pairwise(values))
     status = graded(rise, MAY_BE_WEAKER, measure.total)
     if values[-1] > MAY_KEEP[0]:
@@ -75,11 +75,8 @@ def check_epsilons(measure, base):
         "epsilon",
         title,
         status,
-        "; ".join(
-            f"ε {radius:g}: {with_interval(value, measure.total, 1, unit=True)}"
-            for radius, value in accuracies.items()
-        ),
-        {"accuracies": {f"{radius:g}": value for radius, value in accuracies.items()}},
+        "; ".join(f"ε {radius:g}: {measured.percent}" for radius, measured in found.items()),
+        {"accuracies": {f"{radius:g}": measured.accuracy for radius, measured in found.items()}},
     )
 
 

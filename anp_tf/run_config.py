@@ -1,0 +1,109 @@
+"""The configuration of a run, `config.cfg`: what it was asked for, and what it uses."""
+
+import dataclasses
+import os
+import pathlib
+
+from anp_tf.errors import WorkdirError
+from anp_tf.files import atomic_file, read_json
+from anp_tf.settings import Settings
+
+ASKED = "# asked for: --"
+PATHS = [field.name for field in dataclasses.fields(Settings) if field.metadata["path"]]
+
+
+class RunConfig:
+    """Reads and writes the configuration of a run.
+
+    Args:
+        folder: `pathlib.Path` of the workdir, as the user names it.
+        path: Of the configuration.
+        origin: Of `run.json`, which says what data the run began with.
+    """
+
+    def __init__(self, folder, path, origin):
+        self._folder, self._path, self._origin = folder, path, origin
+
+    def write(self, settings, asked):
+        """Writes down what is used, and of what was asked for otherwise, a dict, both."""
+        lines = [
+            "# Written by the run. The same run again:",
+            f"# python -m anp_tf.train --flagfile={self._path}",
+            *(f"{ASKED}{name}={value}" for name, value in asked.items()),
+            f"--workdir={self._folder}",
+            *settings.flag_lines(),
+        ]
+        with atomic_file(self._path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n")
+
+    def asked(self):
+        """Dict of the options that were asked for, where others are used."""
+        lines = self._path.read_text().splitlines()
+        return Settings.values_of(
+            f"--{line.removeprefix(ASKED)}" for line in lines if line.startswith(ASKED)
+        )
+
+    def differing(self, found, asked, settings):
+        """The names of the options that are not those of the run."""
+        return [
+            name
+            for name, now in settings.of_the_run().items()
+            if not self._same(name, getattr(found, name), now)
+            and (name not in asked or asked[name] != now)
+        ]
+
+    def _same(self, name, found, now):
+        """Whether an option is what it was, or, of a path, names the same place.
+
+        That is also a place that was moved together with the folder, and of the data one of the
+        same name where the recorded one is gone: `Workdir.check_data` compares what is in it.
+        """
+        if found == now or name not in PATHS or None in (found, now):
+            return found == now
+        if os.path.realpath(now) in map(os.path.realpath, (found, self._moved(found))):
+            return True
+        if name != "dataset" or not is_gone(found) or not os.path.exists(now):
+            return False
+        is_known = "data" in (read_json(self._origin) or {})
+        return is_known and pathlib.Path(found).name == pathlib.Path(now).name
+
+    def _moved(self, place):
+        """Where a place is that is on the same way from the folder as when it was recorded."""
+        lines = self._path.read_text().splitlines()
+        recorded = [x.removeprefix("--workdir=") for x in lines if x.startswith("--workdir=")]
+        way = os.path.relpath(place, recorded[0] if recorded else self._folder)
+        return os.path.normpath(self._folder / way)
+
+    def settings(self):
+        """The `Settings` the run was started with.
+
+        Raises:
+            WorkdirError: if there is no readable configuration; one of several runs names them.
+        """
+        runs = sorted(str(path.parent) for path in self._folder.glob("*/config.cfg"))
+        if runs and not self._path.exists():
+            raise WorkdirError(
+                f"workdir: expected the folder of one run, received {self._folder}, which holds "
+                f"several: {', '.join(runs)}"
+            )
+        try:
+            lines = self._path.read_text().splitlines()
+            found = Settings.from_flag_lines(x for x in lines if not x.startswith("--workdir="))
+            return dataclasses.replace(found, dataset=self._place_of(found.dataset))
+        except (OSError, ValueError) as error:
+            reason = f"cannot read {self._path.name}: {error}"
+            raise WorkdirError(f"{self._folder} is not the workdir of a run: {reason}") from error
+
+    def _place_of(self, dataset):
+        """The data set where it is now, if its place was moved together with the folder."""
+        moved = self._moved(dataset)
+        return moved if os.path.exists(moved) and is_gone(dataset) else dataset
+
+
+def is_gone(dataset):
+    """Whether a data set is named by a place where there is nothing now."""
+    if os.path.exists(dataset):
+        return False
+    from anp_tf.data.tfds_sets import known  # takes seconds
+
+    return not known(dataset)

@@ -6,12 +6,14 @@ from anp_tf.models.resnet import resnet18
 from anp_tf.models.strided import strided_cnn
 from anp_tf.models.substitute import substitute_network
 from anp_tf.models.vgg import vgg16
+from anp_tf.models.wide import wide_cnn
 
 NETWORKS = {
     "lenet5_caffe": lenet5_caffe,
     "vgg16": vgg16,
     "resnet18": resnet18,
     "strided_cnn": strided_cnn,
+    "wide_cnn": wide_cnn,
 }
 
-__all__ = ["lenet5_caffe", "resnet18", "strided_cnn", "vgg16"]
+__all__ = ["lenet5_caffe", "resnet18", "strided_cnn", "vgg16", "wide_cnn"]

@@ -30,7 +30,7 @@ def table(commands, tmp_path_factory):
     """A table of two rows, made by a command that was killed and started again."""
     folder = tmp_path_factory.mktemp("reproduced") / "a table"
     flags = ["--table=mnist", f"--methods={','.join(METHODS)}", f"--workdir={folder}"]
-    flags += [*TINY, "--row=standard --epochs=1", "--export"]
+    flags += [*TINY, "--row=standard --epochs=1", "--export", "--standard_attack=20"]
     process = commands.start("reproduce", *flags)
     deadline = time.monotonic() + 300
     while not (folder / "seed0" / "anp_vs" / "checkpoints").exists():
@@ -56,7 +56,11 @@ def test_it_goes_on_where_it_was_killed(table):
     assert [row["method"] for row in rows] == METHODS
     for row in rows:
         assert row["seeds"] == [0]
-        assert len(row["measured"]) == 9
+        assert len(row["measured"]) == 11
+        attacked = row["measured"]["standard_attack_accuracy"]
+        assert attacked["images"] == 20
+        assert 0 <= attacked["mean"] <= 100
+        assert row["measured"]["core_minutes"]["mean"] > 0
     assert (folder / "table.md").read_text() in outcome.out
 
 

@@ -22,6 +22,12 @@ def define_flags():
         "--row='anp_vs --epochs=60 --init_from=at'; given once for each",
         many=True,
     )
+    cli.define(
+        "standard_attack",
+        0,
+        "test images on which each row is judged by the standard attack, too; 0: none",
+        int,
+    )
     cli.define("export", False, "export each row, slimmed, to WORKDIR/saved_model", bool)
     cli.define_settings()
 

@@ -14,7 +14,7 @@ from anp_tf.options import one_of
 from anp_tf.progress import counting
 from anp_tf.reproduce import paper, sparsity, table, wang2018
 from anp_tf.reproduce.plan import read_rows, table_runs
-from anp_tf.reproduce.runner import make_runs, row_maker
+from anp_tf.reproduce.runner import judge_runs, make_runs, row_maker
 from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
 from anp_tf.settings import Settings
@@ -35,11 +35,16 @@ def main():
 def _paper(folder):
     given = flags.FLAGS
     methods = _methods(paper.METHODS)
-    if given.seeds < 1:
-        raise ValueError(f"seeds: expected a value at least 1, received {given.seeds}")
+    for name, least in (("seeds", 1), ("standard_attack", 0)):
+        if given[name].value < least:
+            raise ValueError(
+                f"{name}: expected a value at least {least}, received {given[name].value}"
+            )
     settings = _settings(given.table)
     runs = table_runs(folder, settings, methods, given.seeds, read_rows(given.row))
     make_runs(runs, row_maker())
+    if given.standard_attack:
+        judge_runs(runs, given.standard_attack)
     if given.export:
         for run in runs:
             if run.row and latest_version(folder / "saved_model" / run.name) is None:

@@ -6,6 +6,7 @@ import shlex
 
 from anp_tf.methods import METHODS
 from anp_tf.options import one_of
+from anp_tf.robustness import digest, robustness_of
 from anp_tf.settings import Settings, unread
 from anp_tf.workdir import Workdir
 
@@ -45,6 +46,15 @@ class Run:
         return self.source is None or (
             self.workdir.load_results()["black_box_source"] == str(self.source.path)
         )
+
+    def standard_attack(self):
+        """The result of the standard attack in `robustness.json`, on the row's ball; None if none.
+
+        Raises:
+            EvaluationError: if the file is damaged.
+        """
+        found = robustness_of(self.workdir.robustness, digest(self.workdir.network))
+        return found.get(f"standard, Linf, {self.settings.epsilon:g}")
 
     def seconds(self):
         """The time its epochs took so far."""

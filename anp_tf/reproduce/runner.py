@@ -7,7 +7,7 @@ import statistics
 from anp_tf.evaluate.row import black_box_images, results_row
 from anp_tf.methods import METHODS
 from anp_tf.progress import counting
-from anp_tf.robustness import test_examples
+from anp_tf.robustness import Threat, attack_candidate, from_workdir, test_examples
 from anp_tf.train.run import train
 
 
@@ -31,6 +31,22 @@ def make_runs(runs, evaluate):
         if run.row:
             used = dataclasses.replace(run, settings=run.workdir.settings())
             run.workdir.save_results(evaluate(used, network))
+
+
+def judge_runs(runs, images):
+    """Makes the standard attack on the first test images of each row that has not undergone it.
+
+    Args:
+        runs: List of `Run`, done.
+        images: Integer, at least 1.
+    """
+    for run in runs:
+        judged = run.standard_attack() if run.row else None
+        if run.row and not (judged and judged["test_examples"] >= images):
+            candidate = from_workdir(run.workdir.path, images, run.settings.data_dir)
+            threat = Threat(run.settings.epsilon)
+            print(f"judging: {run.name}", flush=True)
+            attack_candidate(candidate, ["standard"], run.workdir.path, threat, counter=counting)
 
 
 def row_maker():

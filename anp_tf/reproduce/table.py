@@ -10,6 +10,7 @@ from anp_tf.tables import markdown_table
 COLUMN_HEADS = {
     "clean_accuracy": ("clean, %", 2),
     "white_box_accuracy": ("white-box, %", 2),
+    "standard_attack_accuracy": ("standard attack, %", 2),
     "black_box_accuracy": ("black-box, %", 2),
     "white_box_vulnerability": ("white-box V", 3),
     "black_box_vulnerability": ("black-box V", 3),
@@ -18,6 +19,7 @@ COLUMN_HEADS = {
     "sparsity_percent": ("units pruned, %", 2),
     "weight_sparsity_percent": ("weights pruned, %", 2),
     "sampled_white_box_accuracy": ("white-box, drawn, %", 2),
+    "core_minutes": ("core-minutes", 1),
 }
 
 
@@ -37,7 +39,7 @@ def table_record(table, methods, runs):
     rows = []
     for method in methods:
         done = [run for run in runs if run.settings.method == method and run.row and run.done]
-        results = [run.workdir.load_results() for run in done]
+        results = [_results(run) for run in done]
         rows.append(
             {
                 "method": method,
@@ -47,7 +49,7 @@ def table_record(table, methods, runs):
                 "measured": {
                     column: _statistics(column, results)
                     for column in COLUMN_HEADS
-                    if results and results[0].get(column) is not None
+                    if results and all(result.get(column) is not None for result in results)
                 },
             }
         )
@@ -63,6 +65,16 @@ def table_record(table, methods, runs):
     }
 
 
+def _results(run):
+    """The results of a row, with what the standard attack leaves where it was made."""
+    results = run.workdir.load_results()
+    judged = run.standard_attack()
+    if judged:
+        results["standard_attack_accuracy"] = judged["robust_accuracy"]
+        results["standard_attack_images"] = judged["test_examples"]
+    return results
+
+
 def _statistics(column, results):
     values = [result[column] for result in results]
     figures = {
@@ -71,7 +83,8 @@ def _statistics(column, results):
         "values": values,
     }
     if column.endswith("accuracy") and len(values) == 1:
-        figures["images"] = results[0]["test_examples"]
+        images = column.replace("accuracy", "images")
+        figures["images"] = results[0].get(images, results[0]["test_examples"])
     return figures
 
 

@@ -9,6 +9,7 @@ from anp_tf.reproduce.plan import Run
 from anp_tf.reproduce.runner import make_runs
 from anp_tf.reproduce.sparsity import draw, sparsity_record
 from anp_tf.reproduce.table import COLUMN_HEADS, markdown, table_record
+from anp_tf.robustness import digest
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
 
@@ -16,7 +17,8 @@ SOURCE = "source"
 
 
 def results(**figures):
-    row = dict.fromkeys(set(COLUMN_HEADS) - {"sampled_white_box_accuracy"}, 1.0)
+    others = {"sampled_white_box_accuracy", "standard_attack_accuracy"}
+    row = dict.fromkeys(set(COLUMN_HEADS) - others, 1.0)
     row |= {"seed": 0, "black_box_source": SOURCE, "test_examples": 1000}
     return {**row, **figures}
 
@@ -72,6 +74,22 @@ def test_means_and_deviations_over_seeds(run):
     assert table["`bp`"]["white-box, %"] == "0.00 / -"  # not made yet: never filled in
     assert table["`at_vs`"]["white-box, %"] == "- / -"
     assert (table["`at`"]["seeds"], table["`bp`"]["seeds"]) == ("3", "-")
+
+
+def test_what_the_standard_attack_leaves_is_a_column(run):
+    made = run("at", 0, {})
+    suite = {"robust_accuracy": 86.0, "test_examples": 500, "network": digest(made.workdir.network)}
+    others = {
+        "standard, Linf, 0.3": {**suite, "network": "of another one"},
+        "standard, Linf, 0.31": {**suite, "robust_accuracy": 1.0},
+        "standard, L2, 0.3": {**suite, "robust_accuracy": 2.0},
+    }
+    made.workdir.robustness.write_text(json.dumps(others))
+    assert "standard attack" not in markdown(table_record("mnist", ["at"], [made]))
+    made.workdir.robustness.write_text(json.dumps({**others, "standard, Linf, 0.3": suite}))
+    table = markdown(table_record("mnist", ["at"], [made]))
+    assert "| standard attack, % |" in table
+    assert "| - / 86.00 (82.65-88.92) |" in table  # by SciPy's exact test of 430 of 500
 
 
 def test_a_row_without_its_black_box_attack_is_not_done(run):

@@ -1,5 +1,6 @@
 """Slopes of lines, and multipliers, that are learned, so that the bounds they give are the best."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -35,10 +36,11 @@ def learned(bounded, ball, boxes, coefficients, steps, signs=None, start=None, e
         ball: `Ball`.
         boxes: Dict from the key of each tensor to its `Interval`.
         coefficients: Tensor [batch, rows, units].
-        steps: Integer, how many steps of Adam.
+        steps: Integer, at least 1, how many steps of Adam.
         signs: Dict from the keys of tensors to float tensors [batch, ...]: 1 and -1 where a number
             is at least or at most 0, and 0 where that is not known; or None.
-        start: List of parameters to start from; None: the slopes of the rules, and 0.
+        start: Pair of a Boolean tensor [batch] and a list of parameters: where it is False, what to
+            start from; elsewhere, or if it is None, the slopes of the rules, and 0.
         enough: Float; it ends once all bounds are above it. None: never.
 
     Returns:
@@ -74,7 +76,7 @@ def learned(bounded, ball, boxes, coefficients, steps, signs=None, start=None, e
         )
         a, b = MOMENTS
         count = tf.cast(index + 1, value.dtype)
-        rate = RATE * 0.1 ** (count / steps)
+        rate = RATE * 0.1 ** (count / max(1, steps))
         means = [a * old + (1 - a) * new for old, new in zip(means, gradients, strict=True)]
         squares = [b * old + (1 - b) * new**2 for old, new in zip(squares, gradients, strict=True)]
         parameters = [
@@ -85,23 +87,25 @@ def learned(bounded, ball, boxes, coefficients, steps, signs=None, start=None, e
         return index + 1, tf.maximum(best, value), parameters, means, squares
 
     def goes_on(index, best, *_):
-        left = index < steps
+        left = index <= steps
         return left if enough is None else left & tf.reduce_any(best <= enough)
 
-    best = bounded.least(bounded.output, coefficients, ball, boxes)
-    if not first:
-        return Learned(best, [], bound)
     if start is not None:
-        first = list(start)
-        best = tf.maximum(best, bound(first, boxes))
+        new, given = start
+        first = [
+            tf.where(tf.reshape(new, [-1, *[1] * (own.shape.rank - 1)]), own, other)
+            for own, other in zip(first, given, strict=True)
+        ]
+    nothing = tf.fill(tf.shape(coefficients)[:2], tf.constant(-math.inf, coefficients.dtype))
     zeros = [tf.zeros_like(each) for each in first]
-    state = (tf.constant(0), best, first, zeros, list(zeros))
+    state = (tf.constant(0), nothing, first, zeros, list(zeros))
     any_rows = [tf.TensorShape([None, None, *each.shape[2:]]) for each in first]
     invariants = (tf.TensorShape([]), tf.TensorShape([None, None]), any_rows, any_rows, any_rows)
+    steps = steps if first else 0
     _, best, parameters, _, _ = tf.while_loop(
-        goes_on, improve, state, shape_invariants=invariants, maximum_iterations=steps
+        goes_on, improve, state, shape_invariants=invariants, maximum_iterations=steps + 1
     )
-    return Learned(tf.maximum(best, bound(parameters, boxes)), parameters, bound)
+    return Learned(best, parameters, bound)
 
 
 def _allowed(parameters, slopes):

@@ -4,7 +4,6 @@ import heapq
 import itertools
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -45,7 +44,23 @@ class BranchAndBound:
         boxes = self._bounded.intervals(self._bounded.ball(pixels, 0.0))
         self._shapes = [boxes[key].lower.shape[1:] for key in self._keys]
         self._sizes = [shape.num_elements() for shape in self._shapes]
-        self._compiled = {}  # by the number of arguments: there may be something to start from
+        slopes = (
+            slope.shape[1:]
+            for step in self._bounded.steps
+            for slope in step.rule.slopes(*(boxes[key] for key in step.inputs))
+        )
+        self._learned = [(1, *shape) for shape in (*slopes, *self._shapes)]
+        self._compiled = tf.function(
+            self._bound,
+            input_signature=[
+                tf.TensorSpec([], tf.float64),
+                tf.TensorSpec([None, *self._bounded.input_shape], tf.float32),
+                tf.TensorSpec([None, 1, self._bounded.units], tf.float64),
+                tf.TensorSpec([None, sum(self._sizes)], tf.float64),
+                tf.TensorSpec([None], tf.bool),
+                [tf.TensorSpec([None, *shape], tf.float64) for shape in self._learned],
+            ],
+        )
 
     def __call__(self, x, y, classes, epsilon):
         """Which images are proved.
@@ -59,6 +74,8 @@ class BranchAndBound:
         Returns:
             Boolean array [images], whether all of these margins are proved to be below 0.
         """
+        if not self._keys:  # there is nothing by which a ball falls into parts
+            return np.array([not len(each) for each in classes])
         searches = [
             _Search(image, y[image], other, self._domains)
             for image in range(len(x))
@@ -84,41 +101,25 @@ class BranchAndBound:
             coefficients[index, 0, search.other] = -1.0
             for feature, sign in splits:
                 signs[index, feature] = sign
-        found = [None] * len(x)
-        for new in (True, False):
-            which = [i for i, (*_, start) in enumerate(chosen) if (start is None) == new]
-            if not which:
-                continue
-            arguments = [tf.constant(each[which]) for each in (x, coefficients, signs)]
-            if not new:
-                starts = zip(*(chosen[i][-1] for i in which), strict=True)
-                arguments.append([tf.constant(np.stack(each)) for each in starts])
-            best, features, parameters = self._compile(arguments)(epsilon, *arguments)
-            parameters = [np.asarray(each) for each in parameters]
-            for place, i in enumerate(which):
-                own = [each[place] for each in parameters]
-                found[i] = float(best[place]), int(features[place]), own
-        return found
+        starts = [start for *_, start in chosen]
+        new = np.array([start is None for start in starts])
+        empty = [np.zeros(shape) for shape in self._learned]
+        parts = zip(*(empty if start is None else start for start in starts), strict=True)
+        parts = [np.stack(each) for each in parts]
+        found = self._compiled(epsilon, x, coefficients, signs, new, parts)
+        best, features, learned_there = tf.nest.map_structure(np.asarray, found)
+        return [
+            (float(best[i]), int(features[i]), [each[i] for each in learned_there])
+            for i in range(len(x))
+        ]
 
-    def _compile(self, arguments):
-        """The function `_bound` for any number of such arguments."""
-        if len(arguments) not in self._compiled:
-            any_number = keras.tree.map_structure(
-                lambda each: tf.TensorSpec([None, *each.shape[1:]], each.dtype), arguments
-            )
-            radius = tf.TensorSpec([], tf.float64)
-            self._compiled[len(arguments)] = tf.function(
-                self._bound, input_signature=[radius, *any_number]
-            )
-        return self._compiled[len(arguments)]
-
-    def _bound(self, epsilon, x, coefficients, signs, start=None):
+    def _bound(self, epsilon, x, coefficients, signs, new, start):
         bounded = self._bounded
         ball = bounded.ball(x, epsilon, self._norm)
         signs = dict(zip(self._keys, self._by_tensor(signs), strict=True))
         zeros = {key: tf.zeros_like(sign) for key, sign in signs.items()}
         boxes, empty = self._boxes(ball, signs, zeros, zeros)
-        result = learned(bounded, ball, boxes, coefficients, STEPS, signs, start, enough=0.0)
+        result = learned(bounded, ball, boxes, coefficients, STEPS, signs, (new, start), enough=0.0)
         best = tf.where(empty, tf.constant(math.inf, bounded.dtype), result.best[:, 0])
         up, down = dict(zeros), dict(zeros)
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -135,7 +135,8 @@ class Bent(Elementwise):
         lower, upper, start, chord = (
             tensor[:, tf.newaxis] for tensor in (*x, start, self._chord(x))
         )
-        below = start if slopes is None else tf.clip_by_value(slopes[0], -1.0, 1.0)
+        most = tf.maximum(tf.abs(start), 1.0)
+        below = start if slopes is None else tf.clip_by_value(slopes[0], -most, most)
         below = tf.where((lower < 0) & (upper > 0), below, start)
         return super().backward(unit, coefficients, inputs, output, [below, chord])
 

@@ -41,15 +41,17 @@ def prove(
     rows: int = ROWS,
     alpha_steps: int = ALPHA_STEPS,
     domains: int = DOMAINS,
+    seconds: float | None = None,
     path: str | os.PathLike[str] | None = None,
     identity: Mapping[str, typing.Any] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, typing.Any]:
     """Proves for each image that no image in its ball is misclassified, or finds one that is.
 
-    Intervals are tried first; CROWN on what they leave; alpha-CROWN on what is left then; the
-    attack; last branch and bound. An image that the network misclassifies as it is counts as
-    broken. What a proof says, and of what, is said at `interval_bounds`.
+    Intervals are tried first; CROWN on what they leave; then, on what is neither proved nor known
+    to be broken, alpha-CROWN, the attack and branch and bound. An image that the network
+    misclassifies as it is counts as broken. What a proof says, and of what, is said at
+    `interval_bounds`.
 
     Args:
         network: Functional or Sequential `keras.Model` from pixels to logits, whose layers have
@@ -69,6 +71,8 @@ def prove(
         rows: Integer, how many numbers of a layer CROWN bounds at a time.
         alpha_steps: Integer, steps of alpha-CROWN.
         domains: Integer, how many parts of a ball branch and bound makes for a class, at most.
+        seconds: Float, how long it may take, spread over the images: a batch that comes late has
+            intervals and CROWN alone, which always are tried. None: as long as it takes.
         path: Folder that `certificate.json` is written to after each batch. One that is there, of
             the same network, settings and first images, is gone on with.
         identity: Dict of what else identifies the certificate, which has it too; or None.
@@ -95,6 +99,7 @@ def prove(
         "alpha_steps": alpha_steps,
         "domains": domains,
         "tried": list(methods),
+        **({} if seconds is None else {"seconds": seconds}),
     }
     about = {
         "epsilon": float(epsilon),
@@ -111,7 +116,9 @@ def prove(
     functions = _functions(network, epsilon, methods, options, alpha_steps, domains)
     for first in range(len(outcomes), len(x), batch_size):
         part = slice(first, first + batch_size)
-        found = _of_batch(network, x[part], y[part], functions, broken[part], attack, first)
+        spent = before + time.monotonic() - start
+        late = seconds is not None and spent * len(x) > seconds * (first + batch_size)
+        found = _of_batch(network, x[part], y[part], functions, broken[part], attack, first, late)
         outcomes.extend(found[0])
         by.extend(found[1])
         certificate["seconds"] = round(before + time.monotonic() - start, 3)
@@ -208,11 +215,17 @@ def _functions(network, epsilon, methods, options, alpha_steps, domains):
 
     def of_pairs(x, y, margins):
         found = np.full_like(margins, np.inf)
-        images, others = np.nonzero(margins >= 0)
+        worst = np.arange(len(x)), np.argmax(margins, -1)
+        bound(x, y, found, *worst)  # an image of which this is not proved is not
+        left = (margins >= 0) & (found[worst] < 0)[:, np.newaxis]
+        left[worst] = False
+        bound(x, y, found, *np.nonzero(left))
+        return found
+
+    def bound(x, y, found, images, others):
         for first in range(0, len(images), len(x)):
             image, other = images[first : first + len(x)], others[first : first + len(x)]
             found[image, other] = alpha_crown(x[image], y[image], other)
-        return found
 
     functions = {
         "interval": lambda x, y, margins: np.asarray(interval(x, y)),
@@ -235,7 +248,7 @@ def _branching(bounded, epsilon, norm, domains):
     return branching
 
 
-def _of_batch(network, x, y, functions, broken, attack, first):
+def _of_batch(network, x, y, functions, broken, attack, first, late):
     """The outcomes of some images, and what proved them."""
     outcomes, by = np.full(len(x), OPEN, object), [None] * len(x)
     outcomes[_misclassified(network, x, y)] = BROKEN
@@ -244,23 +257,24 @@ def _of_batch(network, x, y, functions, broken, attack, first):
 
     def prove(name):
         left = np.flatnonzero(outcomes == OPEN)
-        if not len(left):
+        if name not in functions or not len(left):
             return
         margins[left] = np.minimum(margins[left], functions[name](x[left], y[left], margins[left]))
         for index in left[np.all(margins[left] < 0, axis=1)]:
             outcomes[index], by[index] = PROVED, name
 
-    for name in functions:
-        if name != "branching":
-            prove(name)
+    for name in ("interval", "crown"):
+        prove(name)
     _check_apart(outcomes, broken, first)
     outcomes[broken] = BROKEN
+    if late:
+        return outcomes.tolist(), by
+    prove("alpha_crown")
     left = np.flatnonzero(outcomes == OPEN)
     if attack is not None and len(left):
         moved = attack(network, tf.constant(x[left]), tf.constant(y[left]))
         outcomes[left[_misclassified(network, moved, y[left])]] = BROKEN
-    if "branching" in functions:
-        prove("branching")
+    prove("branching")
     return outcomes.tolist(), by
 
 

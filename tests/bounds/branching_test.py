@@ -28,11 +28,17 @@ def others(y):
     return [np.flatnonzero(np.arange(3) != own) for own in y]
 
 
-def test_it_decides_what_intervals_leave_open(oracle):
+@pytest.fixture(scope="module")
+def dense():
+    """A network of three pixels, and its branch and bound."""
     network = network_of((3,), L.Dense(6), L.ReLU())
+    return network, BranchAndBound(network, domains=100)
+
+
+def test_it_decides_what_intervals_leave_open(dense, oracle):
+    network, branch_and_bound = dense
     x = np.random.default_rng(0).random([20, 3]).astype(np.float32)
     y = np.argmax(network(x), -1)
-    branch_and_bound = BranchAndBound(network, domains=100)
     true = left_open = proved = 0
     for epsilon in (0.02, 0.05, 0.1):
         intervals = np.asarray(bounds.proved(bounds.interval_margins(network, x, y, epsilon), y))
@@ -67,10 +73,11 @@ def test_what_it_proves_no_image_in_the_ball_refutes(norm):
     assert counts[0] > 0
 
 
-def test_it_gives_up():
-    network = network_of((3,), L.Dense(6), L.ReLU())
+def test_it_gives_up(dense):
+    network, branch_and_bound = dense
     x = np.full([1, 3], 0.5, np.float32)
     wrong = (np.argmax(network(x), -1) + 1) % 3
-    branch_and_bound = BranchAndBound(network, domains=10)
     assert not branch_and_bound(x, wrong, others(wrong), 0.0)[0]
     assert branch_and_bound(x, wrong, [[]], 0.0)[0]  # nothing was left to be proved
+    smooth = network_of((3,), L.Dense(6, activation="tanh"))  # has nothing to branch on
+    assert list(BranchAndBound(smooth)(x, wrong, others(wrong), 0.0)) == [False]

@@ -95,7 +95,7 @@ def edges(image, epsilon):
 
 
 def exact_margins(network, image, label, epsilon):
-    """The largest margins, by a linear program for each pattern of the ReLUs."""
+    """The largest margins, by a linear program for each pattern of the ReLUs that there can be."""
     (w, b), (v, c) = (
         [np.asarray(weight, np.float64) for weight in layer.weights]
         for layer in network.layers
@@ -104,7 +104,9 @@ def exact_margins(network, image, label, epsilon):
     best = np.full(3, -np.inf)
     best[label] = 0.0
     box = list(zip(*edges(image, epsilon), strict=True))
-    for pattern in itertools.product([0, 1], repeat=len(b)):
+    low, high = ibp([("affine", (w.T, b))], *edges(image, epsilon))[1]
+    possible = np.transpose([low <= 0, high >= 0])  # signs of each number that a ReLU reads
+    for pattern in itertools.product(*map(np.flatnonzero, possible)):
         sign = 2 * np.array(pattern) - 1  # sign (x w + b) >= 0
         for j in set(range(3)) - {label}:
             row = (v[:, j] - v[:, label]) * pattern

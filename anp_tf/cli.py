@@ -112,6 +112,18 @@ def value(name):
         raise ValueError(f"{name}: expected numbers, received {text}") from error
 
 
+def proof_seconds():
+    """The time that `--proof_minutes` gives, or None.
+
+    Raises:
+        ValueError: if it is not above 0.
+    """
+    minutes = flags.FLAGS.proof_minutes
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"proof_minutes: expected a value above 0, received {minutes}")
+    return minutes and 60 * minutes
+
+
 def define_workdir(text, exists=False):
     """Defines `--workdir`, which every command needs."""
     define("workdir", None, text, exists=exists)

@@ -226,8 +226,12 @@ def test_a_card_keeps_what_is_proved(tmp_path):
     before = (folder / "README.md").read_text()
     assert "Proved (`--prove`)" in before
     assert renew_card(folder).read_text() == before
+    assert "Of the file `1.int8.tflite`:" in before
     (folder / "certificate.json").unlink()
-    assert "Proved (`--prove`)" not in renew_card(folder).read_text()
+    (folder / "1.int8.tflite").unlink()
+    after = renew_card(folder).read_text()
+    assert "Proved (`--prove`)" not in after
+    assert "Of the file" not in after
 
 
 def test_a_card_that_is_not_there(tmp_path):

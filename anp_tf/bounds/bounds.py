@@ -91,9 +91,8 @@ def crown_bounds(network, x, epsilon, *, norm="linf", intermediate="crown", rows
         - Zhang et al. 2020, "Towards Stable and Efficient Training of Verifiably Robust Neural
           Networks", https://arxiv.org/abs/1906.06316
     """
-    bounded = bounded_network(network)
-    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
-    return _outputs(bounded, ball, boxes, rows)
+    prepared = _prepared(network, x, epsilon, norm, intermediate, rows)
+    return _outputs(*prepared, rows)
 
 
 def crown_margins(network, x, y, epsilon, *, norm="linf", intermediate="crown", rows=ROWS):
@@ -102,9 +101,8 @@ def crown_margins(network, x, y, epsilon, *, norm="linf", intermediate="crown", 
     Returns:
         Float64 tensor [batch, units], never looser than `interval_margins`; 0 for j = y.
     """
-    bounded = bounded_network(network)
-    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
-    return _best_margins(bounded, ball, boxes, y, rows)
+    prepared = _prepared(network, x, epsilon, norm, intermediate, rows)
+    return _best_margins(*prepared, y, rows)
 
 
 def alpha_crown_bounds(
@@ -131,9 +129,8 @@ def alpha_crown_bounds(
         - Xu et al. 2021, "Fast and Complete: Enabling Complete Neural Network Verification with
           Rapid and Massively Parallel Incomplete Verifiers", https://arxiv.org/abs/2011.13824
     """
-    bounded = bounded_network(network)
-    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
-    return _outputs(bounded, ball, boxes, rows, steps)
+    prepared = _prepared(network, x, epsilon, norm, intermediate, rows)
+    return _outputs(*prepared, rows, steps)
 
 
 def alpha_crown_margins(
@@ -144,9 +141,8 @@ def alpha_crown_margins(
     Returns:
         Float64 tensor [batch, units], never looser than `crown_margins`; 0 for j = y.
     """
-    bounded = bounded_network(network)
-    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
-    return _best_margins(bounded, ball, boxes, y, rows, steps)
+    prepared = _prepared(network, x, epsilon, norm, intermediate, rows)
+    return _best_margins(*prepared, y, rows, steps)
 
 
 def pair_margins(
@@ -163,8 +159,7 @@ def pair_margins(
     Returns:
         Float64 tensor [batch].
     """
-    bounded = bounded_network(network)
-    ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
+    bounded, ball, boxes = _prepared(network, x, epsilon, norm, intermediate, rows)
     one_hot = tf.one_hot(tf.stack([y, other], 1), bounded.units, dtype=bounded.dtype)
     return -_least(bounded, ball, boxes, one_hot[:, :1] - one_hot[:, 1:], steps)[:, 0]
 
@@ -180,7 +175,7 @@ def proved(margins, y):
     return tf.reduce_all(own | (margins < 0.0), -1)
 
 
-def _prepared(bounded, x, epsilon, norm, intermediate, rows):
+def _prepared(network, x, epsilon, norm, intermediate, rows):
     if intermediate not in INTERMEDIATE:
         raise ValueError(
             f"Argument `intermediate` must be one of {INTERMEDIATE}. "
@@ -191,10 +186,11 @@ def _prepared(bounded, x, epsilon, norm, intermediate, rows):
             "Invalid value received for argument `rows`. Expected an integer of at least 1. "
             f"Received: rows={rows}"
         )
+    bounded = bounded_network(network)
     ball = bounded.ball(x, epsilon, norm)
-    if intermediate == "crown":
-        return ball, bounded.tight_intervals(ball, rows)
-    return ball, bounded.intervals(ball)
+    tight = intermediate == "crown"
+    boxes = bounded.tight_intervals(ball, rows) if tight else bounded.intervals(ball)
+    return bounded, ball, boxes
 
 
 def _outputs(bounded, ball, boxes, rows, steps=0):

@@ -52,6 +52,7 @@ class BranchAndBound:
         self._learned = [(1, *shape) for shape in (*slopes, *self._shapes)]
         self._compiled = tf.function(
             self._bound,
+            autograph=False,  # which would make tracing slower
             input_signature=[
                 tf.TensorSpec([], tf.float64),
                 tf.TensorSpec([None, *self._bounded.input_shape], tf.float32),

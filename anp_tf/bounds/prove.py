@@ -200,16 +200,17 @@ def _functions(network, epsilon, methods, options, alpha_steps, domains):
     bounded = BoundedNetwork(network)
     pixels, norm = tf.TensorSpec([None, *bounded.input_shape], tf.float32), options["norm"]
     label = tf.TensorSpec([None], tf.int64)
+    compiled = functools.partial(tf.function, autograph=False)  # traced sooner without it
 
-    @functools.partial(tf.function, input_signature=[pixels, label])
+    @functools.partial(compiled, input_signature=[pixels, label])
     def interval(x, y):
         return interval_margins(bounded, x, y, epsilon, norm=norm)
 
-    @functools.partial(tf.function, input_signature=[pixels, label])
+    @functools.partial(compiled, input_signature=[pixels, label])
     def crown(x, y):
         return crown_margins(bounded, x, y, epsilon, **options)
 
-    @functools.partial(tf.function, input_signature=[pixels, label, label])
+    @functools.partial(compiled, input_signature=[pixels, label, label])
     def alpha_crown(x, y, other):
         return pair_margins(bounded, x, y, other, epsilon, **options, steps=alpha_steps)
 

@@ -46,6 +46,7 @@ def define_flags():
         "interval",
         "of --prove: CROWN has bounds of hidden features from interval, or from crown, far slower",
     )
+    cli.define("proof_minutes", None, "of --prove: how long it may take, spread over images", float)
     cli.define("undefended", None, "of --checks: workdir or file of an undefended network")
     cli.define("norm", "Linf", f"of --attack and --checks: of the ball, {' or '.join(NORMS)}")
     cli.define("restarts", None, "of --attack: random starts of pgd, apgd, fab-t and latent", int)

@@ -36,7 +36,7 @@ from anp_tf.workdir import Workdir, load_network
 
 CHANGEABLE = Settings.names(EVALUATION)
 OF_MODELS = ("dataset", *READING, "pixels", "output_name", "binary", "channels_first")
-OF_PROOFS = ("proofs", "proof_intermediate")
+OF_PROOFS = ("proofs", "proof_intermediate", "proof_minutes")
 OF_ATTACKS = (
     "model",
     *OF_MODELS,
@@ -68,6 +68,7 @@ def main():
     for name in given.proofs:
         one_of("proofs", name, PROOFS)
     one_of("proof_intermediate", given.proof_intermediate, INTERMEDIATE)
+    seconds = cli.proof_seconds()
     one_of("norm", given.norm, NORMS)
     part = _part()
     if given.images and not pathlib.Path(given.images).absolute().parent.is_dir():
@@ -121,6 +122,7 @@ def main():
             threat,
             proofs=given.proofs,
             intermediate=given.proof_intermediate,
+            seconds=seconds,
             counter=counting,
         )
         print(certificate_table(certificate))

@@ -22,7 +22,7 @@ from anp_tf.robustness import (
 from anp_tf.serving import Micro
 
 SHOWN_NAMES = 100  # classes or columns that the card names
-OF_FILE = "Of the file in "
+OF_FILE = "Of the file "
 # How the lines on verdicts begin, and those that come after them.
 VERDICT_STARTS = ("Worst case over ", OF_FILE, "Checks of the evaluation ", "Proved (`--prove`)")
 AFTER_VERDICTS_STARTS = ("The network before slimming", "Trained by")
@@ -145,8 +145,8 @@ def renew_card(directory):
     """The card of an earlier release says what the verdicts beside it say now.
 
     They are `robustness.json`, `checks.json` and `certificate.json`, as `evaluate` writes them with
-    `--output`, of the network; and `robustness.json` in the folder of one of its other files, if it
-    is of that file.
+    `--output`, of the network; and `robustness.json` of one of its other files, in the folder that
+    the file is in or in `FILE.robustness` beside it.
 
     Args:
         directory: Folder of a release: of versions and `README.md`.
@@ -178,7 +178,10 @@ def _of_files(directory):
     """What the verdicts in the folders of a release say of the files there."""
     lines = []
     for path in sorted(directory.glob("*/robustness.json")):
-        for file in filter(pathlib.Path.is_file, path.parent.iterdir()):
-            if judged := robustness_of(path, digest(file)):
-                lines += [f"{OF_FILE}`{path.parent.name}`:", "", *robustness_lines(judged)]
+        folder = path.parent
+        inside = dict.fromkeys(folder.iterdir(), f"in `{folder.name}`")
+        beside = folder.with_name(folder.name.removesuffix(".robustness"))
+        for file, name in {**inside, beside: f"`{beside.name}`"}.items():
+            if file.is_file() and (judged := robustness_of(path, digest(file))):
+                lines += [f"{OF_FILE}{name}:", "", *robustness_lines(judged)]
     return lines

@@ -1,7 +1,7 @@
-"""Makes the paper's tables, and its sparsity curve, measured."""
+"""Makes the paper's tables, and its sparsity curve, measured; a curve of what is proved."""
 
 from anp_tf import cli
-from anp_tf.names import FIGURES, TABLES
+from anp_tf.names import FIGURES, PROOFS, TABLES
 
 
 def define_flags():
@@ -27,6 +27,23 @@ def define_flags():
         0,
         "test images on which each row is judged by the standard attack, too; 0: none",
         int,
+    )
+    cli.define(
+        "networks",
+        [],
+        "of --figure=proved and proved_sparsity: PATH or NAME=PATH of workdirs and .keras files, "
+        "comma separated",
+        list,
+    )
+    cli.define("epsilons", ["0.1", "0.2", "0.3"], "of --figure=proved: radii of the balls", list)
+    cli.define("attacks", ["pgd"], "of --figure=proved: attacks, as --attack of evaluate", list)
+    cli.define("proofs", list(PROOFS[:3]), f"of --figure=proved: some of {', '.join(PROOFS)}", list)
+    cli.define(
+        "proof_minutes",
+        None,
+        "of --figure=proved: how long the proofs of a network for one ε may take; without it as "
+        "long as they take",
+        float,
     )
     cli.define("export", False, "export each row, slimmed, to WORKDIR/saved_model", bool)
     cli.define_settings()

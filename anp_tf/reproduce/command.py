@@ -9,15 +9,19 @@ from anp_tf import cli
 from anp_tf.evaluate.row import results_row
 from anp_tf.export.release import release, say_exported
 from anp_tf.files import atomic_file, write_json
-from anp_tf.names import FIGURES, TABLES
-from anp_tf.options import one_of
+from anp_tf.names import FIGURES, PROOFS, TABLES
+from anp_tf.options import number, one_of
 from anp_tf.progress import counting
-from anp_tf.reproduce import paper, sparsity, table, wang2018
+from anp_tf.reproduce import paper, proved, sparsity, table, wang2018
 from anp_tf.reproduce.plan import read_rows, table_runs
 from anp_tf.reproduce.runner import judge_runs, make_runs, row_maker
 from anp_tf.robustness import test_examples
+from anp_tf.robustness.attack_names import check_names
 from anp_tf.serving import latest_version
 from anp_tf.settings import Settings
+from anp_tf.threads import use_threads_for_attacks
+
+OF_PROVED = ("networks", "epsilons", "attacks", "proofs", "proof_minutes")
 
 
 def main():
@@ -27,7 +31,12 @@ def main():
         raise ValueError("table: expected either --table or --figure")
     if given.figure is not None:
         one_of("figure", given.figure, FIGURES)
-        return _sparsity(folder)
+    is_proved = given.figure in ("proved", "proved_sparsity")
+    for name in OF_PROVED:
+        if given[name].present and not is_proved:
+            raise ValueError(f"{name}: expected together with --figure=proved, received alone")
+    if given.figure is not None:
+        return _proved(folder) if is_proved else _sparsity(folder)
     one_of("table", given.table, TABLES)
     return _wang2018(folder) if given.table == "wang2018" else _paper(folder)
 
@@ -74,6 +83,38 @@ def _sparsity(folder):
     _write(folder, "sparsity", points)
     sparsity.draw(points, folder / "sparsity.svg")
     print(folder / "sparsity.svg")
+
+
+def _proved(folder):
+    given = flags.FLAGS
+    for name in given.proofs:
+        one_of("proofs", name, PROOFS)
+    check_names(given.attacks)
+    try:
+        epsilons = sorted(set(map(number, given.epsilons)))
+    except ValueError as error:
+        received = ",".join(given.epsilons)
+        raise ValueError(f"epsilons: expected numbers, received {received}") from error
+    seconds = cli.proof_seconds()
+    paths = proved.named_paths(given.networks)
+    use_threads_for_attacks()
+    settings = _settings("mnist")
+    points = proved.make_points(
+        proved.candidates_of(paths, settings),
+        epsilons,
+        folder,
+        settings.seed,
+        given.attacks,
+        given.proofs,
+        seconds=seconds,
+        counter=counting,
+    )
+    by_epsilon = given.figure == "proved"
+    figure = folder / f"{given.figure}.svg"
+    (proved.draw_by_epsilon if by_epsilon else proved.draw_by_sparsity)(points, figure)
+    print(proved.points_table(points))
+    print(folder / "proved.json")
+    print(figure)
 
 
 def _methods(known):

@@ -17,7 +17,15 @@ from anp_tf.tables import plain_table
 
 
 def prove_candidate(
-    candidate, output, threat, *, proofs=PROOFS, intermediate="interval", counter=silent
+    candidate,
+    output,
+    threat,
+    *,
+    proofs=PROOFS,
+    intermediate="interval",
+    seconds=None,
+    attack=True,
+    counter=silent,
 ):
     """Proves what it can of a candidate; the certificate goes to `output/certificate.json`.
 
@@ -29,7 +37,8 @@ def prove_candidate(
         output: Folder, made if needed.
         threat: `Threat`.
         proofs: Sequence of names of `PROOFS`: what is tried.
-        intermediate: As for `anp_tf.bounds.prove`.
+        intermediate, seconds: As for `anp_tf.bounds.prove`.
+        attack: Boolean; False leaves PGD out.
         counter: As for `attack_candidate`.
 
     Returns:
@@ -48,13 +57,13 @@ def prove_candidate(
             f"{candidate.path}"
         )
     x, y = (np.concatenate(parts) for parts in zip(*_arrays(candidate, threat), strict=True))
-    attack = threat.pgd()  # on the images that are neither proved nor broken before
+    pgd = threat.pgd() if attack else None
     about = candidate.identity()
     identity = {
         "file": about.pop("network"),
         **about,
         "path": str(candidate.path),
-        "attack": f"PGD-{attack.steps}",
+        "attack": pgd and f"PGD-{pgd.steps}",
     }
     keras.utils.set_random_seed(threat.seed)
     with counter("proofs", len(x)) as progress:
@@ -66,8 +75,9 @@ def prove_candidate(
             norm=threat.norm.lower(),
             methods=proofs,
             intermediate=intermediate,
+            seconds=seconds,
             broken=broken_by_attacks(candidate, output, threat, x, y),
-            attack=attack,
+            attack=pgd,
             path=output,
             identity=identity,
             progress=progress,

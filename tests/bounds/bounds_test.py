@@ -129,7 +129,10 @@ def check_all(network, shape, epsilon=0.1, count=99):
     y = np.array([0, 2])
     bounded = bounds.BoundedNetwork(network)
     interval = bounds.interval_bounds(bounded, x, epsilon)
-    crown = tf.function(lambda x: bounds.crown_bounds(bounded, x, epsilon, rows=40))(x)
+    compiled = tf.function(
+        lambda x: bounds.crown_bounds(bounded, x, epsilon, rows=40), autograph=False
+    )
+    crown = compiled(x)
     alpha = bounds.alpha_crown_bounds(bounded, x, epsilon, rows=500, steps=3)
     points = points_around(network, x, y, epsilon, count)
     for box in (interval, crown, alpha):

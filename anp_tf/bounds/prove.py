@@ -91,7 +91,7 @@ def prove(
             in error.
     """
     x, y = np.asarray(x, np.float32), np.asarray(y, np.int64)
-    _check(x, y, methods, broken, batch_size)
+    _check(x, y, methods, broken, batch_size, seconds)
     broken = np.zeros(len(x), bool) if broken is None else np.asarray(broken, bool)
     settings = {
         "intermediate": intermediate,
@@ -143,7 +143,7 @@ def network_sha256(network):
     return digest.hexdigest()
 
 
-def _check(x, y, methods, broken, batch_size):
+def _check(x, y, methods, broken, batch_size, seconds):
     unknown = sorted(set(methods) - set(PROOFS))
     if unknown:
         raise ValueError(f"Argument `methods` must be of {PROOFS}. Received: {unknown}")
@@ -153,6 +153,11 @@ def _check(x, y, methods, broken, batch_size):
                 f"Argument `{name}` must have a value for each of the {len(x)} images. "
                 f"Received: shape {np.shape(array)}"
             )
+    if seconds is not None and not seconds > 0:
+        raise ValueError(
+            "Invalid value received for argument `seconds`. Expected a number above 0. "
+            f"Received: seconds={seconds}"
+        )
     if batch_size < 1:
         raise ValueError(
             "Invalid value received for argument `batch_size`. Expected an integer of at least 1. "

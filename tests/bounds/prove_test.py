@@ -76,6 +76,21 @@ def test_goes_on_where_it_was_stopped(network, data, tmp_path):
         bounds.prove(other, x, y, 0.3, **arguments)
 
 
+def test_what_comes_late_has_intervals_and_crown_alone(network, data):
+    """All of the time is over with the first batch, of one image that no method need look at."""
+    x, y = data
+    methods = ("interval", "alpha_crown")
+    certificate = bounds.prove(
+        network, x, y, 0.2, methods=methods, attack=lambda *_: 1 / 0, batch_size=1, seconds=1e-9
+    )
+    interval = bounds.proved(bounds.interval_margins(network, x, y, 0.2), y)
+    outcomes = np.array(certificate["outcomes"])
+    assert outcomes[0] == "broken"  # by itself
+    np.testing.assert_array_equal(outcomes == "proved", interval)
+    assert "open" in outcomes
+    assert certificate["settings"]["seconds"] == 1e-9
+
+
 def test_proved_and_broken_is_an_error(network, data, tmp_path):
     x, y = data
     first = bounds.prove(network, x, y, 0.01, methods=["interval"], path=tmp_path)
@@ -90,7 +105,8 @@ def test_proved_and_broken_is_an_error(network, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("methods", ["magic"]), ("broken", [True]), ("batch_size", 0)]
+    ("name", "value"),
+    [("methods", ["magic"]), ("broken", [True]), ("batch_size", 0), ("seconds", 0.0)],
 )
 def test_arguments(network, data, name, value):
     with pytest.raises(ValueError, match=name):

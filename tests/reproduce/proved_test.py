@@ -6,7 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from anp_tf import data
+from anp_tf.progress import silent
 from anp_tf.reproduce import proved
+from anp_tf.robustness import from_network
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
 
@@ -59,50 +62,73 @@ def network_of(seed):
     return network
 
 
-@pytest.fixture
-def folder(tmp_path, data_dir):
-    """A `.keras` file, and a workdir of a network without masks."""
+def no_progress(title, total):
+    raise AssertionError(f"{title} is made again")
+
+
+def test_points_are_made_once(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 28, 28, 1), np.uint8)
+    network = network_of(1)
+    labels = np.argmax(network(images / np.float32(255)), -1).astype(np.int32)
+    examples = data.Examples(images, labels, 10)
+    candidates = {"a network": from_network(network, examples, digest="a network")}
+    made = []
+
+    def counter(title, total):
+        made.append(title)
+        return silent(title, total)
+
+    arguments = (tmp_path, 0, ["fgsm"], ["interval", "crown"])
+    first = proved.make_points(candidates, [0.005], *arguments, counter=counter)
+    assert made == ["a network  ε 0.005  fgsm", "a network  ε 0.005  proofs"]
+    again = proved.make_points(candidates, [0.005], *arguments, counter=no_progress)
+    assert again == first == json.loads((tmp_path / "proved.json").read_text())
+    narrow, wide = proved.make_points(candidates, [0.05, 0.005], *arguments)
+    assert (narrow["epsilon"], wide["epsilon"]) == (0.005, 0.05)
+    for each in (narrow, wide):
+        assert each["parameters"] == 784 * 6 + 6 + 60 + 10
+        assert each["sparsity_percent"] is None
+        assert each["clean"] == 100
+        assert each["proved"] == round(100 * each["outcomes"].count("p") / 30, 4)
+        assert sum(each["proved_by"].values()) <= each["outcomes"].count("p")
+    assert 100 > narrow["attacked"] >= narrow["proved"] > wide["proved"]
+    assert narrow["attacked"] > wide["attacked"] >= wide["proved"]
+    shown = f"{narrow['proved']:.1f}-{narrow['attacked']:.1f}"
+    assert shown in proved.points_table([narrow, wide])
+
+    with pytest.raises(ValueError, match="expected networks of which it is known how many units"):
+        proved.draw_by_sparsity([narrow, wide], tmp_path / "sparsity.svg")
+    known = [{**each, "sparsity_percent": 80.0} for each in (narrow, wide)]
+    proved.draw_by_sparsity(known, tmp_path / "sparsity.svg")
+    assert (tmp_path / "sparsity.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path, data_dir, commands):
+    """A `.keras` file, then beside it a workdir of a network without masks."""
     network_of(0).save(tmp_path / "file.keras")
     workdir = Workdir(tmp_path / "run")
     workdir.open(Settings(method="standard", data_dir=str(data_dir)))
     workdir.save_network(network_of(1))
-    return tmp_path
-
-
-def test_the_command(folder, commands):
-    flags = ["--figure=proved", f"--workdir={folder / 'figure'}", "--attacks=fgsm"]
+    figure = tmp_path / "figure"
+    flags = ["--figure=proved", f"--workdir={figure}", "--attacks=fgsm", "--epsilons=0.02,1/255"]
     flags += ["--limit_test_examples=60", "--proofs=interval,crown", "--proof_minutes=1"]
-    one = f"--networks=one={folder / 'file.keras'}"
-    outcome = commands.run("reproduce", *flags, one, "--epsilons=0.02")
+    networks = [f"one={tmp_path / 'file.keras'}", str(workdir.path)]
+    outcome = commands.run("reproduce", *flags, f"--networks={networks[0]}")
     assert outcome.code == 0, outcome.err
     assert "one  ε 0.02  proofs  60 in" in outcome.out
-    first = json.loads((folder / "figure" / "proved.json").read_text())
-    both = f"{one},{folder / 'run'}"
-    outcome = commands.run("reproduce", *flags, both, "--epsilons=0.02,1/255")
+    outcome = commands.run("reproduce", *flags, f"--networks={','.join(networks)}")
     assert outcome.code == 0, outcome.err
-    assert "one  ε 0.02 " not in outcome.out  # it is not made again
-    assert str(folder / "figure" / "proved.svg") in outcome.out
-    assert (folder / "figure" / "proved.svg").read_text().startswith("<?xml")
-    points = json.loads((folder / "figure" / "proved.json").read_text())
-    assert [(each["network"], each["epsilon"]) for each in points] == [
-        (name, epsilon) for name in ("one", "run") for epsilon in (1 / 255, 0.02)
+    assert "one  ε" not in outcome.out  # it is not made again
+    assert str(figure / "proved.svg") in outcome.out
+    assert (figure / "proved.svg").read_text().startswith("<?xml")
+    points = json.loads((figure / "proved.json").read_text())
+    assert [(each["network"], each["epsilon"], each["sparsity_percent"]) for each in points] == [
+        ("one", 1 / 255, None),
+        ("one", 0.02, None),
+        ("run", 1 / 255, 0.0),
+        ("run", 0.02, 0.0),
     ]
-    assert [each["sparsity_percent"] for each in points] == [None, None, 0.0, 0.0]
-    for each in points:
-        assert each["parameters"] == 784 * 6 + 6 + 60 + 10
-        assert each["proved"] == pytest.approx(100 * each["outcomes"].count("p") / 60, abs=1e-3)
-        assert each["proved"] <= each["attacked"] <= each["clean"] + 1e-3
-        assert sum(each["proved_by"].values()) <= each["outcomes"].count("p")
-    for wide, narrow in (points[1::-1], points[3:1:-1]):
-        assert wide["proved"] <= narrow["proved"]
-        assert wide["attacked"] <= narrow["attacked"]
-    assert sum(each["proved"] for each in points) > 0
-    assert points[1]["proof_seconds"] == first[0]["proof_seconds"]
-
-    with pytest.raises(ValueError, match="expected networks of which it is known how many units"):
-        proved.draw_by_sparsity(points, folder / "sparsity.svg")
-    proved.draw_by_sparsity(points[2:], folder / "sparsity.svg")
-    assert (folder / "sparsity.svg").read_text().startswith("<?xml")
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,6 @@ def _draw(points, path, lines, abscissa, label):
         name = f"ε = {line:g}" if lines == "epsilon" else canvas.plain(line)
         axes.plot(x, high, label=name, **style)
         axes.plot(x, low, linestyle="--", markerfacecolor="none", **style)
-        axes.fill_between(x, low, high, color=style["color"], alpha=0.08, linewidth=0)
     axes.plot([], [], color="#7f7f7f", label="attacked")
     axes.plot([], [], color="#7f7f7f", linestyle="--", label="proved")
     axes.set_ylim(-3, 103)

@@ -132,7 +132,7 @@ class Options:
             elif isinstance(value, tuple):
                 lines.append(f"--{field.name}={','.join(map(str, value))}")
             elif value is not None:
-                lines.append(f"--{field.name}={value}")
+                lines.append(f"--{field.name}={exact_text(value)}")
         return lines
 
     @classmethod
@@ -178,7 +178,7 @@ def check(field, value):
         return
     if not valid.holds(value):
         hint = near(value, names or ())
-        shown = repr(value) if isinstance(value, str) else value
+        shown = repr(value) if isinstance(value, str) else exact_text(value)
         finite = " and finite" if value in (math.inf, -math.inf) else ""
         raise ValueError(f"{field.name}: expected {valid.expected}{finite}, received {shown}{hint}")
 
@@ -204,6 +204,22 @@ def number(text):
         return float(above) / float(below) if slash else float(above)
     except ZeroDivisionError as error:
         raise ValueError(f"could not convert string to float: {text!r}") from error
+
+
+def length_text(value):
+    """A length in pixel units for people: `8/255` where it is one, or 4 significant digits."""
+    short = f"{value:.4g}"
+    if float(short) == value or not 0 < value < 1:
+        return short
+    halves = round(2 * 255 * value)
+    is_part = math.isclose(halves, 2 * 255 * value, rel_tol=5e-5)
+    return f"{halves / 2:g}/255" if is_part else short
+
+
+def exact_text(value):
+    """The text of a value of which `number` makes the same: `8/255` for 0.03137254901960784."""
+    text = length_text(value) if isinstance(value, float) else ""
+    return text if "/" in text and number(text) == value else str(value)
 
 
 def parse(annotation, text):

@@ -74,18 +74,26 @@ class RunConfig:
         way = os.path.relpath(place, recorded[0] if recorded else self._folder)
         return os.path.normpath(self._folder / way)
 
+    def check_one_run(self, name):
+        """A `WorkdirError` that names the runs in the folder, if it is not that of one run.
+
+        Args:
+            name: Of the argument that names the folder.
+        """
+        runs = sorted(str(path.parent) for path in self._folder.glob("*/config.cfg"))
+        if runs and not self._path.exists():
+            raise WorkdirError(
+                f"{name}: expected the folder of one run, received {self._folder}, which holds "
+                f"several: {', '.join(runs)}"
+            )
+
     def settings(self):
         """The `Settings` the run was started with.
 
         Raises:
             WorkdirError: if there is no readable configuration; one of several runs names them.
         """
-        runs = sorted(str(path.parent) for path in self._folder.glob("*/config.cfg"))
-        if runs and not self._path.exists():
-            raise WorkdirError(
-                f"workdir: expected the folder of one run, received {self._folder}, which holds "
-                f"several: {', '.join(runs)}"
-            )
+        self.check_one_run("workdir")
         try:
             lines = self._path.read_text().splitlines()
             found = Settings.from_flag_lines(x for x in lines if not x.startswith("--workdir="))

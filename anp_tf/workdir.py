@@ -11,6 +11,7 @@ import shutil
 
 from anp_tf.errors import OtherRunError, WorkdirError
 from anp_tf.files import atomic_file, errors_with_path, read_json, write_json
+from anp_tf.options import exact_text
 from anp_tf.run_config import RunConfig, is_gone
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,11 @@ class Workdir:
         if differing == ["epochs"] and settings.epochs > found.epochs:
             self.network.unlink(missing_ok=True)
         elif differing:
-            shown = (f"{n}={getattr(found, n)} (now {getattr(settings, n)})" for n in differing)
+            shown = (
+                f"{name}={exact_text(getattr(found, name))} "
+                f"(now {exact_text(getattr(settings, name))})"
+                for name in differing
+            )
             moved = "dataset" in differing and is_gone(found.dataset)
             hint = "; a data set may be moved, but has to keep its name" if moved else ""
             raise OtherRunError(
@@ -159,14 +164,20 @@ class Workdir:
         """
         return self._run_config.settings()
 
-    def load_network(self):
+    def load_network(self, name="workdir"):
         """The trained network, masks included.
 
+        Args:
+            name: Of the argument that names the folder, for errors.
+
         Raises:
-            WorkdirError: if the training has not finished, or the file is damaged.
+            WorkdirError: if the training has not finished, the file is damaged, or the folder is
+                that of several runs, which are named.
         """
+        self._run_config.check_one_run(name)
         if not self.network.exists():
-            raise WorkdirError(f"{self.path} has no {self.network.name}: train it first")
+            said = "" if name == "workdir" else f"{name}: "
+            raise WorkdirError(f"{said}{self.path} has no {self.network.name}: train it first")
         return load_network(self.network)
 
     def save_network(self, network):
@@ -241,15 +252,20 @@ class Workdir:
             temporary.write_text("".join(lines))
 
 
-def load_network(path):
+def load_network(path, name="workdir"):
     """A network from a workdir or a `.keras` file.
 
+    Args:
+        path: Of either.
+        name: Of the argument that names it, for errors.
+
     Raises:
-        WorkdirError: if there is none, or the file is damaged.
+        WorkdirError: if there is none, the file is damaged, or the folder is that of several runs,
+            which are named.
     """
     path = pathlib.Path(path)
     if path.suffix != ".keras":
-        return Workdir(path).load_network()
+        return Workdir(path).load_network(name)
     if not path.exists():
         raise WorkdirError(f"there is no network at {path}")
     import keras  # takes seconds

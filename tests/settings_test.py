@@ -11,6 +11,7 @@ from anp_tf.layers import MASKS
 from anp_tf.methods import METHODS
 from anp_tf.models import NETWORKS
 from anp_tf.names import AUGMENTATIONS
+from anp_tf.options import exact_text, length_text, number
 from anp_tf.settings import Settings
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
@@ -147,6 +148,33 @@ def test_from_flag_lines_reads_what_a_person_writes():
     lines = ["# a note", "", "  --epochs=3  ", "--deterministic=false", "--decay_at="]
     settings = Settings.from_flag_lines(lines)
     assert (settings.epochs, settings.deterministic, settings.decay_at) == (3, False, ())
+
+
+@pytest.mark.parametrize(
+    ("value", "short", "exact"),
+    [
+        (2 / 255, "2/255", "2/255"),
+        (2 / 255 / 4, "0.5/255", "0.5/255"),
+        (0.031373, "8/255", "0.031373"),  # as rounded figures have it
+        (0.3, "0.3", "0.3"),
+        (0.2, "0.2", "0.2"),  # also 51/255
+        (1.0, "1", "1.0"),
+        (0.0, "0", "0.0"),
+        (2.5 * 0.3 / 7, "0.1071", str(2.5 * 0.3 / 7)),
+        (3.14159, "3.142", "3.14159"),  # a radius in L2
+        (math.nan, "nan", "nan"),
+        (math.inf, "inf", "inf"),
+    ],
+)
+def test_lengths_as_people_read_them(value, short, exact):
+    assert length_text(value) == short
+    assert exact_text(value) == exact
+    assert number(exact) == value or math.isnan(value)
+
+
+def test_flag_lines_have_lengths_as_people_write_them():
+    lines = Settings(dataset="cifar10").flag_lines()
+    assert {"--epsilon=8/255", "--eval_attack_step_size=2/255"} <= set(lines)
 
 
 @pytest.mark.parametrize(

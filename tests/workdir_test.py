@@ -267,5 +267,7 @@ def test_a_folder_of_runs_names_them(tmp_path):
         Workdir(tmp_path / name).open(Settings())
     with pytest.raises(WorkdirError, match=f"holds several: {tmp_path}/a, {tmp_path}/b$"):
         Workdir(tmp_path).settings()
+    with pytest.raises(WorkdirError, match=r"init_from: .* holds several: "):
+        load_network(tmp_path, "init_from")
     Workdir(tmp_path).open(Settings())  # a run that has others in its folder
     assert Workdir(tmp_path).settings() == Settings()

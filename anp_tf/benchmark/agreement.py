@@ -14,6 +14,7 @@ from anp_tf.benchmark.peers import Budget
 from anp_tf.benchmark.verdict import CLEAN_IMAGES, OURS, THEIRS, problem_of
 from anp_tf.files import write_json
 from anp_tf.losses import classified
+from anp_tf.options import length_text
 from anp_tf.robustness import NORMS
 from anp_tf.tables import markdown_table
 
@@ -69,8 +70,8 @@ class Agreement:
             return " and ".join(found[:1] if attack == CLEAN_IMAGES else found)
 
         head = (
-            f"{first.network}, {first.images} images, {first.norm}, ε = {first.epsilon:g}: robust "
-            "accuracy, %"
+            f"{first.network}, {first.images} images, {first.norm}, "
+            f"ε = {length_text(first.epsilon)}: robust accuracy, %"
         )
         rows_shown = [
             [name, *(cell(each, name) for each in packages)] for name in (*attacks, STANDARD_ATTACK)

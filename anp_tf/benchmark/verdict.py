@@ -13,6 +13,7 @@ from anp_tf.attacks import standard_attack
 from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.benchmark.peers import OURS, same_logits
 from anp_tf.losses import classified
+from anp_tf.options import length_text
 from anp_tf.robustness import NORMS, SavedModelNetwork
 
 THEIRS = "AutoAttack"
@@ -72,7 +73,7 @@ def benchmark_verdict(shipped, images=200, norm="Linf", epsilon=None, seed=0, pr
     problem = problem_of(shipped, images, norm, epsilon)
     figures, seconds = {}, {}
     for name, prepare in PACKAGES.items():
-        progress(f"measuring {name} at epsilon {problem.epsilon:g}, {norm}")
+        progress(f"measuring {name} at epsilon {length_text(problem.epsilon)}, {norm}")
         try:
             attacks = prepare(problem, seed)
         except ImportError as error:

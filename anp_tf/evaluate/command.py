@@ -270,7 +270,7 @@ def _row():
         settings, **changes, data_dir=given.data_dir or settings.data_dir
     )
     network = workdir.load_network()
-    source = load_network(given.source) if given.source else None
+    source = load_network(given.source, "source") if given.source else None
     output = given.output or (None if changes else workdir.results)
     if output and not pathlib.Path(output).absolute().parent.is_dir():
         raise ValueError(f"output: there is no folder for {output}")

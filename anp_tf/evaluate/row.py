@@ -5,6 +5,7 @@ from anp_tf.attacks import PGD
 from anp_tf.evaluate.hints import hints
 from anp_tf.intervals import with_interval
 from anp_tf.layers import bayes_layers, mask_layers
+from anp_tf.options import length_text
 from anp_tf.progress import silent
 from anp_tf.pruning import cost, slim, unit_sparsity
 from anp_tf.robustness.accuracy import adversarial_batches, measure_robustness
@@ -134,7 +135,7 @@ def comparison(rows):
     where nothing was pruned or where both are the same within this spread.
     """
     first = rows[0]
-    attack = f"{first['attack']}, ε = {first['epsilon']}"
+    attack = f"{first['attack']}, ε = {length_text(first['epsilon'])}"
     title = f"{first['dataset']}, {first['test_examples']:,} test images"
     figures = {
         "clean accuracy, %": lambda row: _share(row, "clean_accuracy"),

@@ -11,6 +11,7 @@ from anp_tf import data
 from anp_tf.errors import WorkdirError
 from anp_tf.files import atomic_file, read_json
 from anp_tf.intervals import with_interval
+from anp_tf.options import length_text
 from anp_tf.robustness import (
     Robustness,
     certificate_lines,
@@ -86,6 +87,7 @@ def model_card(settings, results, files, stronger=(), class_names=None, columns=
     source = importlib.resources.files(__package__).joinpath("card.md.jinja")
     return environment.from_string(source.read_text()).render(
         settings=settings,
+        length_text=length_text,
         dataset=data_name(settings),
         most=SHOWN_NAMES,
         class_names=class_names,

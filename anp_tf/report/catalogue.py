@@ -4,6 +4,7 @@ import dataclasses
 import typing
 
 from anp_tf.figures import curves, examples, features, pixels, surface
+from anp_tf.options import length_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +38,12 @@ def _mean(values):
     return sum(values) / len(values)
 
 
-def _ends(key, unit):
+def _ends(key, unit, text="{:g}".format):
     """Facts of a curve: its accuracy at the first and at the last point."""
 
     def facts(data):
         (x0, x1), (y0, y1) = ((data[name][0], data[name][-1]) for name in (key, "accuracy"))
-        return f"{y0:.1f} % at {unit} {x0:g}, {y1:.1f} % at {x1:g}"
+        return f"{y0:.1f} % at {unit} {text(x0)}, {y1:.1f} % at {text(x1)}"
 
     return facts
 
@@ -98,7 +99,7 @@ FIGURES = (  # two side by side where there is room
         curves.draw_accuracy_by_epsilon,
         "Accuracy under the attack of the evaluation with other radii, its step in proportion. A "
         "sound measurement falls steadily and goes to 0 where ε is large.",
-        _ends("epsilon", "ε ="),
+        _ends("epsilon", "ε =", length_text),
         lambda attack: len(curves.epsilons(attack)),
     ),
     FigureKind(

@@ -2,6 +2,7 @@
 
 import datetime
 
+from anp_tf.options import length_text
 from anp_tf.reproduce.paper import PAPER_EPOCHS, TRAINING_IMAGES
 
 SMALL_SHARE = 0.1  # of the paper's budget
@@ -89,5 +90,5 @@ def _date(run):
 def _attack(results):
     return (
         f"{results['attack']} within the L-infinity ball: each pixel, in [0, 1], moves by at most "
-        f"ε = {results['epsilon']:g}, in steps of {results['step_size']:g}"
+        f"ε = {length_text(results['epsilon'])}, in steps of {length_text(results['step_size'])}"
     )

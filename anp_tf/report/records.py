@@ -2,6 +2,7 @@
 
 from anp_tf.errors import WorkdirError
 from anp_tf.intervals import with_interval
+from anp_tf.options import exact_text, length_text
 from anp_tf.robustness import (
     EvaluationError,
     certificate_bounds,
@@ -118,7 +119,10 @@ def _checklist(record):
 def _certificate(record):
     return {
         "conditions": certificate_title(record),
-        "threat": [f"--norm={certificate_norm(record)}", f"--epsilon={record['epsilon']:g}"],
+        "threat": [
+            f"--norm={certificate_norm(record)}",
+            f"--epsilon={exact_text(record['epsilon'])}",
+        ],
         "images": len(record["outcomes"]),
         "proofs": ",".join(record["settings"]["tried"]),
         "bounds": certificate_bounds(record),
@@ -130,7 +134,7 @@ def _conditions(record):
     """The threat model and the images, as text and as flags."""
     norm, epsilon, images = (record[name] for name in ("norm", "epsilon", "test_examples"))
     return {
-        "conditions": f"{norm}, ε = {epsilon:g}, {images:,} test images",
-        "threat": [f"--norm={norm}", f"--epsilon={epsilon:g}"],
+        "conditions": f"{norm}, ε = {length_text(epsilon)}, {images:,} test images",
+        "threat": [f"--norm={norm}", f"--epsilon={exact_text(epsilon)}"],
         "images": images,
     }

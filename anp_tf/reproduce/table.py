@@ -4,6 +4,7 @@ import math
 import statistics
 
 from anp_tf.intervals import with_interval
+from anp_tf.options import length_text
 from anp_tf.reproduce.paper import paper_rows
 from anp_tf.tables import markdown_table
 
@@ -97,9 +98,9 @@ def markdown(record):
     ]
     lines = [
         f"{record['table']}, {record['network']} at width {record['width_multiplier']:g}; "
-        f"{record['attack']} with steps of {record['step_size']:g}, epsilon "
-        f"{record['epsilon']:g}. Each cell: the paper's value / the measured mean ± standard "
-        "deviation over seeds; of a single seed accuracies have their 95 % intervals.",
+        f"{record['attack']} with steps of {length_text(record['step_size'])}, epsilon "
+        f"{length_text(record['epsilon'])}. Each cell: the paper's value / the measured mean ± "
+        "standard deviation over seeds; of a single seed accuracies have their 95 % intervals.",
         "",
     ]
     columns = ["method", *(COLUMN_HEADS[column][0] for column in shown), "seeds"]

@@ -10,6 +10,7 @@ from anp_tf.files import read_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.losses import classified
 from anp_tf.names import PROOFS
+from anp_tf.options import length_text
 from anp_tf.progress import silent
 from anp_tf.robustness.batch_files import EvaluationError, saved_images
 from anp_tf.robustness.suite import attacks_folder, robustness_of
@@ -159,9 +160,8 @@ def certificate_title(certificate):
     """The data set and the ball of a certificate."""
     total = len(certificate["outcomes"])
     norm = certificate_norm(certificate)
-    return (
-        f"{certificate['dataset']}, {total:,} test images, {norm}, ε = {certificate['epsilon']:g}"
-    )
+    epsilon = length_text(certificate["epsilon"])
+    return f"{certificate['dataset']}, {total:,} test images, {norm}, ε = {epsilon}"
 
 
 def certificate_bounds(certificate):

@@ -4,6 +4,7 @@ import rich.box
 import rich.table
 
 from anp_tf.intervals import with_interval
+from anp_tf.options import length_text
 from anp_tf.tables import as_text, plain_table
 
 MARKS = {"pass": "pass", "warn": "WARN", "fail": "FAIL", "not run": "not run"}
@@ -13,7 +14,7 @@ def attack_table(result):
     """A table of the result of `worst_case`, each attack on the images that those before left."""
     title = (
         f"{result['dataset']}, {result['test_examples']:,} test images, {result['norm']}, "
-        f"ε = {result['epsilon']:g}"
+        f"ε = {length_text(result['epsilon'])}"
     )
     total, check = result["test_examples"], result["recheck"]
     rows = [("no attack", "", with_interval(result["clean_accuracy"], total), "")]
@@ -62,8 +63,8 @@ def robustness_lines(results):
         lines += [
             "Worst case over several attacks, each on the images that those before left "
             f"(`--attack={result['attack']}`): {result['test_examples']:,} test images, "
-            f"{result['norm']}, ε = {result['epsilon']:g}. All counted images were read back and "
-            "found in the ball, in [0, 1] and misclassified. In brackets: 95 % intervals.",
+            f"{result['norm']}, ε = {length_text(result['epsilon'])}. All counted images were read "
+            "back and found in the ball, in [0, 1] and misclassified. In brackets: 95 % intervals.",
             "",
             "| attack | fooled | robust accuracy, % |",
             "|---|---:|---:|",

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from anp_tf.attacks import L2, PGD, Linf
+from anp_tf.options import exact_text
 
 NORMS = {"Linf": Linf, "L2": L2}
 STEPS = 40  # of PGD, as in the paper
@@ -39,7 +40,7 @@ class Threat:
         if self.norm not in NORMS:
             raise ValueError(f"norm: expected one of {', '.join(NORMS)}, received {self.norm!r}")
         linf = self.norm == "Linf"
-        radius = "in (0, 1], in pixel units such as 0.031 for 8/255" if linf else "above 0"
+        radius = "in (0, 1], in pixel units such as 8/255" if linf else "above 0"
         for name, valid, expected in (
             ("epsilon", 0 < self.epsilon <= (1 if linf else float("inf")), radius),
             ("seed", 0 <= self.seed < 2**31, "in [0, 2^31)"),
@@ -47,9 +48,8 @@ class Threat:
             ("samples", self.samples >= 1, "of at least 1"),
         ):
             if not valid:
-                raise ValueError(
-                    f"{name}: expected a value {expected}, received {getattr(self, name)}"
-                )
+                received = exact_text(getattr(self, name))
+                raise ValueError(f"{name}: expected a value {expected}, received {received}")
 
     @property
     def ball(self):

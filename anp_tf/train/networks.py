@@ -177,9 +177,10 @@ def _checked(network, name, input_shape, num_classes):
 
 
 def _hint(name):
-    known = {other.lower(): other for other in (*APPLICATIONS, *NETWORKS)}
-    near = difflib.get_close_matches(name.lower(), known, n=2)
-    return f"; did you mean {' or '.join(known[other] for other in near)}?" if near else ""
+    known = {other.lower(): other for other in (*NETWORKS, *APPLICATIONS)}
+    near = [known[lower] for lower in known if lower.startswith(name.lower())][:2]
+    near = near or [known[x] for x in difflib.get_close_matches(name.lower(), known, n=2)]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _short(error):

@@ -113,7 +113,7 @@ def _train(settings, workdir, devices):
     with devices.strategy.scope():
         network = build_network(settings, training)
         if settings.init_from:
-            copy_weights(load_network(settings.init_from), network)
+            copy_weights(load_network(settings.init_from, "init_from"), network)
         if settings.mixed_precision == "bfloat16":
             compute_in(network, "mixed_bfloat16")
         model = build_training_model(settings, network, len(training), steps_per_epoch)

@@ -214,7 +214,8 @@ def test_comparison_shows_every_figure(rows):
 
 
 def test_comparison_of_one(rows):
-    text = comparison([rows["standard"]])
+    text = comparison([rows["standard"] | {"epsilon": 2 / 255}])
+    assert "accuracy under PGD-2, ε = 2/255, %" in text
     assert "standard" in text
     assert "black-box" not in text  # it was not measured
     assert "→" not in text

@@ -6,6 +6,7 @@ import numpy as np
 
 from anp_tf.attacks import Transfer
 from anp_tf.intervals import with_interval
+from anp_tf.options import length_text
 from anp_tf.robustness.checks.check import FAIL, NOT_RUN, PASS, WARN, Check, cannot_run, graded
 from anp_tf.robustness.sampled import SampledNetwork
 
@@ -29,7 +30,7 @@ def check_undefended(measure, attack, undefended):
     if failed := cannot_run("undefended", title, measured):
         return failed
     status = PASS if measured.accuracy <= MAY_KEEP[0] else WARN
-    figure = f"under PGD-{attack.steps} it keeps {measured.percent} at ε {epsilon:g}"
+    figure = f"under PGD-{attack.steps} it keeps {measured.percent} at ε {length_text(epsilon)}"
     values = {f"{epsilon:g}": measured.accuracy}
     if measured.accuracy > MAY_KEEP[1]:
         larger = min(LARGER_RADIUS * epsilon, whole_radius(measure))
@@ -38,7 +39,7 @@ def check_undefended(measure, attack, undefended):
         if failed := cannot_run("undefended", title, measured):
             return failed
         status = WARN if measured.accuracy <= MAY_KEEP[1] else FAIL
-        figure += f", {measured.percent} at ε {larger:g}"
+        figure += f", {measured.percent} at ε {length_text(larger)}"
         values[f"{larger:g}"] = measured.accuracy
     return Check("undefended", title, status, figure, {"accuracies": values})
 
@@ -75,7 +76,9 @@ def check_epsilons(measure, base):
         "epsilon",
         title,
         status,
-        "; ".join(f"ε {radius:g}: {measured.percent}" for radius, measured in found.items()),
+        "; ".join(
+            f"ε {length_text(radius)}: {measured.percent}" for radius, measured in found.items()
+        ),
         {"accuracies": {f"{radius:g}": measured.accuracy for radius, measured in found.items()}},
     )
 

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.layers.mask import BayesianMask
+from anp_tf.layers.within import Within
 
 # The bounds of log a.
 LOW, HIGH = np.float32(np.log(0.01)), np.float32(np.log(100.0))
@@ -122,7 +123,7 @@ class HardConcrete(BayesianMask):
             name="log_a",
             shape=(self.units,),
             initializer=keras.initializers.RandomNormal(start, 0.01, seed=self.seed),
-            constraint=lambda value: tf.clip_by_value(value, LOW, HIGH),
+            constraint=Within(LOW, HIGH),
             dtype="float32",
             autocast=False,
         )

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.layers.mask import BayesianMask
+from anp_tf.layers.within import Within
 
 # The bounds of log sigma^2; within them nothing overflows in float32.
 LOW, HIGH = -20.0, 20.0
@@ -79,7 +80,7 @@ class InformationBottleneck(BayesianMask):
             name="logvar",
             shape=(self.units,),
             initializer=keras.initializers.RandomNormal(self.initial_logvar, 0.01, seed=other_seed),
-            constraint=lambda value: tf.clip_by_value(value, LOW, HIGH),
+            constraint=Within(LOW, HIGH),
             dtype="float32",
             autocast=False,
         )

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.layers.mask import BayesianMask
+from anp_tf.layers.within import Within
 from anp_tf.truncated_normal import TruncatedNormal
 
 # The bounds of mu, and of log sigma.
@@ -71,7 +72,7 @@ class LogNormalDropout(BayesianMask):
                 name=name,
                 shape=(self.units,),
                 initializer=keras.initializers.Constant(getattr(self, f"initial_{name}")),
-                constraint=lambda value: tf.clip_by_value(value, LOW, HIGH),
+                constraint=Within(LOW, HIGH),
                 dtype="float32",
                 autocast=False,
             )

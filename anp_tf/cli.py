@@ -30,6 +30,11 @@ from anp_tf.settings import Settings
 EXIT_USAGE = 2  # bad input, bad data, a full disk
 EXIT_NON_FINITE = 3  # the training diverged
 EXIT_STOPPED = 75  # saved and stopped by a signal; the same command goes on
+# As Keras and the library say that an argument is not valid.
+OF_KERAS = re.compile(
+    r"^(?:Invalid value received for argument `(?P<name>\w+)`\. Expected|"
+    r"Argument `(?P<argument>\w+)` must be) (?P<expected>.*)\. Received: (?:\w+=)?(?P<received>.*)$"
+)
 HELP = ("h", "help", "helpshort", "helpfull")
 
 
@@ -206,9 +211,21 @@ def _guarded(command, argv, subjects):
     except Exception as error:
         if not isinstance(error, ValueError) and not of_tensorflow(error):
             raise
-        message = sentence(error)
+        message = _with_option(sentence(error))
         argument = message.partition(":")[0]
-        _exit(f"--{message}" if argument in flags.FLAGS else message, EXIT_USAGE)
+        for prefix in ("", "eval_attack_"):  # of the attack's own arguments, such as steps
+            if prefix + argument in flags.FLAGS:
+                _exit(f"--{prefix}{message}", EXIT_USAGE)
+        _exit(message, EXIT_USAGE)
+
+
+def _with_option(message):
+    """A message about an argument, in the style of Keras, as one about an option."""
+    found = OF_KERAS.match(message)
+    if not found:
+        return message
+    name = found["name"] or found["argument"]
+    return f"{name}: expected {found['expected']}, received {found['received']}"
 
 
 def _imported(command):

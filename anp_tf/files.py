@@ -19,6 +19,22 @@ from anp_tf.interruption import passing
 WILDCARDS = frozenset("*?[]\\")  # which TensorFlow's file functions expand
 
 
+def check_folder(name, path):
+    """A `WorkdirError` if a file is where a folder is, or is to be made.
+
+    Args:
+        name: Of the argument that names the folder.
+        path: Of the folder.
+    """
+    path = pathlib.Path(path)
+    there = next((place for place in (path, *path.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise WorkdirError(
+            f"{name}: expected a folder, or a place for one, received {path}, where {there} is a "
+            "file: name another place, or move the file"
+        )
+
+
 @contextlib.contextmanager
 def atomic_directory(path):
     """Yields a temporary folder that becomes `path` when the block ends without an error.

@@ -218,6 +218,8 @@ def length_text(value):
 
 def exact_text(value):
     """The text of a value of which `number` makes the same: `8/255` for 0.03137254901960784."""
+    if value is None:
+        return "none"
     text = length_text(value) if isinstance(value, float) else ""
     return text if "/" in text and number(text) == value else str(value)
 

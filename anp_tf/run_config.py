@@ -75,11 +75,7 @@ class RunConfig:
         return os.path.normpath(self._folder / way)
 
     def check_one_run(self, name):
-        """A `WorkdirError` that names the runs in the folder, if it is not that of one run.
-
-        Args:
-            name: Of the argument that names the folder.
-        """
+        """As of `Workdir`."""
         runs = sorted(str(path.parent) for path in self._folder.glob("*/config.cfg"))
         if runs and not self._path.exists():
             raise WorkdirError(

@@ -10,7 +10,7 @@ import pathlib
 import shutil
 
 from anp_tf.errors import OtherRunError, WorkdirError
-from anp_tf.files import atomic_file, errors_with_path, read_json, write_json
+from anp_tf.files import atomic_file, check_folder, errors_with_path, read_json, write_json
 from anp_tf.options import exact_text
 from anp_tf.run_config import RunConfig, is_gone
 
@@ -67,15 +67,8 @@ class Workdir:
             os.close(folder)
 
     def _make(self):
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            places = (self.path, *self.path.parents)
-            file = next(place for place in places if place.exists())
-            raise WorkdirError(
-                f"workdir: expected a folder, or a place for one, received {self.path}, where "
-                f"{file} is a file: name another place, or move the file"
-            ) from error
+        check_folder("workdir", self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def open(self, settings, overwrite=False):
         """Writes the configuration of a run, or checks that the folder holds the same run.
@@ -164,6 +157,14 @@ class Workdir:
         """
         return self._run_config.settings()
 
+    def check_one_run(self, name):
+        """A `WorkdirError` that names the runs in the folder, if it is that of several.
+
+        Args:
+            name: Of the argument that names the folder.
+        """
+        self._run_config.check_one_run(name)
+
     def load_network(self, name="workdir"):
         """The trained network, masks included.
 
@@ -174,7 +175,7 @@ class Workdir:
             WorkdirError: if the training has not finished, the file is damaged, or the folder is
                 that of several runs, which are named.
         """
-        self._run_config.check_one_run(name)
+        self.check_one_run(name)
         if not self.network.exists():
             said = "" if name == "workdir" else f"{name}: "
             raise WorkdirError(f"{said}{self.path} has no {self.network.name}: train it first")

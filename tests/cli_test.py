@@ -114,6 +114,11 @@ def test_train_with_a_bad_value(commands, tmp_path, flags, expected):
             ["--workdir=nothing", "--version=one"],
             "--version: expected a whole number, received 'one'",
         ),
+        ("evaluate", ["--model=no.keras"], "--model: expected a place that exists"),
+        ("tune", ["--space=none.toml"], "--space: expected a place that exists"),
+        ("benchmark", ["slim", "--shipped=no"], "--shipped: expected a place that exists"),
+        ("benchmark", ["--json=no/x.json"], "--json: there is no folder for no/x.json"),
+        ("benchmark", ["--zoo=ResNet"], "--zoo: expected some of ConvNeXtTiny"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

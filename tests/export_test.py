@@ -69,7 +69,7 @@ def test_bad_version(commands, workdir, tmp_path, version):
     outcome = commands.run("export", *flags)
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
-    assert re.search(rf"version.* must be an integer of at least 1.*{version}$", outcome.err)
+    assert re.search(rf"--version: expected an integer of at least 1.* {version}$", outcome.err)
     assert not (tmp_path / "out").exists()
 
 
@@ -78,7 +78,20 @@ def test_output_that_is_a_file(commands, workdir, tmp_path):
     outcome = commands.run("export", f"--workdir={workdir}", f"--output={tmp_path / 'out'}")
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 1
-    assert "Not a directory" in outcome.err
+    assert "--output: expected a folder, or a place for one" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        ("--name=a/b", "--name: expected letters, digits"),
+        ("--precision=int8", "--precision: expected together with format litert"),
+    ],
+)
+def test_what_would_have_no_effect_or_no_address(commands, workdir, flag, expected):
+    outcome = commands.run("export", f"--workdir={workdir}", flag)
+    assert outcome.code == 2
+    assert expected in outcome.err
 
 
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "anp_vs"

@@ -10,6 +10,7 @@ def define_flags():
         "shipped",
         None,
         "slim: folder of an exported network to measure as well; verdict, agreement: of theirs",
+        exists=True,
     )
     cli.define("networks", list(BENCHMARK_NETWORKS), "attack: networks to attack", list)
     cli.define("zoo", [], "networks: some of the networks; none: all", list)

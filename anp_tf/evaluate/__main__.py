@@ -14,6 +14,7 @@ def define_flags():
         "model",
         None,
         "in place of a workdir, to be attacked: a .keras, .tflite or .onnx file, or a SavedModel",
+        exists=True,
     )
     cli.define(
         "dataset", None, "of --model: its data set, as for training; else the one of its workdir"
@@ -28,7 +29,9 @@ def define_flags():
         "the gradient of what comes before the first layer with weights is taken as the identity",
         bool,
     )
-    cli.define("source", None, "workdir or file of a network the black-box attack is made on")
+    cli.define(
+        "source", None, "workdir or file of a network the black-box attack is made on", exists=True
+    )
     cli.define(
         "attack",
         None,
@@ -47,7 +50,9 @@ def define_flags():
         "of --prove: CROWN has bounds of hidden features from interval, or from crown, far slower",
     )
     cli.define("proof_minutes", None, "of --prove: how long it may take, spread over images", float)
-    cli.define("undefended", None, "of --checks: workdir or file of an undefended network")
+    cli.define(
+        "undefended", None, "of --checks: workdir or file of an undefended network", exists=True
+    )
     cli.define("norm", "Linf", f"of --attack and --checks: of the ball, {' or '.join(NORMS)}")
     cli.define("restarts", None, "of --attack: random starts of pgd, apgd, fab-t and latent", int)
     cli.define("queries", None, "of square; by default 5000, in --checks 1000", int)

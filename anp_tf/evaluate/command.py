@@ -9,7 +9,7 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import black_box_images, comparison, results_row, said_hints
-from anp_tf.files import atomic_file
+from anp_tf.files import atomic_file, check_folder
 from anp_tf.names import INTERMEDIATE, PROOFS
 from anp_tf.options import EVALUATION, one_of
 from anp_tf.progress import counting
@@ -80,7 +80,8 @@ def main():
     threat, pgd = _threat(Workdir(given.workdir).settings() if given.workdir else None)
     candidate = _candidate(of_model)
     output = pathlib.Path(given.output or _default_output(candidate))
-    source = _other(given.source, candidate)
+    check_folder("output", output)
+    source = _other("source", given.source, candidate)
     queries = {} if given.queries is None else {"queries": given.queries}
     if given.attack:
         result, folder = attack_candidate(
@@ -101,7 +102,7 @@ def main():
         if given.images:
             _save_images(folder, result["test_examples"], pathlib.Path(given.images))
     if given.checks:
-        undefended = _other(given.undefended or _standard(candidate), candidate)
+        undefended = _other("undefended", given.undefended or _standard(candidate), candidate)
         size = pgd.get("step_size")
         checks = check_candidate(
             candidate,
@@ -146,6 +147,7 @@ def _candidate(settings):
     limit = given.limit_test_examples
     if given.workdir:
         return from_workdir(given.workdir, limit, given.data_dir, interface)
+    Workdir(given.model).check_one_run("model")
     options = settings.data_options
     return from_model(given.model, settings.dataset, limit, settings.data_dir, interface, options)
 
@@ -186,11 +188,12 @@ def _default_output(candidate):
     return f"{pathlib.Path(flags.FLAGS.model).absolute()}.robustness"
 
 
-def _other(path, candidate):
-    """Another network for the same images."""
+def _other(name, path, candidate):
+    """Another network for the same images, which an option names."""
     if not path:
         return None
     run = Workdir(path)
+    run.check_one_run(name)
     path = run.network if run.config.exists() else path
     data_dir = flags.FLAGS.data_dir or (candidate.settings and candidate.settings.data_dir)
     return from_model(

@@ -11,6 +11,7 @@ def define_flags():
         None,
         "folder of an exported network, instead of a run, for --format=micro, or --format=card: "
         "its README.md says what robustness.json and checks.json beside it and in it say",
+        exists=True,
     )
     cli.define("output", None, "folder of the versions; by default saved_model in the workdir")
     cli.define("version", None, "an integer; by default the next one", int)

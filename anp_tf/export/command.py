@@ -5,6 +5,7 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.export.card import renew_card
 from anp_tf.export.release import ReleaseForm, add_micro, release, say_exported
+from anp_tf.files import check_folder
 from anp_tf.silence import silent_stderr
 from anp_tf.workdir import Workdir
 
@@ -27,6 +28,7 @@ def _released(given):
         data_dir=given.data_dir,
     )
     directory = given.output or workdir.path / "saved_model"
+    check_folder("output", directory)
     return release(workdir, directory, given.version, form)
 
 

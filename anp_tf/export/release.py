@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import pathlib
+import re
 import shlex
 
 import keras
@@ -86,6 +87,16 @@ class ReleaseForm:
         for name in self.format:
             if name in FORMAT_PACKAGES and importlib.util.find_spec(FORMAT_PACKAGES[name]) is None:
                 raise ValueError(f"format: {name} needs more: pip install 'anp_tf[{name}]'")
+        if self.precision != ("float32",) and "litert" not in self.format:
+            raise ValueError(
+                f"precision: expected together with format litert, received "
+                f"{','.join(self.precision)} with format {','.join(self.format)}"
+            )
+        if self.name is not None and not re.fullmatch(r"[\w.-]+", self.name):
+            raise ValueError(
+                "name: expected letters, digits, points, '_' and '-', as addresses on a server "
+                f"have them, received {self.name!r}"
+            )
         for name, least in (("warmup_images", 0), ("litert_examples", 1)):
             if getattr(self, name) < least:
                 raise ValueError(

@@ -7,7 +7,7 @@ import pathlib
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.files import atomic_file
+from anp_tf.files import atomic_file, check_folder
 from anp_tf.progress import counting
 from anp_tf.report.figures import make_figures, sparsity_figure
 from anp_tf.report.page import report_page
@@ -25,6 +25,7 @@ def main():
     if page.suffix != ".html":
         page = page / "report.html"
     folder = page.parent / "figures"
+    check_folder("output", folder)
     folder.mkdir(parents=True, exist_ok=True)
     sparsity = [sparsity_figure(given.sparsity, folder)] if given.sparsity else []
     settings = dataclasses.replace(

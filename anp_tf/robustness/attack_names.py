@@ -15,6 +15,7 @@ from anp_tf.attacks import (
     draws,
     standard_attack,
 )
+from anp_tf.attacks.attack import check_count
 from anp_tf.losses import cross_entropy, dlr, margin
 from anp_tf.names import ATTACKS
 from anp_tf.options import one_of
@@ -83,8 +84,11 @@ def named_attacks(
                 f"{option}: expected with an attack that it has an effect on, which are "
                 f"{', '.join(TAKERS[option])}; received with {', '.join(names)}"
             )
+        if value is not None and option != "step_size":
+            check_count(option, value)
     ball = {"epsilon": threat.epsilon, "norm": threat.ball}
-    again = {"restarts": restarts or 1}
+    again = {"restarts": 1 if restarts is None else restarts}
+    square_queries = QUERIES if queries is None else queries
 
     def pgd(count, kind=PGD, **loss):
         count, of_option = int(count or steps or STEPS), steps or STEPS
@@ -114,7 +118,7 @@ def named_attacks(
             case "fab":
                 return TargetedFAB(**ball, **again)
             case "square":
-                return Square(**ball, queries=queries or QUERIES)
+                return Square(**ball, queries=square_queries)
             case _ if loss == "t":
                 return TargetedAPGD(**ball)
         return APGD(**ball, **again, loss=LOSSES[loss or "ce"])
@@ -122,12 +126,12 @@ def named_attacks(
     attacks = {}
     for name in names:
         if name == "standard":
-            attacks |= standard_attack(classes=classes, queries=queries or QUERIES, **ball)
+            attacks |= standard_attack(classes=classes, queries=square_queries, **ball)
         else:
             attacks[name] = make(name)
     if gradients:
         return attacks, []
-    return _without_gradients(attacks, source, restarts or STANDARD_RESTARTS)
+    return _without_gradients(attacks, source, STANDARD_RESTARTS if restarts is None else restarts)
 
 
 def check_names(names):
@@ -146,7 +150,7 @@ def has_effect(option, names, gradients=True):
 
 def _stem(name):
     """The name without a number of steps."""
-    return re.sub(r"^(pgd|latent|transfer)\d+", r"\1", name)
+    return re.sub(r"^(pgd|latent|transfer)[1-9]\d*", r"\1", name)
 
 
 class Again:

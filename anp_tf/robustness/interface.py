@@ -41,8 +41,9 @@ class Interface:
         if self.pixels is not None and not (
             len(self.pixels) == 2 and -np.inf < self.pixels[0] < self.pixels[1] < np.inf
         ):
+            received = ",".join(f"{value:g}" for value in self.pixels)
             raise ValueError(
-                f"pixels: expected two numbers such as 0,255 or -1,1, received {self.pixels}"
+                f"pixels: expected two numbers such as 0,255 or -1,1, received {received}"
             )
 
     def record(self):
@@ -232,9 +233,13 @@ def _check_shape(taken, given, channels_first, name):
     hint = ""
     if given.rank == 4 and taken[1:].is_compatible_with((given if channels_first else first)[1:]):
         hint = f": expected channels_first={'False' if channels_first else 'True'}"
+    kinds = {2: "rows ", 4: "images "}
+    kind = kinds.get(given.rank, "examples ")
+    named = kinds if taken.rank != given.rank else {}  # images where rows are given, or the reverse
     raise ValueError(
-        f"{name} must take the images of the data set: it takes {list(taken[1:])}, they are "
-        f"{list(expected[1:])}{hint}"
+        f"{name} must take the {kind}of the data set: it takes "
+        f"{named.get(taken.rank, '')}{list(taken[1:])}, they are "
+        f"{named.get(given.rank, '')}{list(expected[1:])}{hint}"
     )
 
 

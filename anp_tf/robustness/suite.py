@@ -87,6 +87,11 @@ def attack_candidate(
         gradients=reason is None,
         **options,
     )
+    if "square" in attacks and x.ndim != 4:
+        raise ValueError(
+            "attack: square, which is one of standard, moves squares of images; expected others "
+            f"for examples of shape {list(x.shape[1:])}, such as apgd-ce,pgd-margin,fab-t"
+        )
     if not attacks:
         raise ValueError(
             f"attack: none of {', '.join(left_out)} can be made, for {reason}; expected square or "

@@ -11,6 +11,7 @@ from anp_tf import __version__, data
 from anp_tf.files import write_json
 from anp_tf.interruption import passing
 from anp_tf.methods import METHODS
+from anp_tf.options import length_text
 from anp_tf.train.networks import AUTO, default_network
 
 STATISTICS_BATCHES = 20
@@ -123,7 +124,7 @@ def summary(settings, training):
         unit = "pixels in [0, 1]"
         if training.columns:
             unit = "shares of each column's range in the training part"
-        parts.append(f"ε = {radius:.4g} in {unit}")
+        parts.append(f"ε = {length_text(radius)} in {unit}")
     return ", ".join(parts)
 
 

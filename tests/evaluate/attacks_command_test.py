@@ -218,7 +218,10 @@ def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, cha
             "--model: expected together with --attack, --checks or --prove",
         ),
         (["--model={0}", "--dataset=mnist", "--eps=0.1", "--attack=fgsm"], "nor a SavedModel"),
-        (["--workdir={0}", "--checks", "--undefended={0}/none"], "neither a .keras file"),
+        (
+            ["--workdir={0}", "--checks", "--undefended={0}/none"],
+            "--undefended: expected a place that",
+        ),
         (
             ["--workdir={0}", "--norm=L2"],
             "--norm: expected together with --attack, --checks or --prove",
@@ -228,6 +231,24 @@ def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, cha
         (["--workdir={0}", "--attack=fgsm", "--eps=8"], "--epsilon: expected a value in (0, 1]"),
         (["--workdir={0}", "--attack=fgsm", "--seed=3000000000"], "--seed"),
         (["--workdir={0}", "--attack=standard", "--restarts=3"], "--restarts: expected with an"),
+        (
+            ["--workdir={0}", "--attack=fgsm", "--eval_attack_steps=3"],
+            "--eval_attack_steps: expected with an attack",
+        ),
+        (["--workdir={0}", "--attack=pgd0"], "--attack: expected one of"),
+        (
+            ["--workdir={0}", "--attack=pgd", "--restarts=-1"],
+            "--restarts: expected an integer of at least 1, received -1",
+        ),
+        (
+            ["--workdir={0}", "--attack=fgsm", "--output={0}/config.cfg/x"],
+            "--output: expected a folder, or a place for one",
+        ),
+        (["--workdir={0}", "--source={0}/.."], "--source: expected the folder of one run"),
+        (
+            ["--workdir={0}", "--attack=fgsm", "--source={0}/.."],
+            "--source: expected the folder of one run",
+        ),
         (["--workdir={0}", "--attack=square", "--restarts=3"], "--restarts: expected with an"),
         (["--workdir={0}", "--attack=fgsm", "--limit_test_examples=0"], "--limit_test_examples"),
         (["--workdir={0}", "--limit_test_examples=0"], "--limit_test_examples: expected a value"),

@@ -140,6 +140,11 @@ def test_a_keras_model_stays_one():
     ("make", "options", "message"),
     [
         (lambda: functional(shape=(5, 4, 1)), {}, r"takes \[5, 4, 1\], they are \[4, 4, 1\]"),
+        (
+            lambda: keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]),
+            {},
+            r"takes rows \[3\], they are images \[4, 4, 1\]",
+        ),
         (lambda: functional(shape=(1, 4, 4)), {}, "expected channels_first=True"),
         (functional, {"channels_first": True}, "expected channels_first=False"),
         (

@@ -138,6 +138,15 @@ def test_an_input_that_is_rounded(network, examples, tmp_path):
     assert len(line) < 300
 
 
+@pytest.mark.parametrize("name", ["standard", "square"])
+def test_square_is_for_images(tmp_path, name):
+    rows = np.random.default_rng(0).random((9, 3)).astype(np.float32)
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    candidate = from_network(network, data.Examples(rows, np.arange(9) % 2, 2), digest="1")
+    with pytest.raises(ValueError, match=r"attack: square, .* of shape \[3\], such as apgd-ce"):
+        attack_candidate(candidate, [name], tmp_path, Threat(0.05))
+
+
 @pytest.mark.parametrize("pixels", [(0, 255), (-1, 1)])
 def test_pixels_of_another_range(examples, tmp_path, pixels):
     low, high = pixels

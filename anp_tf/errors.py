@@ -7,6 +7,7 @@ import sys
 NOTES = re.compile(
     r"\{\{function_node .*?\}\}|\[\[\{?\{?node.*?\]\]|\[Op:[^\]]*\]|\(?node [^\s)]*\)?$"
 )
+COLOURS = re.compile(r"\x1b\[\d*m")  # of a terminal
 PREFIX = re.compile(r"^(Graph execution error:|in user code:|\w+Error:)\s*")
 LONGEST = 300  # characters of an error of TensorFlow
 
@@ -70,7 +71,7 @@ def sentence(error):
         if "in user code" in text:  # the exception's own line comes last, indented
             lines = [re.split(r"\n\s*\n", text)[-1]]
         text = " ".join(lines)
-    text = " ".join(NOTES.sub("", text).split())
+    text = " ".join(COLOURS.sub("", NOTES.sub("", text)).split())
     text = PREFIX.sub("", PREFIX.sub("", text)).strip() or repr(error)
     return text if whole or len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 

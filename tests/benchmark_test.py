@@ -173,7 +173,7 @@ def test_a_network_in_pytorch(build):
             ["training", "--mixed_precision=half"],
             "--mixed_precision: expected none or bfloat16, received 'half'",
         ),
-        (["slim", "--shipped=nowhere"], "No such file or directory: 'nowhere/results.json'"),
+        (["slim", "--shipped=nowhere"], "--shipped: expected a place that exists"),
     ],
 )
 def test_bad_values(commands, flags, message):

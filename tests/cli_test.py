@@ -116,7 +116,6 @@ def test_train_with_a_bad_value(commands, tmp_path, flags, expected):
         ),
         ("evaluate", ["--model=no.keras"], "--model: expected a place that exists"),
         ("tune", ["--space=none.toml"], "--space: expected a place that exists"),
-        ("benchmark", ["slim", "--shipped=no"], "--shipped: expected a place that exists"),
         ("benchmark", ["--json=no/x.json"], "--json: there is no folder for no/x.json"),
         ("benchmark", ["--zoo=ResNet"], "--zoo: expected some of ConvNeXtTiny"),
     ],
@@ -284,7 +283,8 @@ def test_init_from(commands, networks, tmp_path, source, expected):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("missing", "missing has no network.keras: train it first"),
+        ("missing", "--source: expected a place that exists"),
+        ("empty", "--source: "),
         ("damaged.keras", "cannot load a network from"),
         ("colour.keras", "it has inputs and outputs ((32, 32, 3), (10,)), the data set ((28"),
         ("seven.keras", "it has inputs and outputs ((28, 28, 1), (7,)), the data set ((28"),

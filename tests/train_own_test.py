@@ -239,10 +239,10 @@ def test_epsilon_and_network_by_the_data(commands, folder):
     flags += ["--attack_step_size=2/255"]
     outcome = commands.run("train", *flags, cwd=folder)
     assert outcome.code == 0, outcome.err
-    assert "vgg16 on 48 examples of small.npz, batches of 48, ε = 0.03137" in outcome.out
+    assert "vgg16 on 48 examples of small.npz, batches of 48, ε = 8/255" in outcome.out
     lines = (folder / "run" / "config.cfg").read_text().splitlines()
     assert {"--network=vgg16", "--batch_size=48", "--validation_examples=12"} <= set(lines)
-    assert {f"--epsilon={8 / 255}", f"--attack_step_size={2 / 255}"} <= set(lines)
+    assert {"--epsilon=8/255", "--attack_step_size=2/255"} <= set(lines)
     assert "# asked for: --batch_size=5000" in lines
     assert read(folder / "run" / "results.json")["architecture"] == "vgg16"
     assert "guessing among 3 classes" in outcome.out
@@ -327,7 +327,7 @@ def test_a_table_is_exported_with_its_ranges_and_classes(commands, folder):
     flags += ["--learning_rate=3e-2", "--export"]
     outcome = commands.run("train", *flags, cwd=folder)
     assert outcome.code == 0, outcome.err
-    assert "ε = 0.03137 in shares of each column's range in the training part" in outcome.out
+    assert "ε = 8/255 in shares of each column's range in the training part" in outcome.out
     assert read(folder / "run" / "labels.json") == ["adult", "child"]
     columns = read(folder / "run" / "columns.json")
     assert [column["name"] for column in columns] == ["height", "weight"]

@@ -143,7 +143,11 @@ def _application(function):
 
 def _called(name, function, input_shape, num_classes):
     try:
-        return function(input_shape=input_shape, num_classes=num_classes)
+        network = function(input_shape=input_shape, num_classes=num_classes)
+        for weight in getattr(network, "weights", ()):
+            if 0 in weight.shape:  # Keras 3.12 builds networks of features without a pixel
+                raise ValueError(f"nothing is left of the images before the weights {weight.path}")
+        return network
     except Exception as error:  # whatever a user's function may raise
         raise ValueError(
             f"network: {name} failed for input_shape={tuple(input_shape)}, "

@@ -164,7 +164,10 @@ def test_a_keras_model_stays_one():
         ),
         (functional, {"output_name": "logits"}, "output_name: .* received logits"),
         (
-            lambda: keras.Model([keras.Input(SHAPE), i := keras.Input((3,))], i),
+            lambda: keras.Model(
+                two := [keras.Input(SHAPE), keras.Input((3,))],
+                keras.layers.concatenate([keras.layers.Flatten()(two[0]), two[1]]),
+            ),
             {},
             "takes 2 inputs: expected one",
         ),

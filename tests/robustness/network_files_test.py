@@ -142,7 +142,9 @@ def test_an_input_that_is_rounded(network, examples, tmp_path):
 def test_square_is_for_images(tmp_path, name):
     rows = np.random.default_rng(0).random((9, 3)).astype(np.float32)
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    candidate = from_network(network, data.Examples(rows, np.arange(9) % 2, 2), digest="1")
+    candidate = from_network(
+        network, data.Examples(rows, np.arange(9, dtype=np.int32) % 2, 2), digest="1"
+    )
     with pytest.raises(ValueError, match=r"attack: square, .* of shape \[3\], such as apgd-ce"):
         attack_candidate(candidate, [name], tmp_path, Threat(0.05))
 

@@ -8,6 +8,7 @@ import numpy as np
 from anp_tf.errors import WorkdirError
 from anp_tf.figures import canvas
 from anp_tf.files import read_json, write_json
+from anp_tf.options import length_text
 from anp_tf.progress import silent
 from anp_tf.pruning import unit_sparsity
 from anp_tf.robustness import (
@@ -137,7 +138,7 @@ def _point(key, candidate, folder, threat, counter):
     place = pathlib.Path(folder) / key["network"] / f"{threat.epsilon:g}"
 
     def titled(title, total):
-        return counter(f"{key['network']}  ε {threat.epsilon:g}  {title}", total)
+        return counter(f"{key['network']}  ε {length_text(threat.epsilon)}  {title}", total)
 
     attacked, _ = attack_candidate(candidate, key["attacks"], place, threat, counter=titled)
     certificate = prove_candidate(
@@ -192,8 +193,8 @@ def consistent(points):
         if np.any(proved & broken):
             raise RuntimeError(
                 f"Image {np.argmax(proved & broken)} is both proved and broken for "
-                f"{point['network']} and epsilon {point['epsilon']:g}. Either the proof or the "
-                "attack is in error; no figure is made."
+                f"{point['network']} and epsilon {length_text(point['epsilon'])}. Either the proof "
+                "or the attack is in error; no figure is made."
             )
         outcomes = np.where(proved, "p", np.where(broken, "b", "o"))
         shares = {"proved": 100 * np.mean(proved), "attacked": 100 * np.mean(~broken)}
@@ -218,7 +219,7 @@ def points_table(points):
         for name in dict.fromkeys(point["network"] for point in points)
     ]
     title = f"proved-attacked, % of {points[0]['images']:,} test images of {points[0]['dataset']}"
-    columns = ("ε", *(f"{epsilon:g}" for epsilon in epsilons))
+    columns = ("ε", *map(length_text, epsilons))
     return plain_table(title, columns, rows, 30 + 13 * len(epsilons))
 
 
@@ -249,7 +250,7 @@ def _draw(points, path, lines, abscissa, label):
         own = sorted((each for each in points if each[lines] == line), key=lambda p: p[abscissa])
         x, low, high = ([each[name] for each in own] for name in (abscissa, "proved", "attacked"))
         style = canvas.style(index)
-        name = f"ε = {line:g}" if lines == "epsilon" else canvas.plain(line)
+        name = f"ε = {length_text(line)}" if lines == "epsilon" else canvas.plain(line)
         axes.plot(x, high, label=name, **style)
         axes.plot(x, low, linestyle="--", markerfacecolor="none", **style)
     axes.plot([], [], color="#7f7f7f", label="attacked")

@@ -8,7 +8,7 @@ from keras import layers
 
 from anp_tf.layers import FusedBatchNormalization, HardConcrete, UnitMask, mask_layers
 from anp_tf.models import resnet18
-from anp_tf.pruning import insert_masks, left_out, slim
+from anp_tf.pruning import insert_masks, slim, unmasked_layers
 
 
 def half(x):
@@ -111,7 +111,7 @@ def test_units_that_a_layer_needs_all_of_have_no_mask():
         "`needed` (6 units): `norm` (LayerNormalization) needs all channels",
         "`attended` (6 units): `odd` (Attention) is not known",
     ]
-    assert left_out(masked) == missing
+    assert unmasked_layers(masked) == missing
     np.testing.assert_array_equal(outputs(masked), outputs(model))
 
 

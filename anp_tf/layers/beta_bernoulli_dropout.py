@@ -34,8 +34,7 @@ class BetaBernoulliDropout(BayesianMask):
         posterior: `"kumaraswamy"` or `"beta"` (implicit reparameterisation gradients).
         initial_a: Float, where a_u starts: -1 keeps a unit 24 % of the time, +2 keeps it 68 %.
         initial_b: Float, where b_u starts; 0.5413 is b = 1.
-        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
-        seed: Optional integer, for reproducible draws.
+        kl_weight, seed: As for `BayesianMask`.
 
     Call arguments:
         inputs: Tensor [batch, ..., units].

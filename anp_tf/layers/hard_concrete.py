@@ -65,8 +65,7 @@ class HardConcrete(BayesianMask):
         stretch: Pair (low, high), low < 0 and high > 1. They must let a unit be pruned:
             low / (low - high) > 0.0099, the least value of sigmoid(log a).
         unit_cost: Float, positive; the weights that go with a unit, or 1 to count units.
-        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
-        seed: Optional integer, for a reproducible start and draws.
+        kl_weight, seed: As for `BayesianMask`; the seed also decides the start.
 
     Call arguments:
         inputs: Tensor [batch, ..., units].

@@ -37,8 +37,7 @@ class InformationBottleneck(BayesianMask):
         initial_logvar: Float in [-20, 20], where log sigma^2 starts.
         threshold: Float; a unit is pruned when the logarithm of its noise-to-signal ratio is not
             below it. 0 is the authors'.
-        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
-        seed: Optional integer, for a reproducible start and draws.
+        kl_weight, seed: As for `BayesianMask`; the seed also decides the start.
 
     Call arguments:
         inputs: Tensor [batch, ..., units].

@@ -34,8 +34,7 @@ class LogNormalDropout(BayesianMask):
         initial_mu: Float in [-20, 5], where mu starts.
         initial_log_sigma: Float in [-20, 5], where log sigma starts.
         threshold: Float, positive; a unit whose E[z] / sd[z] is not above it is pruned.
-        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
-        seed: Optional integer, for reproducible draws.
+        kl_weight, seed: As for `BayesianMask`.
 
     Call arguments:
         inputs: Tensor [batch, ..., units].

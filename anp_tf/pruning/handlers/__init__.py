@@ -13,6 +13,8 @@ from anp_tf.pruning.handlers.activations import (
     of_relu,
 )
 from anp_tf.pruning.handlers.base import (
+    AVERAGE,
+    MAXIMUM,
     WHOLE,
     Handler,
     PerChannel,
@@ -67,8 +69,6 @@ class _Mask(PerChannel):
 
 
 _IDENTITY = PerChannel(is_any, shifts=True, linear=True)
-_AVERAGE = PerChannel(is_any, shifts=True)
-_MAXIMUM = PerChannel(is_not_negative, shifts=True)
 
 
 def _of_resizing(node):
@@ -77,7 +77,7 @@ def _of_resizing(node):
         return None
     if layer.pad_to_aspect_ratio:
         return PerChannel(is_any if layer.fill_value == 0 else is_one)
-    return _AVERAGE
+    return AVERAGE
 
 
 def _of_time_distributed(node):
@@ -105,7 +105,7 @@ _HANDLERS = {
     keras.layers.Permute: of_permute,
     keras.layers.RMSNormalization: RMSNormalization(),
     keras.layers.ReLU: of_relu,
-    keras.layers.RepeatVector: _AVERAGE,
+    keras.layers.RepeatVector: AVERAGE,
     keras.layers.Rescaling: Scaling(),
     keras.layers.Reshape: Reshape(),
     keras.layers.Resizing: _of_resizing,
@@ -130,18 +130,18 @@ _HANDLERS |= dict.fromkeys(
     _IDENTITY,
 )
 for _name, _handler in {
-    "AdaptiveAveragePooling{}": _AVERAGE,
-    "AdaptiveMaxPooling{}": _MAXIMUM,
-    "AveragePooling{}": _AVERAGE,
+    "AdaptiveAveragePooling{}": AVERAGE,
+    "AdaptiveMaxPooling{}": MAXIMUM,
+    "AveragePooling{}": AVERAGE,
     "Conv{}": of_convolution,
     "Conv{}Transpose": Linear("filters", transposed=True),
-    "Cropping{}": _AVERAGE,
+    "Cropping{}": AVERAGE,
     "DepthwiseConv{}": Depthwise(),
-    "GlobalAveragePooling{}": _AVERAGE,
-    "GlobalMaxPooling{}": _MAXIMUM,
-    "MaxPooling{}": _MAXIMUM,
+    "GlobalAveragePooling{}": AVERAGE,
+    "GlobalMaxPooling{}": MAXIMUM,
+    "MaxPooling{}": MAXIMUM,
     "SeparableConv{}": Separable(),
-    "UpSampling{}": _AVERAGE,
+    "UpSampling{}": AVERAGE,
     "ZeroPadding{}": PerChannel(is_any),
 }.items():
     for _rank in ("1D", "2D", "3D"):

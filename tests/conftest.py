@@ -131,7 +131,7 @@ class Commands:
     """
 
     LAUNCHER = """
-import atexit, gc, json, os, runpy, signal, sys, threading
+import atexit, gc, importlib, json, os, runpy, signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell ignores
 import anp_tf.cli, anp_tf.evaluate.row, anp_tf.robustness, anp_tf.serving, anp_tf.train.run
 gc.freeze()  # or a process would copy all of its memory when it ends
@@ -139,6 +139,11 @@ for line in sys.stdin:
     request = json.loads(line)
     if "wait" in request:
         print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
+        continue
+    if "load" in request:
+        importlib.import_module(request["load"])
+        gc.freeze()
+        print(0, flush=True)
         continue
     pid = os.fork()
     if not pid:
@@ -179,6 +184,10 @@ for line in sys.stdin:
     def ask(self, **request):
         print(json.dumps(request), file=self.launcher.stdin, flush=True)
         return int(self.launcher.stdout.readline())
+
+    def load(self, module):
+        """Imports a module that commands from here on have, for those that need long for it."""
+        self.ask(load=f"anp_tf.{module}")
 
     def start(self, module, *flags, cwd=None, kill_at=None, env=None, before=""):
         """Starts a command.

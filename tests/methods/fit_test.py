@@ -86,11 +86,13 @@ def loss_by_hand(method, weights, x, y, counts):
     return np.sum(counts * losses) / len(y)
 
 
-@pytest.mark.parametrize("method", [AdversarialTrainingVS, Trades])
-def test_a_weighted_step_is_that_of_numpy(method):
+@pytest.mark.parametrize(
+    ("method", "run_eagerly"), [(AdversarialTrainingVS, False), (Trades, True)]
+)
+def test_a_weighted_step_is_that_of_numpy(method, run_eagerly):
     x, y = data()
     counts = np.linspace(0, 3, len(y)).astype(np.float32)
-    model = trained(method, rate=1.0)
+    model = trained(method, rate=1.0, run_eagerly=run_eagerly)
     before = weights_of(model)
     model.fit(x, y, sample_weight=counts, **EPOCHS)
     for index, (value, after) in enumerate(zip(before, weights_of(model), strict=True)):

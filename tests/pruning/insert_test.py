@@ -73,11 +73,13 @@ def test_the_masks_of_a_residual_network_are_those_of_resnet18():
     assert len(names(masked)) == len(names(expected))
     counts = sorted(len(mask._inbound_nodes) for mask in mask_layers(masked))
     assert counts == sorted(len(mask._inbound_nodes) for mask in mask_layers(expected))
-    for network, prefix in ((masked, "stem_mask"), (expected, "stage1_mask")):
-        network.get_layer(prefix).prune([0, 2])
-        kernels = slim(network).get_layer("conv1_1_1").kernel.shape, slim(network).count_params()
-        assert kernels[0] == (3, 3, 2, 4)
-    assert slim(masked).count_params() == slim(expected).count_params()
+    counts = []
+    for network, name in ((masked, "stem_mask"), (expected, "stage1_mask")):
+        network.get_layer(name).prune([0, 2])
+        small = slim(network)
+        assert small.get_layer("conv1_1_1").kernel.shape == (3, 3, 2, 4)
+        counts.append(small.count_params())
+    assert counts[0] == counts[1]
 
 
 def test_a_depthwise_convolution_shares_the_mask_before_it():

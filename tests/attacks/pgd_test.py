@@ -181,7 +181,7 @@ def trained():
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"])
+    network.compile(keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"], jit_compile=False)
     network.fit(x, y, epochs=10, verbose=0)
     assert network.evaluate(x, y, verbose=0)[1] > 0.9
     return network, x[:128], y[:128]

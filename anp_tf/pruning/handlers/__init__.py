@@ -5,6 +5,7 @@ import numpy as np
 
 from anp_tf.layers import BayesianMask, FusedBatchNormalization
 from anp_tf.models.inner_calls import keep_whole
+from anp_tf.models.kinds import IDENTITIES
 from anp_tf.pruning.handlers.activations import (
     PReLU,
     Scaling,
@@ -68,9 +69,6 @@ class _Mask(PerChannel):
         return source.passed(source.tensor)
 
 
-_IDENTITY = PerChannel(is_any, shifts=True, linear=True)
-
-
 def _of_resizing(node):
     layer = node.layer
     if layer.data_format != "channels_last":
@@ -115,20 +113,7 @@ _HANDLERS = {
     keras.layers.UnitNormalization: WHOLE,
     **MERGING,
 }
-_HANDLERS |= dict.fromkeys(
-    (
-        keras.layers.ActivityRegularization,
-        keras.layers.AlphaDropout,
-        keras.layers.Dropout,
-        keras.layers.GaussianDropout,
-        keras.layers.GaussianNoise,
-        keras.layers.Identity,
-        keras.layers.SpatialDropout1D,
-        keras.layers.SpatialDropout2D,
-        keras.layers.SpatialDropout3D,
-    ),
-    _IDENTITY,
-)
+_HANDLERS |= dict.fromkeys(IDENTITIES, PerChannel(is_any, shifts=True, linear=True))
 for _name, _handler in {
     "AdaptiveAveragePooling{}": AVERAGE,
     "AdaptiveMaxPooling{}": MAXIMUM,

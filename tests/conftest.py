@@ -32,12 +32,18 @@ LONGEST = (
     "readme_test.py",
     "chain_test.py",
     "report_test.py",
-    "fit_test.py",
-    "bounds_test.py",
+    "cli_test.py",
     "attacks_command_test.py",
-    "tune_test.py",
+    "slim_test.py",
+    "bounds_test.py",
+    "prove_test.py",
+    "fab_test.py",
+    "fit_test.py",
+    "apgd_test.py",
+    "mask_test.py",
+    "pgd_test.py",
+    "users_networks_test.py",
     "distribution_test.py",
-    "view_test.py",
 )
 
 # Graphs of toy networks take longer to optimize than to run; those of commands are optimized.

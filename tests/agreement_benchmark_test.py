@@ -14,7 +14,8 @@ from anp_tf.robustness import NORMS
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "standard"
 
 
-def test_rows(data_dir, tmp_path, monkeypatch):
+def test_rows(small_data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(small_data_dir))
     made = []
 
     def package(problem, seed):

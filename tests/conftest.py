@@ -32,12 +32,18 @@ LONGEST = (
     "readme_test.py",
     "chain_test.py",
     "report_test.py",
-    "fit_test.py",
-    "bounds_test.py",
+    "cli_test.py",
     "attacks_command_test.py",
-    "tune_test.py",
+    "slim_test.py",
+    "bounds_test.py",
+    "prove_test.py",
+    "fab_test.py",
+    "fit_test.py",
+    "apgd_test.py",
+    "mask_test.py",
+    "pgd_test.py",
+    "users_networks_test.py",
     "distribution_test.py",
-    "view_test.py",
 )
 
 # Graphs of toy networks take longer to optimize than to run; those of commands are optimized.
@@ -131,7 +137,7 @@ class Commands:
     """
 
     LAUNCHER = """
-import atexit, gc, json, os, runpy, signal, sys, threading
+import atexit, gc, importlib, json, os, runpy, signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background shell ignores
 import anp_tf.cli, anp_tf.evaluate.row, anp_tf.robustness, anp_tf.serving, anp_tf.train.run
 gc.freeze()  # or a process would copy all of its memory when it ends
@@ -139,6 +145,11 @@ for line in sys.stdin:
     request = json.loads(line)
     if "wait" in request:
         print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
+        continue
+    if "load" in request:
+        importlib.import_module(request["load"])
+        gc.freeze()
+        print(0, flush=True)
         continue
     pid = os.fork()
     if not pid:
@@ -179,6 +190,10 @@ for line in sys.stdin:
     def ask(self, **request):
         print(json.dumps(request), file=self.launcher.stdin, flush=True)
         return int(self.launcher.stdout.readline())
+
+    def load(self, module):
+        """Imports a module that commands from here on have, for those that need long for it."""
+        self.ask(load=f"anp_tf.{module}")
 
     def start(self, module, *flags, cwd=None, kill_at=None, env=None, before=""):
         """Starts a command.

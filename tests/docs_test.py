@@ -18,7 +18,7 @@ def blocks(page):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, data_dir):
+def folder(tmp_path, monkeypatch):
     """Where the blocks run, beside a folder of pictures of three classes."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -38,7 +38,7 @@ def run(block):
 
 
 @pytest.mark.slow
-def test_a_functional_network(folder, capsys):
+def test_a_functional_network(folder, data_dir, capsys):
     found = run(blocks("training.md")[0])
     logs = found["history"].history
     assert {"top_3", "adversarial_top_3", "val_vulnerability"} <= logs.keys()

@@ -122,6 +122,11 @@ def folder(finished, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded(commands):
+    commands.load("report.command")
+
+
 @pytest.fixture(scope="module")
 def flags():
     return [

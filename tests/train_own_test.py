@@ -149,6 +149,7 @@ def test_wrong_networks_are_one_line(commands, folder, network, message):
     assert message in line(outcome)
 
 
+@pytest.mark.slow
 def test_random_weights_of_ones_own_network(commands, folder):
     """A table, whose network is trained by `at_bnn`, judged as a file, and reported on."""
     rng = np.random.default_rng(0)
@@ -206,6 +207,7 @@ def test_a_file_is_judged_on_a_folder_of_images(commands, folder):
     assert "with test_share 0.5, and not 0.3" in message
 
 
+@pytest.mark.slow
 def test_a_search_with_ones_own_network_and_data(commands, folder):
     (folder / "space.toml").write_text("[learning_rate]\nchoices = [1e-2]")
     x, y = np.random.default_rng(0).random((40, 6)), np.arange(40) % 2
@@ -274,6 +276,7 @@ def test_changed_and_longer_runs(commands, folder):
     assert len((folder / "run" / "metrics.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_data_and_workdir_that_were_moved(commands, folder):
     numbers, kind = np.random.default_rng(0).random((60, 2)), np.arange(60) % 2
     rows = [f"{x:.3f},{y:.3f},{k}" for (x, y), k in zip(numbers, kind, strict=True)]

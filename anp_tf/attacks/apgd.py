@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
+from anp_tf.arguments import check_count
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, by_example, check_count, like, rows, with_rows
+from anp_tf.attacks.attack import Attack, by_example, like, rows, with_rows
 from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
 from anp_tf.attacks.runs import Found, of_runs, still_needed, strongest
 from anp_tf.attacks.side_by_side import side_by_side

@@ -1,11 +1,11 @@
 """What all attacks are: a ball and one entrance."""
 
-import numbers
 import typing
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from anp_tf.arguments import check
 from anp_tf.attacks import draws
 from anp_tf.attacks.description import Described
 from anp_tf.attacks.entrance import Logits, checked_labels, checked_pixels
@@ -107,19 +107,3 @@ def like(values, x):
 def by_example(condition, x, other):
     """`x` where the condition, [batch], holds, else `other`, of the same shape."""
     return tf.raw_ops.Select(condition=condition, x=x, y=other)  # copies whole examples
-
-
-def check(name, value, valid, expected):
-    """A ValueError that names the argument, unless it is valid."""
-    if not valid:
-        raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected {expected}. "
-            f"Received: {name}={value}"
-        )
-
-
-def check_count(name, value):
-    """The value as an integer; a ValueError that names the argument unless it is at least 1."""
-    valid = isinstance(value, numbers.Real) and value == int(value) and value >= 1
-    check(name, value, valid, "an integer of at least 1")
-    return int(value)

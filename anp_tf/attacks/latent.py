@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.attacks.attack import check
+from anp_tf.arguments import check
 from anp_tf.attacks.entrance import Logits
 from anp_tf.attacks.pgd import PGD
 from anp_tf.losses import cross_entropy

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from anp_tf.attacks.attack import check
+from anp_tf.arguments import check
 from anp_tf.attacks.description import Described
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import PGD

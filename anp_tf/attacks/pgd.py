@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from anp_tf.arguments import check, check_count
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, check, check_count, rows
+from anp_tf.attacks.attack import Attack, rows
 from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.linf import Linf

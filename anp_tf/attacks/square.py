@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
+from anp_tf.arguments import check, check_count
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack, check, check_count, rows, with_rows
+from anp_tf.attacks.attack import Attack, rows, with_rows
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.runs import Found, strongest
 from anp_tf.attacks.side_by_side import side_by_side

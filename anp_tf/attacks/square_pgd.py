@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.arguments import check, check_count
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import by_example, check, check_count
+from anp_tf.attacks.attack import by_example
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import PGD
 from anp_tf.attacks.side_by_side import side_by_side

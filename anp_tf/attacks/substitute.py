@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.attacks.attack import check
+from anp_tf.arguments import check
 from anp_tf.attacks.gradients import input_gradient
 from anp_tf.losses import cross_entropy
 

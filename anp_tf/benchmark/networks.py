@@ -183,9 +183,9 @@ def _measure(build, found):
     keras.utils.set_random_seed(0)
     model = build()
     found["side"] = model.inputs[0].shape[1]
-    network, left_out = insert_masks(model, report=True)
+    network, unmasked = insert_masks(model, report=True)
     masks = mask_layers(network)
-    units, others = sum(mask.units for mask in masks), sum(row.units for row in left_out)
+    units, others = sum(mask.units for mask in masks), sum(row.units for row in unmasked)
     found |= {"masks": len(masks), "units": units}
     found["masked_percent"] = 100 * units / max(1, units + others)
     found["trained"] = _outcome(lambda: _train(network), STEP_DONE)

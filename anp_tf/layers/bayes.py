@@ -7,6 +7,8 @@ import threading
 import keras
 import tensorflow as tf
 
+from anp_tf.arguments import check
+
 _local = threading.local()
 
 
@@ -68,11 +70,7 @@ class BayesLayer(keras.layers.Layer):
             ("initial_rho", initial_rho, math.isfinite(initial_rho), "a finite number"),
             ("kl_weight", kl_weight, kl_weight >= 0, "a number of at least 0"),
         ):
-            if not valid:
-                raise ValueError(
-                    f"Invalid value received for argument `{name}`. Expected {expected}. "
-                    f"Received: {name}={value}"
-                )
+            check(name, value, valid, expected)
         if getattr(self, "lora_rank", None):
             self.enable_lora()
         if self.quantization_mode:

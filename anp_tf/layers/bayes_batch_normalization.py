@@ -23,10 +23,7 @@ class BayesBatchNormalization(BayesLayer, keras.layers.BatchNormalization):
     Args:
         *args: Arguments of `keras.layers.BatchNormalization`, as are further keyword arguments.
             `renorm` and quantization are refused; regularizers and constraints act on the means.
-        prior_scale: Float, positive; standard deviation of the prior.
-        initial_rho: Float, where rho starts; -3 is a standard deviation of 0.049, -5 of 0.0067.
-        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
-        seed: Optional integer, for reproducible draws.
+        prior_scale, initial_rho, kl_weight, seed: As for `BayesLayer`.
 
     Call arguments:
         inputs: Tensor of any rank; its axis `axis` is that of the channels.

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from anp_tf.arguments import check
 from anp_tf.distributions import beta_logits, relaxed_bernoulli
 from anp_tf.layers import kumaraswamy_masks
 from anp_tf.layers.mask import BayesianMask
@@ -33,8 +34,7 @@ class BetaBernoulliDropout(BayesianMask):
         posterior: `"kumaraswamy"` or `"beta"` (implicit reparameterisation gradients).
         initial_a: Float, where a_u starts: -1 keeps a unit 24 % of the time, +2 keeps it 68 %.
         initial_b: Float, where b_u starts; 0.5413 is b = 1.
-        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
-        seed: Optional integer, for reproducible draws.
+        kl_weight, seed: As for `BayesianMask`.
 
     Call arguments:
         inputs: Tensor [batch, ..., units].
@@ -61,21 +61,9 @@ class BetaBernoulliDropout(BayesianMask):
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("alpha", alpha), ("temperature", temperature)):
-            if not value > 0:
-                raise ValueError(
-                    f"Invalid value received for argument `{name}`. Expected a number above 0. "
-                    f"Received: {name}={value}"
-                )
-        if not 0 <= threshold < 1:
-            raise ValueError(
-                "Invalid value received for argument `threshold`. Expected a number in [0, 1). "
-                f"Received: threshold={threshold}"
-            )
-        if posterior not in POSTERIORS:
-            raise ValueError(
-                "Invalid value received for argument `posterior`. Expected one of "
-                f"{POSTERIORS}. Received: posterior={posterior!r}"
-            )
+            check(name, value, value > 0, "a number above 0")
+        check("threshold", threshold, 0 <= threshold < 1, "a number in [0, 1)")
+        check("posterior", posterior, posterior in POSTERIORS, f"one of {POSTERIORS}")
         self.alpha = alpha
         self.temperature = temperature
         self.threshold = threshold
@@ -87,14 +75,7 @@ class BetaBernoulliDropout(BayesianMask):
         super().build(input_shape)
         for name in ("a", "b"):
             start = keras.initializers.Constant(getattr(self, f"initial_{name}"))
-            variable = self.add_weight(
-                name=f"{name}_u",
-                shape=(self.units,),
-                initializer=start,
-                dtype="float32",
-                autocast=False,
-            )
-            setattr(self, f"{name}_u", variable)
+            setattr(self, f"{name}_u", self.add_unit_weight(f"{name}_u", start))
 
     def concentrations(self):
         """The posterior's parameters (a, b), two positive tensors [units]."""

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.arguments import check
 from anp_tf.layers.mask import BayesianMask
 from anp_tf.layers.within import Within
 
@@ -65,8 +66,7 @@ class HardConcrete(BayesianMask):
         stretch: Pair (low, high), low < 0 and high > 1. They must let a unit be pruned:
             low / (low - high) > 0.0099, the least value of sigmoid(log a).
         unit_cost: Float, positive; the weights that go with a unit, or 1 to count units.
-        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
-        seed: Optional integer, for a reproducible start and draws.
+        kl_weight, seed: As for `BayesianMask`; the seed also decides the start.
 
     Call arguments:
         inputs: Tensor [batch, ..., units].
@@ -88,29 +88,15 @@ class HardConcrete(BayesianMask):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if not 0 < initial_drop_rate < 1:
-            raise ValueError(
-                "Invalid value received for argument `initial_drop_rate`. Expected a number in "
-                f"(0, 1). Received: initial_drop_rate={initial_drop_rate}"
-            )
+        within = 0 < initial_drop_rate < 1
+        check("initial_drop_rate", initial_drop_rate, within, "a number in (0, 1)")
         for name, value in (("temperature", temperature), ("unit_cost", unit_cost)):
-            if not value > 0:
-                raise ValueError(
-                    f"Invalid value received for argument `{name}`. Expected a number above 0. "
-                    f"Received: {name}={value}"
-                )
-        if len(stretch) != 2 or not (stretch[0] < 0 and stretch[1] > 1):
-            raise ValueError(
-                "Invalid value received for argument `stretch`. Expected two numbers, one below 0 "
-                f"and one above 1. Received: stretch={stretch}"
-            )
+            check(name, value, value > 0, "a number above 0")
+        pair = len(stretch) == 2 and stretch[0] < 0 and stretch[1] > 1
+        check("stretch", stretch, pair, "two numbers, one below 0 and one above 1")
         low, high = stretch
-        if not low / (low - high) > 0.01 / 1.01:
-            raise ValueError(
-                "Invalid value received for argument `stretch`. Expected limits (low, high) with "
-                "low / (low - high) above 0.0099, or no unit could be pruned. "
-                f"Received: stretch={stretch}"
-            )
+        expected = "limits with low / (low - high) above 0.0099, or no unit could be pruned"
+        check("stretch", stretch, low / (low - high) > 0.01 / 1.01, expected)
         self.initial_drop_rate = initial_drop_rate
         self.temperature = temperature
         self.stretch = (low, high)
@@ -119,13 +105,10 @@ class HardConcrete(BayesianMask):
     def build(self, input_shape):
         super().build(input_shape)
         start = np.log1p(-self.initial_drop_rate) - np.log(self.initial_drop_rate)
-        self.log_a = self.add_weight(
-            name="log_a",
-            shape=(self.units,),
-            initializer=keras.initializers.RandomNormal(start, 0.01, seed=self.seed),
+        self.log_a = self.add_unit_weight(
+            "log_a",
+            keras.initializers.RandomNormal(start, 0.01, seed=self.seed),
             constraint=Within(LOW, HIGH),
-            dtype="float32",
-            autocast=False,
         )
 
     def location(self):

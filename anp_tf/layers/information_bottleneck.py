@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from anp_tf.arguments import check
 from anp_tf.layers.mask import BayesianMask
 from anp_tf.layers.within import Within
 
@@ -37,8 +38,7 @@ class InformationBottleneck(BayesianMask):
         initial_logvar: Float in [-20, 20], where log sigma^2 starts.
         threshold: Float; a unit is pruned when the logarithm of its noise-to-signal ratio is not
             below it. 0 is the authors'.
-        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
-        seed: Optional integer, for a reproducible start and draws.
+        kl_weight, seed: As for `BayesianMask`; the seed also decides the start.
 
     Call arguments:
         inputs: Tensor [batch, ..., units].
@@ -52,37 +52,22 @@ class InformationBottleneck(BayesianMask):
     def __init__(self, initial_mean=1.0, initial_logvar=-9.0, threshold=0.0, **kwargs):
         super().__init__(**kwargs)
         for name, value in (("initial_mean", initial_mean), ("threshold", threshold)):
-            if not abs(value) < float("inf"):
-                raise ValueError(
-                    f"Invalid value received for argument `{name}`. Expected a finite number. "
-                    f"Received: {name}={value}"
-                )
-        if not LOW <= initial_logvar <= HIGH:
-            raise ValueError(
-                "Invalid value received for argument `initial_logvar`. Expected a number in "
-                f"[{LOW:g}, {HIGH:g}]. Received: initial_logvar={initial_logvar}"
-            )
+            check(name, value, abs(value) < float("inf"), "a finite number")
+        within = LOW <= initial_logvar <= HIGH
+        check("initial_logvar", initial_logvar, within, f"a number in [{LOW:g}, {HIGH:g}]")
         self.initial_mean = initial_mean
         self.initial_logvar = initial_logvar
         self.threshold = threshold
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.mu = self.add_weight(
-            name="mu",
-            shape=(self.units,),
-            initializer=keras.initializers.RandomNormal(self.initial_mean, 0.01, seed=self.seed),
-            dtype="float32",
-            autocast=False,
-        )
+        normal = keras.initializers.RandomNormal
+        self.mu = self.add_unit_weight("mu", normal(self.initial_mean, 0.01, seed=self.seed))
         other_seed = None if self.seed is None else self.seed + 1
-        self.logvar = self.add_weight(
-            name="logvar",
-            shape=(self.units,),
-            initializer=keras.initializers.RandomNormal(self.initial_logvar, 0.01, seed=other_seed),
+        self.logvar = self.add_unit_weight(
+            "logvar",
+            normal(self.initial_logvar, 0.01, seed=other_seed),
             constraint=Within(LOW, HIGH),
-            dtype="float32",
-            autocast=False,
         )
 
     def parameters(self):

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from anp_tf.arguments import check
 from anp_tf.layers.mask import BayesianMask
 from anp_tf.layers.within import Within
 from anp_tf.truncated_normal import TruncatedNormal
@@ -34,8 +35,7 @@ class LogNormalDropout(BayesianMask):
         initial_mu: Float in [-20, 5], where mu starts.
         initial_log_sigma: Float in [-20, 5], where log sigma starts.
         threshold: Float, positive; a unit whose E[z] / sd[z] is not above it is pruned.
-        kl_weight: Float, at least 0; `kl_weight * kl()` is added to the loss. 1/N by convention.
-        seed: Optional integer, for reproducible draws.
+        kl_weight, seed: As for `BayesianMask`.
 
     Call arguments:
         inputs: Tensor [batch, ..., units].
@@ -51,16 +51,9 @@ class LogNormalDropout(BayesianMask):
     def __init__(self, initial_mu=0.0, initial_log_sigma=-5.0, threshold=1.0, **kwargs):
         super().__init__(**kwargs)
         for name, value in (("mu", initial_mu), ("log_sigma", initial_log_sigma)):
-            if not LOW <= value <= HIGH:
-                raise ValueError(
-                    f"Invalid value received for argument `initial_{name}`. Expected a number in "
-                    f"[{LOW:g}, {HIGH:g}]. Received: initial_{name}={value}"
-                )
-        if not threshold > 0:
-            raise ValueError(
-                "Invalid value received for argument `threshold`. Expected a number above 0. "
-                f"Received: threshold={threshold}"
-            )
+            expected = f"a number in [{LOW:g}, {HIGH:g}]"
+            check(f"initial_{name}", value, LOW <= value <= HIGH, expected)
+        check("threshold", threshold, threshold > 0, "a number above 0")
         self.initial_mu = initial_mu
         self.initial_log_sigma = initial_log_sigma
         self.threshold = threshold
@@ -68,13 +61,10 @@ class LogNormalDropout(BayesianMask):
     def build(self, input_shape):
         super().build(input_shape)
         for name in ("mu", "log_sigma"):
-            variable = self.add_weight(
-                name=name,
-                shape=(self.units,),
-                initializer=keras.initializers.Constant(getattr(self, f"initial_{name}")),
+            variable = self.add_unit_weight(
+                name,
+                keras.initializers.Constant(getattr(self, f"initial_{name}")),
                 constraint=Within(LOW, HIGH),
-                dtype="float32",
-                autocast=False,
             )
             setattr(self, name, variable)
 

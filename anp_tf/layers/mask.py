@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.arguments import check
+
 _local = threading.local()
 
 
@@ -33,8 +35,8 @@ class BayesianMask(keras.layers.Layer):
     """Base class of masks that are learned as distributions, one factor per unit.
 
     A unit is one index of the last axis: a channel of a convolution, an input of a dense layer. A
-    subclass creates its variables in `build` (after `super().build(input_shape)`; in float32, with
-    `autocast=False`) and implements
+    subclass creates its variables in `build` (after `super().build(input_shape)`, by
+    `add_unit_weight`) and implements
 
     - `sample(batch_size, seed)`: masks for training, float32 [batch_size, units];
     - `expected()`: the mask for inference, float32 [units], exactly 0 where a unit is pruned;
@@ -63,11 +65,7 @@ class BayesianMask(keras.layers.Layer):
 
     def __init__(self, kl_weight=0.0, seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not kl_weight >= 0:
-            raise ValueError(
-                "Invalid value received for argument `kl_weight`. Expected a number of at least "
-                f"0. Received: kl_weight={kl_weight}"
-            )
+        check("kl_weight", kl_weight, kl_weight >= 0, "a number of at least 0")
         self.kl_weight = kl_weight
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -81,13 +79,17 @@ class BayesianMask(keras.layers.Layer):
                 f"must be known. Received: input_shape={input_shape}"
             )
         self.units = units
-        self.kept = self.add_weight(
-            name="kept",
-            shape=(units,),
-            initializer="ones",
-            trainable=False,
+        self.kept = self.add_unit_weight("kept", "ones", trainable=False)
+
+    def add_unit_weight(self, name, initializer, **kwargs):
+        """Adds a variable [units], float32 whatever the dtype policy."""
+        return self.add_weight(
+            name=name,
+            shape=(self.units,),
+            initializer=initializer,
             dtype="float32",
             autocast=False,
+            **kwargs,
         )
 
     def sample(self, batch_size, seed):
@@ -134,11 +136,9 @@ class BayesianMask(keras.layers.Layer):
         if not self.built:
             raise ValueError(f"Layer `{self.name}` has no units yet: build the model first.")
         cut = np.atleast_1d(np.asarray(units))
-        if cut.size and (cut.dtype.kind not in "iu" or cut.min() < 0 or cut.max() >= self.units):
-            raise ValueError(
-                f"Invalid value received for argument `units`. Layer `{self.name}` has the units 0 "
-                f"to {self.units - 1}, integers. Received: units={units}"
-            )
+        there = cut.dtype.kind in "iu" and np.all((cut >= 0) & (cut < self.units))
+        expected = f"integers from 0 to {self.units - 1}, the units of layer `{self.name}`"
+        check("units", units, not cut.size or there, expected)
         kept = np.array(self.kept)
         kept[cut.astype(np.int64)] = 0.0
         self.kept.assign(kept)

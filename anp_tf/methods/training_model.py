@@ -23,7 +23,7 @@ from anp_tf.methods.schedule import Schedule
 from anp_tf.methods.slimming import FollowPruning, Slimming
 from anp_tf.methods.terms import Terms
 from anp_tf.methods.training_attack import TrainingAttack, validation_attack_like
-from anp_tf.pruning.groups import left_out
+from anp_tf.pruning.groups import unmasked_layers
 from anp_tf.pruning.units import cut_to_counts, cut_to_share
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class TrainingModel(NetworkTrainer):
         check_network(type(self), network, attack)
         super().__init__(network, **kwargs)
         self.masks = mask_layers(network)
-        for row in left_out(network) if self.masks else ():
+        for row in unmasked_layers(network) if self.masks else ():
             log.warning("no mask for %s", row)
         self.schedule = schedule or Schedule()
         self.attack = attack if self.uses_attack else None

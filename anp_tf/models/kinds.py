@@ -1,4 +1,4 @@
-"""Keras's layers with kernels, by kind."""
+"""Keras's layers by kind."""
 
 import keras
 
@@ -12,4 +12,15 @@ TRANSPOSED = (  # whose kernels are applied at each position of the input
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
+)
+IDENTITIES = (  # in inference
+    keras.layers.ActivityRegularization,
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.Identity,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
 )

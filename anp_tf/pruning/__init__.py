@@ -2,7 +2,7 @@
 
 from anp_tf.models.fold import fold_batch_normalization
 from anp_tf.pruning.cost import Cost, LayerCost, cost, unit_sparsity
-from anp_tf.pruning.groups import LeftOut, left_out
+from anp_tf.pruning.groups import UnmaskedLayer, unmasked_layers
 from anp_tf.pruning.handlers import Handler, PerChannel, register_handler
 from anp_tf.pruning.insert import insert_masks
 from anp_tf.pruning.mask_summary import mask_summary

@@ -11,7 +11,7 @@ import rich.table
 
 from anp_tf.layers import BayesianMask, BayesLayer, mask_layers
 from anp_tf.models.graph import graph_of
-from anp_tf.models.kinds import CONVS, DENSE
+from anp_tf.models.kinds import CONVS, DENSE, IDENTITIES
 from anp_tf.pruning.handlers import handler_of
 from anp_tf.pruning.layer_costs import (
     is_known,
@@ -22,19 +22,8 @@ from anp_tf.pruning.layer_costs import (
 )
 from anp_tf.tables import TextTable, as_text
 
-HANDING_ON = (  # in inference, their input
-    keras.layers.ActivityRegularization,
-    keras.layers.AlphaDropout,
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-    keras.layers.Reshape,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
+# In inference, their outputs are their input.
+HANDING_ON = (*IDENTITIES, keras.layers.Flatten, keras.layers.Reshape)
 
 
 @dataclasses.dataclass(frozen=True)

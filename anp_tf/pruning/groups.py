@@ -16,7 +16,7 @@ INPUT, OUTPUT = "the network's input", "the network's output"
 
 
 @dataclasses.dataclass(frozen=True)
-class LeftOut:
+class UnmaskedLayer:
     """A layer whose channels cannot be masked.
 
     Attributes:
@@ -109,10 +109,10 @@ class Groups:
             key = self._parents[key]
         return key
 
-    def left_out(self):
-        """The layers that are left out for other reasons than the outputs, as `LeftOut`s."""
+    def unmasked_layers(self):
+        """The layers without a mask for other reasons than the outputs, as `UnmaskedLayer`s."""
         return [
-            LeftOut(layer.name, self.units[group], reason)
+            UnmaskedLayer(layer.name, self.units[group], reason)
             for group, reason in self.fixed.items()
             if reason != OUTPUT and group not in self.masked
             for layer in self.layers.get(group, ())
@@ -138,7 +138,7 @@ class Groups:
         return list(found.values())
 
 
-def left_out(network):
+def unmasked_layers(network):
     """The layers of a network whose channels have no mask, and why they cannot have one.
 
     Those of the output are not listed.
@@ -147,9 +147,9 @@ def left_out(network):
         network: Functional or Sequential `keras.Model`, with masks or without.
 
     Returns:
-        List of `LeftOut`.
+        List of `UnmaskedLayer`.
     """
-    return Groups(graph_of(network)).left_out()
+    return Groups(graph_of(network)).unmasked_layers()
 
 
 def _name(node):

@@ -18,7 +18,7 @@ from anp_tf.models.copies import copy_layer
 from anp_tf.models.copying import Copying
 from anp_tf.models.graph import graph_of
 from anp_tf.pruning.channels_last import channels_last
-from anp_tf.pruning.groups import Groups, LeftOut
+from anp_tf.pruning.groups import Groups, UnmaskedLayer
 from anp_tf.pruning.handlers.linear import is_linear
 
 MakeMask = Callable[[str], keras.layers.Layer]
@@ -48,7 +48,7 @@ def insert_masks(
     layers: Chosen = None,
     *,
     report: typing.Literal[True],
-) -> tuple[keras.Model, list[LeftOut]]: ...
+) -> tuple[keras.Model, list[UnmaskedLayer]]: ...
 
 
 def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
@@ -69,7 +69,7 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
         layers: Which convolutions and dense layers to mask: sequence of names, or function
             `layer -> Boolean`. None: all. Where channels share a mask, all the layers they come
             from must be among them.
-        report: Boolean; return a pair of the network and the list of `LeftOut`: which layers could
+        report: Boolean; return a pair of the network and the list of `UnmaskedLayer`: which layers
             not be masked, and why. They are logged as warnings anyway.
 
     Returns:
@@ -121,9 +121,9 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
 
     network = graph.rebuild(call, name=model.name)
     _check_outputs(model, network, masks.values(), example_inputs(graph.input))
-    missing = groups.left_out()
-    for left_out in missing:
-        log.warning("no mask for %s", left_out)
+    missing = groups.unmasked_layers()
+    for layer in missing:
+        log.warning("no mask for %s", layer)
     return (network, missing) if report else network
 
 

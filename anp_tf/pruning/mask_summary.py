@@ -64,5 +64,5 @@ def _lines(model, latents):
         return
     names = [node.layer.name for node in latent_nodes(graph, latents)]
     yield f"latent features: {', '.join(names) or 'none'}"
-    for left_out in Groups(graph).left_out():
-        yield f"no mask: {left_out}"
+    for layer in Groups(graph).unmasked_layers():
+        yield f"no mask: {layer}"

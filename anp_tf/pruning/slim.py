@@ -13,6 +13,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from anp_tf.arguments import check_count
 from anp_tf.layers import NORMALIZATIONS, BayesianMask, mask_layers
 from anp_tf.models.copies import copy_layer, copy_state
 from anp_tf.models.graph import Names, graph_of
@@ -52,11 +53,7 @@ def slim(model: keras.Model, round_to: int = 1) -> keras.Model:
             known (see `register_handler`), or if a mask is in a wrapper or a model that is not
             functional.
     """
-    if not isinstance(round_to, int) or round_to < 1:
-        raise ValueError(
-            "Invalid value received for argument `round_to`. Expected an integer of at least 1. "
-            f"Received: round_to={round_to}"
-        )
+    round_to = check_count("round_to", round_to)
     graph = graph_of(model)
     check_masks(model, graph)
     plan = Plan(graph, round_to)

@@ -172,10 +172,10 @@ class Again:
 
 def _without_gradients(attacks, source, restarts):
     """Those that can be made: without gradients, with restarts, and with those of the source."""
-    made, left_out = {}, []
+    made, not_made = {}, []
     for name, attack in attacks.items():
         if not isinstance(attack, GRADIENT_FREE):
-            left_out.append(name)
+            not_made.append(name)
             if source is not None:
                 made[f"transfer {name}"] = Transfer(attack, source)
         elif isinstance(attack, Square):
@@ -183,4 +183,4 @@ def _without_gradients(attacks, source, restarts):
             made |= {f"{name} {k}": Again(attack, k) for k in range(2, restarts + 1)}
         else:
             made[name] = attack
-    return made, left_out
+    return made, not_made

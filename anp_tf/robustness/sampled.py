@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.arguments import check_count
 from anp_tf.layers import bayes_layers, given_masks, mask_layers, sampled_weights
 from anp_tf.robustness.accuracy import adversarial_batches, measure_robustness
 
@@ -37,14 +38,9 @@ class SampledNetwork:
     """
 
     def __init__(self, network, samples):
-        if samples != int(samples) or samples < 1:
-            raise ValueError(
-                "Invalid value received for argument `samples`. Expected an integer of at least "
-                f"1. Received: samples={samples}"
-            )
         self.network = network
         self.outputs = getattr(network, "outputs", None)  # which tell its classes without a draw
-        self.samples = int(samples)
+        self.samples = check_count("samples", samples)
         self._masks = mask_layers(network) if isinstance(network, keras.Model) else []
 
     def __call__(self, pixels, training=False):

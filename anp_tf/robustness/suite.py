@@ -79,7 +79,7 @@ def attack_candidate(
     reason = without_gradients(network, some, y[:PROBE_IMAGES])
     judged = network if steady else SampledNetwork(network, threat.samples)
     _refuse_other_pixels(candidate, judged, x, y)
-    attacks, left_out = named_attacks(
+    attacks, not_made = named_attacks(
         names,
         threat,
         network(x[:1], training=False).shape[-1],
@@ -94,7 +94,7 @@ def attack_candidate(
         )
     if not attacks:
         raise ValueError(
-            f"attack: none of {', '.join(left_out)} can be made, for {reason}; expected square or "
+            f"attack: none of {', '.join(not_made)} can be made, for {reason}; expected square or "
             "noise, or another network as source"
         )
     title = ",".join(names)
@@ -120,7 +120,7 @@ def attack_candidate(
         return None, folder
     draws = None if steady else threat.samples
     result = {"attack": title, **_asked(candidate, threat), **identity, "draws": draws, **found}
-    result |= {"not_made": left_out, "not_made_because": reason if left_out else None}
+    result |= {"not_made": not_made, "not_made_because": reason if not_made else None}
     _keep(pathlib.Path(output) / "robustness.json", result)
     return result, folder
 

@@ -122,10 +122,12 @@ def _train(settings, workdir, devices):
         workdir.checkpoints, _variables(model), settings.keep_checkpoints, devices
     )
     clock = Clock()
-    kept = {"best": best, "clock": clock}
+    saved = {"best": best, "clock": clock}
     if model.noise is not None:
-        kept["collapse"] = CollapseGuard(model)
-    saver = Saver(checkpoints, workdir, kept, steps_per_epoch, settings.checkpoint_seconds, devices)
+        saved["collapse"] = CollapseGuard(model)
+    saver = Saver(
+        checkpoints, workdir, saved, steps_per_epoch, settings.checkpoint_seconds, devices
+    )
     step = saver.restore(model)
     watchers, shows = [clock, best], []
     with contextlib.ExitStack() as stack:
@@ -141,8 +143,8 @@ def _train(settings, workdir, devices):
         if model.averages:
             averaging = Averaging(statistics_batches(settings, training, batch_size))
             watchers.append(averaging)
-        if "collapse" in kept:
-            watchers.append(kept["collapse"])
+        if "collapse" in saved:
+            watchers.append(saved["collapse"])
         stack.enter_context(saver)
         callbacks = keras.callbacks.CallbackList(
             [*model.callbacks(), *watchers, saver, *shows], add_history=True, model=model

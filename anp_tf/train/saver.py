@@ -22,18 +22,20 @@ class Saver(keras.callbacks.Callback):
     Args:
         checkpoints: `Checkpoints` of all variables.
         workdir: `Workdir`, whose records are cut back to the restored epoch.
-        kept: Dict from a name to a callback that keeps, as part of the state, a `choice`, None or a
-            dict, and `weights`, arrays: `BestEpoch` and others.
+        saved_callbacks: Dict from a name to a callback that has, as part of the state, a `choice`,
+            None or a dict, and `weights`, arrays: `BestEpoch` and others.
         steps_per_epoch: Integer.
         seconds: Float, at least 0, between checkpoints within an epoch.
         devices: `Devices` that the run trains on; None for one.
     """
 
-    def __init__(self, checkpoints, workdir, kept, steps_per_epoch, seconds, devices=None):
+    def __init__(
+        self, checkpoints, workdir, saved_callbacks, steps_per_epoch, seconds, devices=None
+    ):
         super().__init__()
         self.checkpoints = checkpoints
         self.workdir = workdir
-        self.kept = kept
+        self.saved_callbacks = saved_callbacks
         self.steps_per_epoch = steps_per_epoch
         self.seconds = seconds
         self.devices = devices or Devices()
@@ -56,7 +58,7 @@ class Saver(keras.callbacks.Callback):
         step, extra, arrays = restored or (0, {}, [])
         self.devices.check_same("checkpoints: they need one --workdir, which all can read", step)
         arrays = iter(arrays)
-        for name, callback in self.kept.items():
+        for name, callback in self.saved_callbacks.items():
             callback.choice = extra.get(name)
             callback.weights = list(itertools.islice(arrays, extra.get(f"{name}_arrays")))
         if step % self.steps_per_epoch:
@@ -114,7 +116,7 @@ class Saver(keras.callbacks.Callback):
     def _save(self):
         step = int(self.model.optimizer.iterations.numpy())
         extra, arrays = {}, []
-        for name, callback in self.kept.items():
+        for name, callback in self.saved_callbacks.items():
             extra |= {name: callback.choice, f"{name}_arrays": len(callback.weights)}
             arrays += callback.weights
         self.checkpoints.save(step, extra, arrays)

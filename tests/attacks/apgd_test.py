@@ -230,12 +230,11 @@ def test_runs_at_once_are_those_one_after_the_other(problem, monkeypatch, attack
 
     y, seeds = np.argmax(alone(x, False), -1), tf.reshape(tf.range(2 * len(x)), [-1, 2])
     found = []
-    for together in (1, 60, 1000):
+    for together in (1, 60):
         monkeypatch.setattr(runs, "TOGETHER", together)
         found.append(tf.function(lambda: attack(alone, x, y, seed=seeds))().numpy())
     assert 0.1 < np.mean(np.argmax(alone(found[0], False), -1) == y) < 0.9
     np.testing.assert_array_equal(found[1], found[0])
-    np.testing.assert_array_equal(found[2], found[0])
 
 
 def test_is_one_graph(network, problem):

@@ -28,6 +28,7 @@ with warnings.catch_warnings():
         projected_gradient_descent_tensorflow_v2 as art_pgd,
     )
 
+pytestmark = pytest.mark.slow
 SHIPPED = pathlib.Path(__file__).parents[2] / "saved_models" / "mnist_cpu" / "anp_vs" / "1"
 IMAGES = 200  # of which one is half a point
 SEED = (1, 2)
@@ -100,7 +101,6 @@ def art_starts(monkeypatch, module, problem, norm):
     monkeypatch.setattr(module, "random_sphere", random_sphere)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_pgd_is_as_arts(problem, estimator, monkeypatch, norm):
     budget = {"eps": EPSILON[norm], "eps_step": EPSILON[norm] / 5, "max_iter": 10}
@@ -126,7 +126,6 @@ def test_pgd_is_as_arts(problem, estimator, monkeypatch, norm):
     assert abs(theirs - ours) <= 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_pgd_is_as_foolboxs(problem, norm):
     epsilon = EPSILON[norm]
@@ -155,7 +154,6 @@ def under_foolbox(problem, attack, epsilon):
 LOSSES = {"cross_entropy": cross_entropy, "difference_logits_ratio": dlr}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "loss", "geometry"),
     [
@@ -190,7 +188,6 @@ def test_apgd_is_not_weaker_than_arts(problem, estimator, monkeypatch, norm, los
     assert theirs - 8 <= ours <= theirs + 1
 
 
-@pytest.mark.slow
 def test_square_is_as_arts(problem, estimator):
     """ART draws one place a query for the whole batch, which makes its runs differ by points.
 

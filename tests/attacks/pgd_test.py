@@ -48,7 +48,7 @@ SMALL = {"epsilon": 0.1, "step_size": 0.03, "steps": 5}
 # The promise: in the ball and in [0, 1].
 
 
-@hypothesis.settings(max_examples=150, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=50, deadline=None, derandomize=True)
 @hypothesis.given(
     epsilon=st.one_of(st.sampled_from([1e-6, 0.3, 1.0]), st.floats(1e-6, 1)),
     step_size=st.one_of(st.sampled_from([1e-6, 0.01, 5.0]), st.floats(1e-6, 2)),
@@ -181,7 +181,7 @@ def trained():
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"])
+    network.compile(keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"], jit_compile=False)
     network.fit(x, y, epochs=10, verbose=0)
     assert network.evaluate(x, y, verbose=0)[1] > 0.9
     return network, x[:128], y[:128]

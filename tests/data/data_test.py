@@ -70,6 +70,7 @@ def mnist(data_dir):
     return {split: data.load("mnist", split) for split in ("train", "test")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "count"), [("train", 60000), ("test", 10000)])
 def test_mnist(mnist, split, count):
     examples = mnist[split]
@@ -160,11 +161,29 @@ def test_three_processes_prepare_at_once_one_is_killed_and_plain_tfds_reads_the_
     assert output.splitlines() == expected, errors
 
 
-def test_loading_prints_and_logs_nothing(data_dir, capfd, caplog):
+def test_prepared_mnist(small_data_dir):
+    """The first images, in an order of TFDS's own."""
+    packed = packaged_mnist.arrays()
+    for split, count in (("train", 400), ("test", 100)):
+        examples = data.load("mnist", split, small_data_dir)
+        assert examples.images.shape == (count, 28, 28, 1)
+        assert (examples.images.dtype, examples.labels.dtype) == (np.uint8, np.int32)
+        pairs, expected = (
+            {bytes(image): int(label) for image, label in zip(images[:count], labels, strict=False)}
+            for images, labels in (
+                (examples.images, examples.labels),
+                (packed[f"{split}_images"], packed[f"{split}_labels"]),
+            )
+        )
+        assert pairs == expected
+        assert list(pairs) != list(expected)
+
+
+def test_loading_prints_and_logs_nothing(small_data_dir, capfd, caplog):
     before = absl_logging.get_verbosity()
     try:
         absl_logging.set_verbosity(absl_logging.INFO)
-        data.load("mnist", "test")
+        data.load("mnist", "test", small_data_dir)
         assert absl_logging.get_verbosity() == absl_logging.INFO
     finally:
         absl_logging.set_verbosity(before)
@@ -181,12 +200,12 @@ def overwrite(path, content):
 
 
 def truncate(directory):
-    overwrite(directory / SHARD, (directory / SHARD).read_bytes()[:1_000_000])
+    overwrite(directory / SHARD, (directory / SHARD).read_bytes()[:10_000])
 
 
 def flip_a_bit(directory):
     content = bytearray((directory / SHARD).read_bytes())
-    content[1_000_000] ^= 1
+    content[10_000] ^= 1
     overwrite(directory / SHARD, content)
 
 
@@ -204,8 +223,8 @@ def flip_a_bit(directory):
     ],
     ids=["truncated", "bit", "empty", "no-shard", "no-json", "half-json", "not-text", "no-info"],
 )
-def test_damaged_set(data_dir, tmp_path, damage, why):
-    shutil.copytree(data_dir / "mnist", tmp_path / "mnist", copy_function=os.link)
+def test_damaged_set(small_data_dir, tmp_path, damage, why):
+    shutil.copytree(small_data_dir / "mnist", tmp_path / "mnist", copy_function=os.link)
     damage(tmp_path / "mnist" / "3.0.1")
     with pytest.raises(data.DataError) as caught:
         data.load("mnist", "test", tmp_path)
@@ -230,14 +249,14 @@ def test_damaged_set(data_dir, tmp_path, damage, why):
         ("imagenet2012", ["imagenet2012", "images of one size", "None"]),
     ],
 )
-def test_bad_name(data_dir, name, parts):
+def test_bad_name(small_data_dir, name, parts):
     with pytest.raises(data.DataError) as caught:
-        data.load(name, "train")
+        data.load(name, "train", small_data_dir)
     message = str(caught.value)
     assert all(part in message for part in parts), message
     assert "\n" not in message
     assert len(message) < 600
-    assert f"if {data_dir} is" not in message  # nobody is told to delete all data sets
+    assert f"if {small_data_dir} is" not in message  # nobody is told to delete all data sets
 
 
 def test_bad_split():
@@ -456,7 +475,7 @@ def test_split_validation_refuses(count):
     start_step=st.integers(0, 60),
     seed=st.integers(-(2**63), 2**63 - 1),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_resumed_stream_equals_the_uninterrupted_one(n, batch_size, start_step, seed):
     batch_size = min(batch_size, n)
     whole = first(start_step + 10, data.training_batches(numbered(n), batch_size, seed))
@@ -465,7 +484,7 @@ def test_resumed_stream_equals_the_uninterrupted_one(n, batch_size, start_step, 
 
 
 @given(n=st.integers(1, 300), batch_size=st.integers(1, 300), seed=st.integers(0, 2**31))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_an_epoch_has_no_example_twice(n, batch_size, seed):
     batch_size = min(batch_size, n)
     steps = n // batch_size

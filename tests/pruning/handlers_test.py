@@ -218,4 +218,4 @@ def test_what_could_not_go_has_no_mask():
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalMaxPooling2D()(x)))
     masked, missing = insert_masks(model, report=True)
     assert mask_layers(masked) == []
-    assert sorted(left_out.units for left_out in missing) == [4, 4, 8]
+    assert sorted(layer.units for layer in missing) == [4, 4, 8]

@@ -37,9 +37,9 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 def test_kinds(name, norm):
-    attacks, left_out = named_attacks([name], Threat(0.2, norm), 10, source=1)
+    attacks, not_made = named_attacks([name], Threat(0.2, norm), 10, source=1)
     (attack,) = attacks.values()
-    assert not left_out
+    assert not not_made
     assert type(attack) is KINDS[name]
     inner = attack.attack if name == "transfer" else attack
     assert inner.epsilon == 0.2
@@ -109,16 +109,16 @@ def test_errors(names, options, message):
 
 def test_without_gradients():
     """Those that need none are made, Square again and again, and the others on the source."""
-    attacks, left_out = named_attacks(["standard", "noise"], Threat(0.2), 10, gradients=False)
+    attacks, not_made = named_attacks(["standard", "noise"], Threat(0.2), 10, gradients=False)
     assert list(attacks) == ["square", "square 2", "noise"]
-    assert left_out == ["apgd-ce", "apgd-t", "fab-t"]
+    assert not_made == ["apgd-ce", "apgd-t", "fab-t"]
     attacks, again = named_attacks(
         ["standard"], Threat(0.2), 10, gradients=False, source=1, restarts=3
     )
     transferred = ["transfer apgd-ce", "transfer apgd-t", "transfer fab-t"]
     assert list(attacks) == [*transferred, "square", "square 2", "square 3"]
     assert all(type(attacks[name]) is Transfer for name in transferred)
-    assert again == left_out
+    assert again == not_made
     seeds = []
     for name in ("square 2", "square 3"):
         attacks[name].attack = lambda network, x, y, seed: seeds.append(seed.numpy().tolist())

@@ -133,9 +133,11 @@ def test_stopped_run_goes_on_as_if_it_was_not_stopped(
         np.testing.assert_array_equal(variable.numpy(), expected.numpy())
     # The means of the epoch's metrics count the steps before the stop.
     assert Workdir(tmp_path).epochs() == workdir.epochs()
-    assert our_saver.kept["best"].choice == saver.kept["best"].choice
+    assert our_saver.saved_callbacks["best"].choice == saver.saved_callbacks["best"].choice
     for value, expected in zip(
-        our_saver.kept["best"].weights, saver.kept["best"].weights, strict=True
+        our_saver.saved_callbacks["best"].weights,
+        saver.saved_callbacks["best"].weights,
+        strict=True,
     ):
         np.testing.assert_array_equal(value, expected)
 
@@ -169,7 +171,7 @@ def test_stopped_is_not_taken_for_an_error():
 
 def test_choice_is_in_the_checkpoint(whole):
     meta = json.loads((whole[2].checkpoints / "00000015" / "meta.json").read_text())
-    assert meta["extra"]["best"] == whole[1].kept["best"].choice
+    assert meta["extra"]["best"] == whole[1].saved_callbacks["best"].choice
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import numpy as np
 
 from anp_tf.layers import BayesianMask, FusedBatchNormalization
 from anp_tf.models.inner_calls import keep_whole
+from anp_tf.models.kinds import IDENTITIES
 from anp_tf.pruning.handlers.activations import (
     PReLU,
     Scaling,
@@ -13,6 +14,8 @@ from anp_tf.pruning.handlers.activations import (
     of_relu,
 )
 from anp_tf.pruning.handlers.base import (
+    AVERAGE,
+    MAXIMUM,
     WHOLE,
     Handler,
     PerChannel,
@@ -66,18 +69,13 @@ class _Mask(PerChannel):
         return source.passed(source.tensor)
 
 
-_IDENTITY = PerChannel(is_any, shifts=True, linear=True)
-_AVERAGE = PerChannel(is_any, shifts=True)
-_MAXIMUM = PerChannel(is_not_negative, shifts=True)
-
-
 def _of_resizing(node):
     layer = node.layer
     if layer.data_format != "channels_last":
         return None
     if layer.pad_to_aspect_ratio:
         return PerChannel(is_any if layer.fill_value == 0 else is_one)
-    return _AVERAGE
+    return AVERAGE
 
 
 def _of_time_distributed(node):
@@ -105,7 +103,7 @@ _HANDLERS = {
     keras.layers.Permute: of_permute,
     keras.layers.RMSNormalization: RMSNormalization(),
     keras.layers.ReLU: of_relu,
-    keras.layers.RepeatVector: _AVERAGE,
+    keras.layers.RepeatVector: AVERAGE,
     keras.layers.Rescaling: Scaling(),
     keras.layers.Reshape: Reshape(),
     keras.layers.Resizing: _of_resizing,
@@ -115,33 +113,20 @@ _HANDLERS = {
     keras.layers.UnitNormalization: WHOLE,
     **MERGING,
 }
-_HANDLERS |= dict.fromkeys(
-    (
-        keras.layers.ActivityRegularization,
-        keras.layers.AlphaDropout,
-        keras.layers.Dropout,
-        keras.layers.GaussianDropout,
-        keras.layers.GaussianNoise,
-        keras.layers.Identity,
-        keras.layers.SpatialDropout1D,
-        keras.layers.SpatialDropout2D,
-        keras.layers.SpatialDropout3D,
-    ),
-    _IDENTITY,
-)
+_HANDLERS |= dict.fromkeys(IDENTITIES, PerChannel(is_any, shifts=True, linear=True))
 for _name, _handler in {
-    "AdaptiveAveragePooling{}": _AVERAGE,
-    "AdaptiveMaxPooling{}": _MAXIMUM,
-    "AveragePooling{}": _AVERAGE,
+    "AdaptiveAveragePooling{}": AVERAGE,
+    "AdaptiveMaxPooling{}": MAXIMUM,
+    "AveragePooling{}": AVERAGE,
     "Conv{}": of_convolution,
     "Conv{}Transpose": Linear("filters", transposed=True),
-    "Cropping{}": _AVERAGE,
+    "Cropping{}": AVERAGE,
     "DepthwiseConv{}": Depthwise(),
-    "GlobalAveragePooling{}": _AVERAGE,
-    "GlobalMaxPooling{}": _MAXIMUM,
-    "MaxPooling{}": _MAXIMUM,
+    "GlobalAveragePooling{}": AVERAGE,
+    "GlobalMaxPooling{}": MAXIMUM,
+    "MaxPooling{}": MAXIMUM,
     "SeparableConv{}": Separable(),
-    "UpSampling{}": _AVERAGE,
+    "UpSampling{}": AVERAGE,
     "ZeroPadding{}": PerChannel(is_any),
 }.items():
     for _rank in ("1D", "2D", "3D"):

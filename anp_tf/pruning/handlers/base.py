@@ -23,11 +23,13 @@ class Handler:
             whatever channels its inputs have.
         is_site: Boolean, whether a mask of the output's channels comes after the layer; one that is
             a source and no site keeps them all.
+        needs_all: Boolean, whether the layer needs all channels of its inputs.
         single_input, single_output: Booleans, whether the handler knows no other calls.
     """
 
     is_source = False
     is_site = False
+    needs_all = True
     single_input = False
     single_output = True
 
@@ -41,7 +43,7 @@ class Handler:
 
     def whole(self, node):
         """The inputs that the layer needs all channels of."""
-        return node.inputs
+        return node.inputs if self.needs_all else []
 
     def constants(self, node, *inputs):
         """The constants of the output, given those of the inputs; of several outputs, a list."""
@@ -98,6 +100,7 @@ class PerChannel(Handler):
     """
 
     single_input = True
+    needs_all = False
 
     def __init__(self, passes, shifts=False, linear=False):
         self._passes = passes
@@ -109,9 +112,6 @@ class PerChannel(Handler):
 
     def tied(self, node):
         return alike(node)
-
-    def whole(self, node):
-        return []
 
     def constants(self, node, *inputs):
         return probe(node, *inputs)
@@ -176,3 +176,8 @@ def is_zero_or_one(factor):
 
 def is_one(factor):
     return bool(np.all(factor == 1))
+
+
+# Poolings and moves: some pass any factor, others those that keep the order.
+AVERAGE = PerChannel(is_any, shifts=True)
+MAXIMUM = PerChannel(is_not_negative, shifts=True)

@@ -18,12 +18,10 @@ class Recurrent(Handler):
     """LSTM, GRU and SimpleRNN: constant inputs go into the bias, outputs are all kept."""
 
     is_source = single_input = True
+    needs_all = False
 
     def knows(self, node):
         return is_plain(node)
-
-    def whole(self, node):
-        return []
 
     def keeps(self, node, constants, *kept):
         source, output = (array.copy() for array in kept)
@@ -69,6 +67,7 @@ class Attention(Handler):
     """`MultiHeadAttention`: its heads stay whole, its input and output channels are cut."""
 
     is_source = is_site = True
+    needs_all = False
 
     def knows(self, node):
         given = {name: value for name, value in node.kwargs.items() if not _is_default(value)}
@@ -81,9 +80,6 @@ class Attention(Handler):
     def _step(self, layer):
         """The number of weights of a projection."""
         return 2 if layer.get_config()["use_bias"] else 1
-
-    def whole(self, node):
-        return []
 
     def keeps(self, node, constants, *kept):
         *sources, output = (array.copy() for array in kept)

@@ -12,9 +12,7 @@ class _Weighted(Handler):
     """What all of them have in common: constants go into the bias, factors into the kernel."""
 
     is_source = is_site = single_input = True
-
-    def whole(self, node):
-        return []
+    needs_all = False
 
     def knows(self, node):
         layer = node.layer

@@ -130,15 +130,14 @@ class Product(_Dropping):
 class Concatenation(Handler):
     """Channels one after the other, or the same channels at more positions."""
 
+    needs_all = False
+
     def is_of_channels(self, node):
         """Whether it is the channels that are concatenated."""
         return node.layer.axis in (-1, len(node.outputs[0].shape) - 1)
 
     def tied(self, node):
         return [] if self.is_of_channels(node) else node.inputs
-
-    def whole(self, node):
-        return []
 
     def constants(self, node, *inputs):
         if self.is_of_channels(node):

@@ -53,12 +53,10 @@ class GroupNormalization(Handler):
         return node.layer.axis in (-1, len(node.inputs[0].shape) - 1)
 
     single_input = True
+    needs_all = False
 
     def tied(self, node):
         return node.inputs
-
-    def whole(self, node):
-        return []
 
     def _groups(self, node):
         total = channels(node.inputs[0])
@@ -91,6 +89,7 @@ class RMSNormalization(Handler):
     """Channels of 0 change nothing but the number of channels, which the mean is over."""
 
     single_input = True
+    needs_all = False
 
     def knows(self, node):
         axes = node.layer.axis if isinstance(node.layer.axis, list | tuple) else [node.layer.axis]
@@ -98,9 +97,6 @@ class RMSNormalization(Handler):
 
     def tied(self, node):
         return node.inputs
-
-    def whole(self, node):
-        return []
 
     def constants(self, node, *inputs):
         return np.where(inputs[0] == 0, 0.0, np.nan)

@@ -7,12 +7,13 @@ import numpy as np
 
 from anp_tf.pruning.handlers.activations import OPERATIONS
 from anp_tf.pruning.handlers.base import (
+    AVERAGE,
+    MAXIMUM,
     WHOLE,
     Handler,
     PerChannel,
     channels,
     is_any,
-    is_not_negative,
     is_one,
     probe,
 )
@@ -20,8 +21,6 @@ from anp_tf.pruning.handlers.merging import Concatenation, Merge, Product, Sum
 from anp_tf.pruning.handlers.shapes import Reshape
 from anp_tf.pruning.slimmed import Slimmed, slimmed
 
-_AVERAGE = PerChannel(is_any, shifts=True)
-_MAXIMUM = PerChannel(is_not_negative, shifts=True)
 _SUM = PerChannel(is_any)
 _RESHAPE, _CONCATENATION = Reshape(), Concatenation()
 
@@ -58,12 +57,11 @@ class WithVector(PerChannel):
 class ChannelSlice(Handler):
     """`x[..., start:stop:step]`: some of the channels."""
 
+    needs_all = False
+
     def places(self, node):
         """The channels that are taken."""
         return np.arange(channels(node.inputs[0]))[_entries(node)[-1]]
-
-    def whole(self, node):
-        return []
 
     def constants(self, node, *inputs):
         return inputs[0][self.places(node)]
@@ -82,6 +80,8 @@ class ChannelSlice(Handler):
 class Split(Handler):
     """Channels, or positions, in several tensors."""
 
+    needs_all = False
+
     single_output = False
 
     def _bounds(self, node):
@@ -93,9 +93,6 @@ class Split(Handler):
 
     def tied(self, node):
         return [] if self._is_of_channels(node) else node.inputs
-
-    def whole(self, node):
-        return []
 
     def constants(self, node, *inputs):
         if not self._is_of_channels(node):
@@ -187,7 +184,7 @@ def _pad(node):
     if any(any(width) for width in (widths[0], widths[-1])):
         return None
     if layer.mode != "constant":
-        return _AVERAGE
+        return AVERAGE
     value = [*node.args[1:], *node.kwargs.values()]
     return PerChannel(is_any if all(v in (None, 0) for v in value) else is_one)
 
@@ -205,7 +202,7 @@ def _transpose(node):
     axes = list(range(rank))[::-1] if node.layer.axes is None else _axes(node.layer.axes, rank)
     if axes[0] != 0:
         return None
-    return _AVERAGE if axes[-1] == rank - 1 else WHOLE
+    return AVERAGE if axes[-1] == rank - 1 else WHOLE
 
 
 def _of_positions(node):
@@ -214,7 +211,7 @@ def _of_positions(node):
     axes = _axes(node.layer.axis, rank)
     if 0 in axes:
         return None
-    return WHOLE if rank - 1 in axes else _AVERAGE
+    return WHOLE if rank - 1 in axes else AVERAGE
 
 
 def _entries(node):
@@ -236,13 +233,13 @@ def _indexing(node):
     if entries is None or entries[0] != slice(None):
         return None
     if entries[-1] == slice(None):
-        return _AVERAGE
+        return AVERAGE
     of_channels = isinstance(entries[-1], slice) and all(e == slice(None) for e in entries[:-1])
     return ChannelSlice() if of_channels else WHOLE
 
 
 def _resized(node):
-    return _AVERAGE if node.layer.data_format == "channels_last" else None
+    return AVERAGE if node.layer.data_format == "channels_last" else None
 
 
 _POINTWISE = Pointwise()
@@ -261,18 +258,18 @@ _OF_SEVERAL |= dict.fromkeys(
     _POINTWISE,
 )
 _BY_NAME = {
-    "Mean": _reduction(_AVERAGE),
-    "Max": _reduction(_MAXIMUM),
-    "Amax": _reduction(_MAXIMUM),
-    "Min": _reduction(_MAXIMUM),
-    "Amin": _reduction(_MAXIMUM),
+    "Mean": _reduction(AVERAGE),
+    "Max": _reduction(MAXIMUM),
+    "Amax": _reduction(MAXIMUM),
+    "Min": _reduction(MAXIMUM),
+    "Amin": _reduction(MAXIMUM),
     "Sum": _reduction(_SUM),
     "Concatenate": _concatenation,
     "Pad": _pad,
-    "MaxPool": _pooling(_MAXIMUM),
-    "AveragePool": _pooling(_AVERAGE),
-    "AdaptiveAveragePool": _pooling(_AVERAGE),
-    "AdaptiveMaxPool": _pooling(_MAXIMUM),
+    "MaxPool": _pooling(MAXIMUM),
+    "AveragePool": _pooling(AVERAGE),
+    "AdaptiveAveragePool": _pooling(AVERAGE),
+    "AdaptiveMaxPool": _pooling(MAXIMUM),
     "Reshape": lambda node: _RESHAPE,
     "Transpose": _transpose,
     "Split": lambda node: None if node.layer.axis == 0 else Split(),

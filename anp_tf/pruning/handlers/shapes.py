@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from anp_tf.pruning.handlers.base import WHOLE, Handler, PerChannel, alike, channels, is_any
+from anp_tf.pruning.handlers.base import AVERAGE, WHOLE, Handler, alike, channels
 from anp_tf.pruning.slimmed import Slimmed
 
 
@@ -100,4 +100,4 @@ def _target(node, last):
 def of_permute(node):
     """The handler of a `Permute`: channels may not move; else all are kept."""
     dims = node.layer.dims
-    return PerChannel(is_any, shifts=True) if dims[-1] == len(dims) else WHOLE
+    return AVERAGE if dims[-1] == len(dims) else WHOLE

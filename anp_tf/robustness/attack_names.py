@@ -2,6 +2,7 @@
 
 import re
 
+from anp_tf.arguments import check_count
 from anp_tf.attacks import (
     APGD,
     FGSM,
@@ -15,7 +16,6 @@ from anp_tf.attacks import (
     draws,
     standard_attack,
 )
-from anp_tf.attacks.attack import check_count
 from anp_tf.losses import cross_entropy, dlr, margin
 from anp_tf.names import ATTACKS
 from anp_tf.options import one_of

@@ -71,7 +71,7 @@ setuptools.setup(
             *MICRO,
             *ONNX,
             *ROBUSTNESS,
-            "hypothesis>=6.100",
+            "hypothesis>=6.140",
             "ipykernel>=6.29",
             "mypy>=1.18.1",
             "nbclient>=0.10",

@@ -12,7 +12,7 @@ from anp_tf.benchmark import verdict
 SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models"
 
 
-@pytest.mark.parametrize("name", ["mnist_cpu/anp_vs", "cifar10_cpu/anp_vs"])
+@pytest.mark.parametrize("name", ["mnist_cpu/anp_vs", "cifar10_20k_cpu/anp_vs"])
 def test_a_saved_model_in_pytorch(name):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from anp_tf.benchmark.torch_graph import TorchGraph, as_torch

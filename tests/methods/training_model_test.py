@@ -453,7 +453,7 @@ def test_evaluate_is_over_all_examples(run_eagerly):
     }
     for _ in range(2):  # nothing is left over from the first time
         actual = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
-        assert {name: actual[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+        assert {name: float(actual[name]) for name in expected} == pytest.approx(expected, rel=1e-5)
         assert set(actual) == set(expected)
     by_batch = [np.mean(np.abs(clean - moved)[rows]) for rows in np.split(np.arange(10), [4, 8])]
     assert np.mean(by_batch) != pytest.approx(expected["vulnerability"], rel=1e-3)

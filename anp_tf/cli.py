@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import difflib
 import importlib
 import os
 import pathlib
@@ -22,6 +21,7 @@ from anp_tf.errors import (
     of_tensorflow,
     sentence,
 )
+from anp_tf.flag_errors import of_other_run, of_parsing, of_value
 from anp_tf.help_page import help_page
 from anp_tf.names import METHODS
 from anp_tf.options import base_type, check, near, number, one_of, parse
@@ -30,11 +30,6 @@ from anp_tf.settings import Settings
 EXIT_USAGE = 2  # bad input, bad data, a full disk
 EXIT_NON_FINITE = 3  # the training diverged
 EXIT_STOPPED = 75  # saved and stopped by a signal; the same command goes on
-# As Keras and the library say that an argument is not valid.
-OF_KERAS = re.compile(
-    r"^(?:Invalid value received for argument `(?P<name>\w+)`\. Expected|"
-    r"Argument `(?P<argument>\w+)` must be) (?P<expected>.*)\. Received: (?:\w+=)?(?P<received>.*)$"
-)
 HELP = ("h", "help", "helpshort", "helpfull")
 
 
@@ -45,11 +40,6 @@ class _NumberParser(flags.FloatParser):
         return number(argument)
 
 
-EXPECTED = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number such as 0.03 or 8/255",
-}
 _PARSERS = {
     str: (flags.ArgumentParser, flags.ArgumentSerializer),
     int: (flags.IntegerParser, flags.ArgumentSerializer),
@@ -205,27 +195,13 @@ def _guarded(command, argv, subjects):
     except OSError as error:
         _exit(str(error), EXIT_USAGE)
     except OtherRunError as error:
-        _exit(_with_flags(str(error)), EXIT_USAGE)
+        _exit(of_other_run(str(error)), EXIT_USAGE)
     except KeyboardInterrupt:
         _exit("interrupted", EXIT_STOPPED)
     except Exception as error:
         if not isinstance(error, ValueError) and not of_tensorflow(error):
             raise
-        message = _with_option(sentence(error))
-        argument = message.partition(":")[0]
-        for prefix in ("", "eval_attack_"):  # of the attack's own arguments, such as steps
-            if prefix + argument in flags.FLAGS:
-                _exit(f"--{prefix}{message}", EXIT_USAGE)
-        _exit(message, EXIT_USAGE)
-
-
-def _with_option(message):
-    """A message about an argument, in the style of Keras, as one about an option."""
-    found = OF_KERAS.match(message)
-    if not found:
-        return message
-    name = found["name"] or found["argument"]
-    return f"{name}: expected {found['expected']}, received {found['received']}"
+        _exit(of_value(sentence(error)), EXIT_USAGE)
 
 
 def _imported(command):
@@ -256,14 +232,6 @@ def _check_flags():
             one_of("method", method.strip(), METHODS)
 
 
-def _with_flags(message):
-    """A message whose options are flags."""
-    message = re.sub(r"(?<=[ ])(\w+)=", r"--\1=", message)
-    overwrites = "overwrite" in flags.FLAGS
-    ways = ("another --workdir, or --overwrite", "another --workdir")
-    return message.replace("another workdir, or overwrite it", ways[0] if overwrites else ways[1])
-
-
 def _parse(argv, purpose):
     argv = [argv[0], *map(_flagfile, argv[1:])]
     asked = [argument for argument in argv[1:] if argument.lstrip("-") in HELP]
@@ -271,7 +239,7 @@ def _parse(argv, purpose):
     try:
         rest = flags.FLAGS(argv, known_only=bool(asked))
     except (flags.Error, UnicodeDecodeError, OSError) as error:
-        _exit(_of_flags(error), EXIT_USAGE)
+        _exit(of_parsing(error), EXIT_USAGE)
     if asked:
         full = asked[0].endswith("full")
         try:
@@ -281,19 +249,6 @@ def _parse(argv, purpose):
             nobody_reads()
         sys.exit(0)
     return rest
-
-
-def _of_flags(error):
-    """What an error of absl's says, as those of options do."""
-    if isinstance(error, flags.UnrecognizedFlagError):
-        found = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
-        hint = f"did you mean --{found[0]}?" if found else "--help lists those there are"
-        return f"--{error.flagname}: there is no such flag; {hint}"
-    match = re.match(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL)
-    expected = match and EXPECTED.get(flags.FLAGS[match[1]].flag_type())
-    if not expected:
-        return str(error)
-    return f"--{match[1]}: expected {expected}, received {match[2]!r}"
 
 
 def _flagfile(argument):

@@ -35,6 +35,12 @@ def check_folder(name, path):
         )
 
 
+def check_parent(name, path):
+    """A `ValueError` unless the folder of a file that an argument names is there."""
+    if not pathlib.Path(path).absolute().parent.is_dir():
+        raise ValueError(f"{name}: there is no folder for {path}")
+
+
 @contextlib.contextmanager
 def atomic_directory(path):
     """Yields a temporary folder that becomes `path` when the block ends without an error.

@@ -40,19 +40,19 @@ def help_page(command, purpose, full=False):
         listed = {flag.name for flag in own}
         others = [f for module in flags.FLAGS.flags_by_module_dict().values() for f in module]
         own = [*own, *(flag for flag in others if flag.name not in listed)]
-    left_out = _unread()
+    hidden = _unread()
     width = min(WIDEST, shutil.get_terminal_size().columns)
     start = f"python -m {command}" if command.startswith("anp_tf.") else command
     lines = [f"{start}: {purpose[0].lower()}{purpose.strip()[1:]}", ""]
     groups = {}
     for flag in own:
-        if flag.name in left_out:
+        if flag.name in hidden:
             continue
         groups.setdefault(getattr(flag, "group", "absl"), []).append(flag)
     for name in (*ORDER, "absl"):
         if name in groups:
             lines += [f"{name}:", *(_lines(flag, width) for flag in groups[name]), ""]
-    if "method" in groups and not left_out:
+    if "method" in groups and not hidden:
         lines.append("Each method reads its own among these; --help --method=NAME lists them.")
     lines += [
         "--flagfile=FILE reads flags from a file, --config=NAME from one that comes with the",

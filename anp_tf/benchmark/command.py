@@ -13,7 +13,7 @@ from anp_tf.benchmark.slim import benchmark_slim
 from anp_tf.benchmark.training import benchmark_training
 from anp_tf.benchmark.verdict import benchmark_verdict
 from anp_tf.benchmark.zoo import zoo
-from anp_tf.files import write_json
+from anp_tf.files import check_parent, write_json
 from anp_tf.methods import METHODS
 from anp_tf.threads import use_threads_for_attacks
 
@@ -44,8 +44,8 @@ def main(subjects):
         raise ValueError(
             f"zoo: expected some of {', '.join(zoo())}, received {','.join(sorted(unknown))}"
         )
-    if given.json and not pathlib.Path(given.json).absolute().parent.is_dir():
-        raise ValueError(f"json: there is no folder for {given.json}")
+    if given.json:
+        check_parent("json", given.json)
     record = {}
     if given.norm not in ("Linf", "L2"):
         raise ValueError(f"norm: expected Linf or L2, received {given.norm}")

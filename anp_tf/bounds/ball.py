@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from anp_tf.arguments import check
 from anp_tf.bounds.rule import Interval, least, total
 
 NORMS = ("linf", "l2")
@@ -24,11 +25,8 @@ class Ball:
     def __init__(self, x, epsilon, norm, unit):
         if norm not in NORMS:
             raise ValueError(f"Argument `norm` must be one of {NORMS}. Received: norm={norm!r}")
-        if isinstance(epsilon, int | float) and not epsilon >= 0:
-            raise ValueError(
-                "Invalid value received for argument `epsilon`. Expected a number of at least 0. "
-                f"Received: epsilon={epsilon}"
-            )
+        if isinstance(epsilon, int | float):
+            check("epsilon", epsilon, epsilon >= 0, "a number of at least 0")
         self._x = x
         self._unit = unit
         self._radius = tf.cast(epsilon, x.dtype) + (SLACK if unit else 0.0)

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from anp_tf.arguments import check_count
 from anp_tf.bounds.alpha import learned
 from anp_tf.bounds.network import bounded_network, in_parts, repeated
 from anp_tf.bounds.rule import Interval
@@ -181,11 +182,7 @@ def _prepared(network, x, epsilon, norm, intermediate, rows):
             f"Argument `intermediate` must be one of {INTERMEDIATE}. "
             f"Received: intermediate={intermediate!r}"
         )
-    if rows < 1:
-        raise ValueError(
-            "Invalid value received for argument `rows`. Expected an integer of at least 1. "
-            f"Received: rows={rows}"
-        )
+    check_count("rows", rows)
     bounded = bounded_network(network)
     ball = bounded.ball(x, epsilon, norm)
     tight = intermediate == "crown"

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from anp_tf import __version__
+from anp_tf.arguments import check, check_count
 from anp_tf.bounds.bounds import ALPHA_STEPS, ROWS, crown_margins, interval_margins, pair_margins
 from anp_tf.bounds.branching import DOMAINS, BranchAndBound
 from anp_tf.bounds.network import BoundedNetwork
@@ -153,16 +154,8 @@ def _check(x, y, methods, broken, batch_size, seconds):
                 f"Argument `{name}` must have a value for each of the {len(x)} images. "
                 f"Received: shape {np.shape(array)}"
             )
-    if seconds is not None and not seconds > 0:
-        raise ValueError(
-            "Invalid value received for argument `seconds`. Expected a number above 0. "
-            f"Received: seconds={seconds}"
-        )
-    if batch_size < 1:
-        raise ValueError(
-            "Invalid value received for argument `batch_size`. Expected an integer of at least 1. "
-            f"Received: batch_size={batch_size}"
-        )
+    check("seconds", seconds, seconds is None or seconds > 0, "a number above 0")
+    check_count("batch_size", batch_size)
 
 
 def _images_sha256(x, y, count):

@@ -14,6 +14,7 @@ from anp_tf.layers import (
     BayesianMask,
     FusedBatchNormalization,
 )
+from anp_tf.models.kinds import IDENTITIES
 
 
 def _moves(node):
@@ -71,20 +72,7 @@ _LAYERS = {
     keras.layers.Rescaling: linear_layers.rescaling,
     keras.layers.Subtract: linear_layers.subtracting,
 }
-_LAYERS |= dict.fromkeys(
-    (
-        keras.layers.ActivityRegularization,
-        keras.layers.AlphaDropout,
-        keras.layers.Dropout,
-        keras.layers.GaussianDropout,
-        keras.layers.GaussianNoise,
-        keras.layers.Identity,
-        keras.layers.SpatialDropout1D,
-        keras.layers.SpatialDropout2D,
-        keras.layers.SpatialDropout3D,
-    ),
-    _identity,
-)
+_LAYERS |= dict.fromkeys(IDENTITIES, _identity)
 _LAYERS |= dict.fromkeys(
     (
         keras.layers.Flatten,

@@ -4,11 +4,13 @@ Of Parquet files TFDS holds the content in memory, compressed as it is; of array
 """
 
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from anp_tf.data import on_disk
 from anp_tf.data.on_disk import OnDisk, fits
 from anp_tf.data.tfds_records import resized
 
@@ -31,13 +33,18 @@ class SourceImages(OnDisk):
 
     def _read(self, places):
         images = np.empty((len(places), *self.example_shape), np.uint8)
-        for index, record in enumerate(self.source.__getitems__(places.tolist())):
-            image = record[self.key]
-            if image.shape != self.example_shape:
-                with tf.device("CPU:0"):
-                    image = resized(image, self.example_shape[:2])
-            images[index] = image
+        at_once = max(1, on_disk.PART_BYTES // math.prod(self.example_shape))
+        for first in range(0, len(places), at_once):  # the source decodes all that it is asked for
+            part = places[first : first + at_once].tolist()
+            for index, record in enumerate(self.source.__getitems__(part), first):
+                images[index] = self._image(record[self.key])
         return images
+
+    def _image(self, image):
+        if image.shape == self.example_shape:
+            return image
+        with tf.device("CPU:0"):
+            return resized(image, self.example_shape[:2])
 
 
 def images_and_labels(builder, split, image_key, label_key, shape):

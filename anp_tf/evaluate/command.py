@@ -9,7 +9,7 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import black_box_images, comparison, results_row, said_hints
-from anp_tf.files import atomic_file, check_folder
+from anp_tf.files import atomic_file, check_folder, check_parent
 from anp_tf.names import INTERMEDIATE, PROOFS
 from anp_tf.options import EVALUATION, one_of
 from anp_tf.progress import counting
@@ -71,8 +71,8 @@ def main():
     seconds = cli.proof_seconds()
     one_of("norm", given.norm, NORMS)
     part = _part()
-    if given.images and not pathlib.Path(given.images).absolute().parent.is_dir():
-        raise ValueError(f"images: there is no folder for {given.images}")
+    if given.images:
+        check_parent("images", given.images)
     if (given.workdir is None) == (given.model is None):
         raise ValueError("model: expected either --workdir or --model")
     check_names(given.attack or [])
@@ -275,8 +275,8 @@ def _row():
     network = workdir.load_network()
     source = load_network(given.source, "source") if given.source else None
     output = given.output or (None if changes else workdir.results)
-    if output and not pathlib.Path(output).absolute().parent.is_dir():
-        raise ValueError(f"output: there is no folder for {output}")
+    if output:
+        check_parent("output", output)
     examples = test_examples(settings)
     black_box = source and black_box_images(settings, source, examples, counting)
     row = results_row(settings, network, examples, black_box, counting)

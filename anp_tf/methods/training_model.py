@@ -168,9 +168,8 @@ class TrainingModel(NetworkTrainer):
 
     def suppression(self, terms):
         """lambda V; 0 where lambda is, and V need not be known."""
-        if not self.vulnerability_weight:
-            return 0.0
-        return self.vulnerability_weight * terms.vulnerability
+        weight = self.vulnerability_weight
+        return weight * terms.vulnerability if weight else 0.0
 
     def callbacks(self):
         return [FollowPruning()] if self.masks else []
@@ -227,11 +226,11 @@ class TrainingModel(NetworkTrainer):
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
             draws = drawn_masks(fixed, batch.pixels, mask_seed, step, self.schedule)
             terms = self._terms(batch, adversarial, draws, step)
-            weight_loss, mask_loss = losses = self.objective(terms)
+            losses = self.objective(terms)
             if self.bound_loss is not None:
                 loss = self.bound_loss(batch.pixels, batch.labels, draws, step, batch.weights)
-                weight_loss, mask_loss = self.bound_loss.mixed(losses, loss)
-        self.apply_gradients((weight_tape, mask_tape), (weight_loss, mask_loss))
+                losses = self.bound_loss.mixed(losses, loss)
+        self.apply_gradients((weight_tape, mask_tape), losses)
         if self.averages:
             self.averages.update(self.optimizer.iterations - 1)
         average(self.statistics)

@@ -1,7 +1,8 @@
-"""A shallow and wide network for small images: more robust than a deep one of the same FLOPs."""
+"""A shallow and wide network for small images."""
 
 import keras
 
+from anp_tf.arguments import check
 from anp_tf.models.plain import PLAIN, masked, scaled
 
 FIRST = 24
@@ -38,11 +39,9 @@ def wide_cnn(
     Raises:
         ValueError: if the images are too small for three poolings.
     """
-    if any(size is None or size < 9 for size in input_shape[:2]):
-        raise ValueError(
-            "Invalid value received for argument `input_shape`. Expected a height and a width of "
-            f"at least 9, which are halved three times. Received: input_shape={input_shape}"
-        )
+    large = all(size is not None and size >= 9 for size in input_shape[:2])
+    expected = "a height and a width of at least 9, which are halved three times"
+    check("input_shape", input_shape, large, expected)
 
     def convolved(x, width, name, **options):
         width = scaled(width, width_multiplier)

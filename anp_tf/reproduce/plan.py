@@ -75,13 +75,10 @@ def read_rows(texts):
     """
     rows = {}
     for text in texts:
-        try:
-            method, *lines = shlex.split(text) or [""]
-        except ValueError as error:
-            raise ValueError(f"row: {text}: {error}") from error
+        method, _, lines = text.strip().partition(" ")
         one_of("row", method, (*METHODS, "source"))
         try:
-            rows.setdefault(method, {}).update(Settings.values_of(lines))
+            rows.setdefault(method, {}).update(Settings.values_of(shlex.split(lines)))
         except ValueError as error:
             raise ValueError(f"row: {text}: {error}") from error
     return rows

@@ -40,9 +40,9 @@ def judge_runs(runs, images):
         runs: List of `Run`, done.
         images: Integer, at least 1.
     """
-    for run in runs:
-        judged = run.standard_attack() if run.row else None
-        if run.row and not (judged and judged["test_examples"] >= images):
+    for run in (run for run in runs if run.row):
+        judged = run.standard_attack()
+        if not judged or judged["test_examples"] < images:
             candidate = from_workdir(run.workdir.path, images, run.settings.data_dir)
             threat = Threat(run.settings.epsilon)
             print(f"judging: {run.name}", flush=True)

@@ -41,8 +41,8 @@ class Records(keras.callbacks.Callback):
         with self.writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-            for mask, value in inference_masks(self.model.masks).items():
-                tf.summary.histogram(f"expected_mask/{mask.name}", value)
+            for mask in self.model.masks:
+                tf.summary.histogram(f"expected_mask/{mask.name}", mask.inference_mask())
             if self.model.validation_attack is not None and len(self.images.shape) == 4:
                 tf.summary.image("adversarial", self._adversarial(), max_outputs=len(self.images))
         self.writer.flush()

@@ -52,7 +52,7 @@ def test_magnitude_of_filters():
     np.testing.assert_allclose(filter_magnitudes(mask, kernels), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.65])
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.65, 0.9])
 def test_share_of_filters_cuts_that_share_of_the_parameters(share):
     network = masked()
     filters = share_of_filters(network, share)

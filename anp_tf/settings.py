@@ -82,6 +82,8 @@ class Settings(Options):
     decayed: str = option("all", "which weights decay: all or kernels", ("all", "kernels"))
     average_decay: float = option(0.0, "share of the weights' averages that a step keeps, and these make the network; 0: none", BELOW_1)
     label_smoothing: float = option(0.0, "share of a label's probability spread over all classes, in training", BELOW_1)
+    teacher: str | None = option(None, "workdir or .keras file of a robust network whose predictions are labels, too", scope=RUN, path=True)
+    teacher_weight: float = option(1.0, "how much they count against the labels of the data set", ABOVE_0_TO_1)
     adversarial_weight: float = option(2.0, "w, weight of the adversarial against the clean loss; inf: adversarial alone", AT_LEAST_0_OR_INFINITE, of="uses_attack")
     beta: float | None = option(None, "weight of KL/N, of masks or random weights; default 4 for anp and anp_vs, 1 for bp, 0.01 for at_bnn", AT_LEAST_0, group="masks")
     kl_flops_exponent: float = option(0.0, "a unit's KL counts by its share of the FLOPs to this power; 0 is the paper's", AT_LEAST_0, of="learns_masks")

@@ -283,6 +283,19 @@ def test_init_from(commands, networks, tmp_path, source, expected):
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
+        ("missing", "missing has no network.keras: train it first"),
+        ("colour.keras", "--teacher: expected a network with inputs of shape (None, 28, 28, 1)"),
+        ("seven.keras", "--teacher: expected a network with logits of shape (None, 10)"),
+    ],
+)
+def test_teacher(commands, networks, tmp_path, source, expected):
+    flags = [f"--workdir={tmp_path / 'run'}", *QUICK, f"--teacher={networks / source}"]
+    assert expected in message(commands.run("train", *flags), "train")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
         ("missing", "--source: expected a place that exists"),
         ("empty", "--source: "),
         ("damaged.keras", "cannot load a network from"),

@@ -55,6 +55,8 @@ VALUES = {
     "decayed": st.sampled_from(["all", "kernels"]),
     "average_decay": st.floats(0, 1, exclude_max=True),
     "label_smoothing": st.floats(0, 1, exclude_max=True),
+    "teacher": st.none() | TEXT,
+    "teacher_weight": RADIUS,
     "adversarial_weight": AT_LEAST_0 | st.just(math.inf),
     "beta": st.none() | AT_LEAST_0,
     "kl_flops_exponent": AT_LEAST_0,
@@ -221,6 +223,7 @@ BAD_VALUES = [
     ("optimizer", ("lion",)),
     ("decayed", ("biases",)),
     ("gradient_norm", (0.0, math.nan, math.inf)),
+    ("teacher_weight", (0.0, 1.1, math.nan)),
     ("bound_weight", (-0.1, 1.1, math.nan)),
     ("bound_epsilon", (0.0, 1.5, math.nan)),
     ("bound_warmup_epochs", (-1.0, math.inf, math.nan)),
@@ -270,7 +273,7 @@ def test_value_that_is_not_valid(name, value):
 
 @pytest.mark.parametrize("name", VALUES)
 def test_bad_values_cover_every_checked_field(name):
-    free = {"data_dir", "image_key", "label_key", "init_from"}
+    free = {"data_dir", "image_key", "label_key", "init_from", "teacher"}
     free |= {"deterministic", "jit", "fresh", "mask_layers", "bound_masks"}
     radii = {"epsilon", "attack_step_size", "eval_attack_step_size"}
     assert name in free | radii | {name for name, _ in BAD_VALUES}

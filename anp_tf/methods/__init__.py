@@ -8,6 +8,7 @@ from anp_tf.methods.at_bnn import AdversarialBayesByBackprop
 from anp_tf.methods.at_vs import AdversarialTrainingVS
 from anp_tf.methods.bound_loss import Bound
 from anp_tf.methods.bp import BayesianPruning
+from anp_tf.methods.distillation import Distillation
 from anp_tf.methods.gradual_pruning import GradualPruning
 from anp_tf.methods.magnitude import MagnitudePruning
 from anp_tf.methods.schedule import Schedule
@@ -36,6 +37,7 @@ __all__ = [
     "AdversarialNeuralPruningVS",
     "AdversarialTraining",
     "Bound",
+    "Distillation",
     "Schedule",
     "Standard",
     "Terms",

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.layers import given_masks
-from anp_tf.losses import classified, cross_entropy, vulnerability, weighted_mean
+from anp_tf.losses import classified, cross_entropy, divergence, vulnerability, weighted_mean
 from anp_tf.methods.paired_forward import PairedForward
 
 CLEAN_NAMES = ("loss", "accuracy")
@@ -23,6 +23,8 @@ class Forward:
         suppresses: Boolean, whether the vulnerability is more than shown: the network must have
             latent features then, and their number must be known.
         smoothing: Float, of the labels in training, as for `cross_entropy`.
+        distillation: `Distillation`, whose teacher's predictions are labels in training; None:
+            those of the data set alone.
 
     Attributes:
         paired: `PairedForward` of the network.
@@ -30,9 +32,10 @@ class Forward:
         means: Dict from the name to a `keras.metrics.Mean` of what the passes showed.
     """
 
-    def __init__(self, network, latents=None, suppresses=True, smoothing=0.0):
+    def __init__(self, network, latents=None, suppresses=True, smoothing=0.0, distillation=None):
         self.network = network
         self.smoothing = smoothing
+        self.distillation = distillation
         self._latents = latents
         self.paired = PairedForward(network, latents, required=suppresses)
         if suppresses and any(None in shape for _, shape in _latents(self.paired)):
@@ -57,7 +60,7 @@ class Forward:
             raise ValueError(f"All latent features of a layer of `{self.network.name}` are pruned.")
         self.view, self._slim_paired = view, paired
 
-    def __call__(self, x, adversarial, y, masks, training, weights=None):
+    def __call__(self, x, adversarial, y, masks, training, weights=None, taught=None):
         """Runs the images, updates the means, and returns the first five fields of `Terms`.
 
         Args:
@@ -68,15 +71,20 @@ class Forward:
             training: Boolean.
             weights: Tensor [batch], by which the examples count in the losses; None: all by 1. What
                 is shown of the accuracies and the vulnerability does not depend on them.
+            taught: Tensor [batch, classes], the teacher's logits of the clean images; None: the
+                labels alone count.
         """
-        smoothing = self.smoothing if training else 0.0
+
+        def score(prefix, logits):
+            losses = self._losses(logits, y, taught, training)
+            return self._score(prefix, logits, y, losses, weights)
+
         if adversarial is None:
             logits = self._logits(x, masks, training)
-            return self._score("", logits, y, smoothing, weights), logits, None, None, None
+            return score("", logits), logits, None, None, None
         if x is None:
             logits = self._logits(adversarial, masks, training)
-            loss = self._score("adversarial_", logits, y, smoothing, weights)
-            return None, None, loss, logits, None
+            return None, None, score("adversarial_", logits), logits, None
         if self.view is not None and training:
             paired = self._slim_paired
             with self.view.weights(training=True):
@@ -90,8 +98,7 @@ class Forward:
         self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
         if weights is not None:
             distortion = vulnerability(latents, other_latents, sizes, weights)
-        clean_loss = self._score("", logits, y, smoothing, weights)
-        adversarial_loss = self._score("adversarial_", other_logits, y, smoothing, weights)
+        clean_loss, adversarial_loss = score("", logits), score("adversarial_", other_logits)
         return clean_loss, logits, adversarial_loss, other_logits, distortion
 
     def _logits(self, x, masks, training):
@@ -112,8 +119,15 @@ class Forward:
         of_name = dict(zip((name for name, _ in latents), sizes, strict=True))
         return [of_name[name] for name, _ in _latents(paired)]  # depths, and so the order, differ
 
-    def _score(self, prefix, logits, y, smoothing, weights):
-        losses = cross_entropy(logits, y, smoothing)
+    def _losses(self, logits, y, taught, training):
+        """What each example counts for in the loss, [batch]."""
+        losses = cross_entropy(logits, y, self.smoothing if training else 0.0)
+        if taught is None:
+            return losses
+        share = self.distillation.weight
+        return (1.0 - share) * losses + share * divergence(logits, taught)
+
+    def _score(self, prefix, logits, y, losses, weights):
         loss = weighted_mean(losses, weights)
         self.means[f"{prefix}loss"].update_state(loss, sample_weight=tf.shape(y)[0])
         self.means[f"{prefix}accuracy"].update_state(classified(logits, y))

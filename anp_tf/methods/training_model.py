@@ -14,6 +14,7 @@ from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
 from anp_tf.methods.bound_loss import Bound, BoundLoss
 from anp_tf.methods.checks import check_network, checked_kl_weights, checked_target_units
+from anp_tf.methods.distillation import Distillation
 from anp_tf.methods.draws import drawn_masks, seeds
 from anp_tf.methods.forward import Forward
 from anp_tf.methods.network_trainer import NetworkTrainer
@@ -68,6 +69,8 @@ class TrainingModel(NetworkTrainer):
             are fixed: those of the highest expected masks. None: as the masks, and `fix_sparsity`
             of the schedule, have it.
         bound: `Bound`, by which what can be proved counts in the losses; None: it does not.
+        distillation: `Distillation`, by which a teacher's predictions are labels in training; None:
+            those of the data set alone.
         seed: Integer.
 
     Raises:
@@ -107,6 +110,7 @@ class TrainingModel(NetworkTrainer):
         latents: Sequence[str] | None = None,
         target_units: Sequence[int] | None = None,
         bound: Bound | None = None,
+        distillation: Distillation | None = None,
         seed: int = 0,
         **kwargs: typing.Any,
     ) -> None:
@@ -142,7 +146,12 @@ class TrainingModel(NetworkTrainer):
             divergent += list(zip(self.masks, factors, strict=True))
         self.divergence = Divergence(divergent, beta / num_examples, self.schedule.kl_warmup_steps)
         self.decay = Decay(self.weight_variables, weight_decay, decayed)
-        self.forward = Forward(network, latents, self.needs_vulnerability(), label_smoothing)
+        if distillation is not None:
+            distillation.check(network)
+        self.distillation = distillation
+        self.forward = Forward(
+            network, latents, self.needs_vulnerability(), label_smoothing, distillation
+        )
         self.means = {**self.forward.means, "kl": self.divergence.mean}
         self.bound_loss = None
         if bound is not None and bound.weight:
@@ -254,7 +263,12 @@ class TrainingModel(NetworkTrainer):
 
     def _forward(self, batch, clean, adversarial, masks, training):
         """The passes of a batch, whose results go to the metrics."""
-        passes = self.forward(clean, adversarial, batch.labels, masks, training, batch.weights)
+        taught = None
+        if training and self.distillation is not None:
+            taught = self.distillation.logits(batch.pixels)
+        passes = self.forward(
+            clean, adversarial, batch.labels, masks, training, batch.weights, taught
+        )
         _, clean_logits, _, adversarial_logits, _ = passes
         self.given_metrics.update(batch.targets, clean_logits, adversarial_logits, batch.weights)
         return passes

@@ -10,6 +10,7 @@ from anp_tf.robustness import digest, robustness_of
 from anp_tf.settings import Settings, unread
 from anp_tf.workdir import Workdir
 
+OF_OTHERS = ("init_from", "teacher")  # options that may name another row
 BLACK_BOX_SOURCE_SEED = 1_000_003  # of the black-box source, which no row shares
 
 
@@ -89,8 +90,8 @@ def table_runs(folder, settings, methods, seeds, rows=None):
 
     The networks that others start from come before them, the black-box source before all rows that
     it attacks: an adversarially trained network with a seed of its own. `beta` is for the methods
-    that prune under attack; the others have their defaults. A row's own `init_from` may be another
-    method: its network of the same seed.
+    that prune under attack; the others have their defaults. A row's own `init_from` or `teacher`
+    may be another method: its network of the same seed.
 
     Args:
         folder: The folder of all runs, `SEED/METHOD` in it for each.
@@ -136,20 +137,22 @@ def settings_of_run(settings, method, seed, folder, own=None):
         changes["beta"] = kind.default_beta
     changes |= own or {}
     start = changes.get("init_from") or settings.init_from or (folder and kind.starts_from)
-    if folder and start in METHODS:
-        start = str(pathlib.Path(folder) / start)
-    return dataclasses.replace(settings, **{**changes, "init_from": start})
+    changes |= {"init_from": start, "teacher": changes.get("teacher") or settings.teacher}
+    for name in OF_OTHERS:
+        if folder and changes[name] in METHODS:
+            changes[name] = str(pathlib.Path(folder) / changes[name])
+    return dataclasses.replace(settings, **changes)
 
 
 def with_starts(methods, rows=None):
-    """The methods, and before each those it starts from, if they are not among those before."""
+    """The methods, and before each those it needs the networks of, if not among those before."""
     ordered = []
 
     def add(method):
-        own = (rows or {}).get(method, {})
-        start = own.get("init_from", METHODS[method].starts_from)
-        if start in METHODS and start != method:
-            add(start)
+        own = {"init_from": METHODS[method].starts_from} | (rows or {}).get(method, {})
+        for other in (own.get(name) for name in OF_OTHERS):
+            if other in METHODS and other != method:
+                add(other)
         if method not in ordered:
             ordered.append(method)
 

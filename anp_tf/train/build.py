@@ -8,12 +8,13 @@ import keras
 from anp_tf.attacks import FGSM, NFGSM, PGD, SquarePGD
 from anp_tf.errors import WorkdirError
 from anp_tf.layers import MASKS, BayesianMask, UnitMask, mask_layers
-from anp_tf.methods import METHODS, Bound, Schedule
+from anp_tf.methods import METHODS, Bound, Distillation, Schedule
 from anp_tf.models import NETWORKS
 from anp_tf.models.random_weights import with_random_weights
 from anp_tf.pruning import flops_weights, insert_masks
 from anp_tf.train.networks import AUTO, default_network, own_network
 from anp_tf.train.schedules import schedules
+from anp_tf.workdir import load_network
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,7 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         schedule=_schedule(settings, method, total_steps, steps_per_epoch),
         target_units=[int(n) for n in settings.target_units] or None,
         bound=_bound(settings, steps_per_epoch),
+        distillation=_distillation(settings),
         seed=settings.seed,
         **_method_options(settings, method, total_steps),
     )
@@ -161,6 +163,19 @@ def _bound(settings, steps_per_epoch):
         warmup_steps=round(settings.bound_warmup_epochs * steps_per_epoch),
         masks=settings.bound_masks,
     )
+
+
+def _distillation(settings):
+    """How a teacher counts in training, or None."""
+    if not settings.teacher:
+        return None
+    teacher = load_network(settings.teacher, "teacher")
+    if settings.mixed_precision == "bfloat16":
+        compute_in(teacher, "mixed_bfloat16")
+    try:
+        return Distillation(teacher, settings.teacher_weight)
+    except ValueError as error:
+        raise ValueError(f"teacher: {settings.teacher}: {error}") from error
 
 
 def _mask_freeze_step(settings, method, total_steps):

@@ -69,6 +69,14 @@ def test_options_of_single_rows(tmp_path):
     assert [run.row for run in runs] == [False, False, True, True]
 
 
+def test_a_row_may_be_taught_by_another(tmp_path):
+    rows = read_rows(["anp --teacher=at_vs"])
+    runs = table_runs(tmp_path, BASE, ["anp"], seeds=1, rows=rows)
+    assert names(runs) == ["source", "seed4/standard", "seed4/at_vs", "seed4/anp"]
+    assert runs[3].settings.teacher == str(tmp_path / "seed4" / "at_vs")
+    assert runs[2].settings.teacher is None
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -370,10 +370,10 @@ def test_large_sets_are_read_from_disk_when_needed(tmp_path, monkeypatch, capfd,
     monkeypatch.setattr(npz_file, "PART_BYTES", 2**14)
     monkeypatch.setattr(npz_file, "COLUMN_BYTES", 2**20)
     augmentation = "none" if held.columns else "crop_flip"
-    next(iter(data.training_batches(data.load(name, "train", where), 20, seed=5)))
+    next(iter(data.training_batches(data.load(name, "train", where), 9, 5, 0, augmentation)))
     tracemalloc.start()
     lazy = data.load(name, "train", where)
-    for _ in data.training_batches(lazy, 20, seed=5, augmentation=augmentation).take(9):
+    for _ in data.training_batches(lazy, 9, seed=5, augmentation=augmentation).take(20):
         pass
     most = tracemalloc.get_traced_memory()[1]  # without TensorFlow's memory
     tracemalloc.stop()

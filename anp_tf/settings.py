@@ -88,6 +88,7 @@ class Settings(Options):
     beta: float | None = option(None, "weight of KL/N, of masks or random weights; default 4 for anp and anp_vs, 1 for bp, 0.01 for at_bnn", AT_LEAST_0, group="masks")
     kl_flops_exponent: float = option(0.0, "a unit's KL counts by its share of the FLOPs to this power; 0 is the paper's", AT_LEAST_0, of="learns_masks")
     vulnerability_weight: float = option(1e-3, "lambda, weight of the vulnerability", AT_LEAST_0, of="suppresses")
+    vulnerability_share: float = option(1.0, "share of each batch that it is estimated on, where only adversarial images count", ABOVE_0_TO_1, of="suppresses")
     trades_beta: float = option(6.0, "trades: beta_T, weight of the divergence of the predictions", AT_LEAST_0, of="takes")
     prior_scale: float = option(1.0, "at_bnn: deviation of the prior of the weights", ABOVE_0, of="uses_random_weights")
     initial_rho: float = option(-3.0, "at_bnn: where the weights' rho starts", FINITE, of="uses_random_weights")

@@ -118,7 +118,7 @@ class StatisticsPasses:
     def _passes(self, x, y, index):
         model = self.model
         fixed = inference_masks(model.masks)
-        images = [x] if model.needs_clean() else []
+        images = [x] if model.clean_share() else []
         if model.attack is not None:
             seed, _ = seeds(model.seed, -2 - index)
             images.append(model.training_attack(x, y, fixed, seed, model.optimizer.iterations))

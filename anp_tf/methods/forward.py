@@ -64,8 +64,9 @@ class Forward:
         """Runs the images, updates the means, and returns the first five fields of `Terms`.
 
         Args:
-            x: Tensor [batch, ...], pixels; None: the adversarial images alone are run.
-            adversarial: Tensor like `x`, or None.
+            x: Tensor [first, ...], pixels of the batch's first images, or of all; None: the
+                adversarial images alone are run.
+            adversarial: Tensor [batch, ...], or None.
             y: Integer tensor [batch], labels.
             masks: Dict from mask layer to its mask, [units] or [batch, units].
             training: Boolean.
@@ -76,8 +77,12 @@ class Forward:
         """
 
         def score(prefix, logits):
-            losses = self._losses(logits, y, taught, training)
-            return self._score(prefix, logits, y, losses, weights)
+            count = tf.shape(logits)[0]
+            labels, weight, reference = (
+                None if each is None else each[:count] for each in (y, weights, taught)
+            )
+            losses = self._losses(logits, labels, reference, training)
+            return self._score(prefix, logits, labels, losses, weight)
 
         if adversarial is None:
             logits = self._logits(x, masks, training)
@@ -93,11 +98,13 @@ class Forward:
             paired = self.paired
             clean, moved = paired(x, adversarial, masks, training)
         (latents, logits), (other_latents, other_logits) = clean, moved
+        first = tf.shape(x)[0]
+        other_latents = [features[:first] for features in other_latents]
         sizes = self._sizes(paired)
         distortion = vulnerability(latents, other_latents, sizes)
-        self.means["vulnerability"].update_state(distortion, sample_weight=tf.shape(x)[0])
+        self.means["vulnerability"].update_state(distortion, sample_weight=first)
         if weights is not None:
-            distortion = vulnerability(latents, other_latents, sizes, weights)
+            distortion = vulnerability(latents, other_latents, sizes, weights[:first])
         clean_loss, adversarial_loss = score("", logits), score("adversarial_", other_logits)
         return clean_loss, logits, adversarial_loss, other_logits, distortion
 

@@ -1,6 +1,7 @@
 """The metrics that are given to `compile`, of the clean and of the adversarial outputs."""
 
 import keras
+import tensorflow as tf
 
 OF_EVERY_METHOD = ("accuracy", "acc")
 
@@ -41,13 +42,16 @@ class GivenMetrics:
 
         Args:
             targets: Tensor [batch, ...], labels as `fit` was given them.
-            clean, adversarial: Tensors [batch, classes], logits; None where there are none.
+            clean, adversarial: Tensors [batch, classes], logits, or those of the first examples;
+                None where there are none.
             weights: Tensor [batch] or None.
         """
         for *pair, weighted in self._triples:
             for metric, logits in zip(pair, (clean, adversarial), strict=True):
                 if logits is not None:
-                    metric.update_state(targets, logits, weights if weighted else None)
+                    count = tf.shape(logits)[0]
+                    of_these = weights[:count] if weighted and weights is not None else None
+                    metric.update_state(targets[:count], logits, of_these)
 
     def results(self, clean, adversarial):
         """Dict of the results, of clean or adversarial outputs, or both, as the booleans say."""

@@ -37,34 +37,39 @@ class PairedForward:
         """The latent features and the logits of both copies.
 
         Args:
-            x: Tensor [batch, ...], pixels.
-            adversarial: Tensor like `x`.
+            x: Tensor [first, ...], pixels of the batch's first images, or of all.
+            adversarial: Tensor [batch, ...].
             masks: Dict from mask layer to its mask, [units] or [batch, units].
             training: Boolean.
 
         Returns:
-            Pair of pairs (list of latent features, logits).
+            Pair of pairs (list of latent features, logits), of `first` and of `batch` examples.
         """
         forward = self._as_one_batch if self.one_pass else self._one_after_the_other
         return forward(x, adversarial, masks, training)
 
     def _as_one_batch(self, x, adversarial, masks, training):
-        # A mask per example is repeated for the second half of the batch.
+        # A mask per example is repeated for the clean part of the batch.
+        first = tf.shape(x)[0]
         masks = {
-            layer: tf.concat([mask, mask], 0) if mask.shape.rank == 2 else mask
+            layer: tf.concat([mask[:first], mask], 0) if mask.shape.rank == 2 else mask
             for layer, mask in masks.items()
         }
         with given_masks(masks):
             outputs = self.latent_network(tf.concat([x, adversarial], 0), training=training)
-        halves = [tf.split(output, 2) for output in keras.tree.flatten(outputs)]
-        return [
-            keras.tree.pack_sequence_as(outputs, list(half)) for half in zip(*halves, strict=True)
-        ]
+        flat = keras.tree.flatten(outputs)
+        parts = ([x[:first] for x in flat], [x[first:] for x in flat])
+        return [keras.tree.pack_sequence_as(outputs, part) for part in parts]
 
     def _one_after_the_other(self, x, adversarial, masks, training):
         start = [tf.identity(seed) for seed in self.seeds]
-        with given_masks(masks):
+        first = tf.shape(x)[0]
+        of_clean = {
+            layer: mask[:first] if mask.shape.rank == 2 else mask for layer, mask in masks.items()
+        }
+        with given_masks(of_clean):
             clean = self.latent_network(x, training=training)
+        with given_masks(masks):
             for seed, value in zip(self.seeds, start, strict=True):
                 seed.assign(value)
             return clean, self.latent_network(adversarial, training=training)

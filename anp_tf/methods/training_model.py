@@ -58,6 +58,8 @@ class TrainingModel(NetworkTrainer):
         kl_weights: Sequence of floats, a factor of the divergence of each mask, in the order of
             `mask_layers`; None: 1 for all.
         vulnerability_weight: Float, at least 0; lambda, weight of the vulnerability.
+        vulnerability_share: Float in (0, 1]; where clean images are run for the vulnerability
+            alone, the share of each batch it is estimated on.
         weight_decay: Float, at least 0; coefficient of half the squared weights.
         decayed: Which weights decay: `"all"`, or `"kernels"`, those of more than one axis.
         average_decay: Float in [0, 1); if above 0, `averages` of the weights are kept, which keep
@@ -103,6 +105,7 @@ class TrainingModel(NetworkTrainer):
         beta: float = 1.0,
         kl_weights: Sequence[float] | None = None,
         vulnerability_weight: float = 0.0,
+        vulnerability_share: float = 1.0,
         weight_decay: float = 1e-4,
         decayed: str = "all",
         average_decay: float = 0.0,
@@ -128,6 +131,7 @@ class TrainingModel(NetworkTrainer):
         self.adversarial_weight = adversarial_weight
         self.beta = beta
         self.vulnerability_weight = vulnerability_weight
+        self.vulnerability_share = vulnerability_share
         self.target_units = checked_target_units(target_units, self.masks)
         self.seed = seed
         self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
@@ -277,23 +281,23 @@ class TrainingModel(NetworkTrainer):
         """Whether the vulnerability counts in the losses."""
         return self.suppresses and self.vulnerability_weight > 0
 
-    def needs_clean(self):
-        """Whether a training step runs the clean images."""
-        return (
-            self.attack is None
-            or self.needs_vulnerability()
-            or self.compares
-            or not math.isinf(self.adversarial_weight)
-        )
+    def clean_share(self):
+        """Share of a batch's clean images that a training step runs."""
+        if self.attack is None or self.compares or not math.isinf(self.adversarial_weight):
+            return 1.0
+        return self.vulnerability_share if self.needs_vulnerability() else 0.0
 
     def _terms(self, batch, adversarial, draws, step):
-        clean = batch.pixels if self.needs_clean() else None
+        clean, share = batch.pixels, self.clean_share()
+        if share < 1:
+            count = tf.math.ceil(share * tf.cast(tf.shape(clean)[0], tf.float32))
+            clean = clean[: tf.cast(count, tf.int32)] if share else None
         passes = self._forward(batch, clean, adversarial, draws, training=True)
         terms = (*passes, self.divergence(step), self.decay(), batch.weights)
         return Terms(*(None if term is None else tf.cast(term, tf.float32) for term in terms))
 
     def _logs(self, fixed):
-        logs = self.shown(self.needs_clean(), self.attack is not None)
+        logs = self.shown(self.clean_share() > 0, self.attack is not None)
         logs["learning_rate"] = tf.convert_to_tensor(self.optimizer.learning_rate)
         if self.bound_loss is not None:
             logs["bound_loss"] = self.means["bound_loss"].result()

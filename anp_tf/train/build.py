@@ -116,6 +116,7 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
         beta=settings.beta,
         kl_weights=flops_weights(network, settings.kl_flops_exponent) if weighted else None,
         vulnerability_weight=settings.vulnerability_weight,
+        vulnerability_share=settings.vulnerability_share,
         weight_decay=settings.weight_decay,
         decayed=settings.decayed,
         average_decay=settings.average_decay,

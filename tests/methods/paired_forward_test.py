@@ -62,6 +62,8 @@ def test_equal_images_have_equal_features(layer, generators):
         (clean, logits), (moved, other_logits) = paired(tf.constant(X), tf.constant(X), {}, True)
         np.testing.assert_array_equal(clean[0], moved[0])
         np.testing.assert_array_equal(logits, other_logits)
+        (clean, _), (moved, _) = paired(tf.constant(X[:4]), tf.constant(X), {}, True)
+        np.testing.assert_allclose(clean[0], moved[0][:4], rtol=1e-5, atol=1e-6)
         draws.append(np.asarray(clean[0]))
     assert np.array_equal(*draws) == (not generators)  # each step draws anew
 

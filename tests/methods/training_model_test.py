@@ -219,6 +219,37 @@ def test_a_step_is_that_of_numpy(method, run_eagerly):
     assert model.optimizer.iterations == 1
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_the_vulnerability_of_a_share_of_the_batch(one_pass, weighted):
+    x, y = data()
+    model = anp(adversarial_weight=np.inf, vulnerability_share=0.25)
+    model.forward.paired.one_pass = one_pass
+    compiled(model)
+    weights, s = values(model.weight_variables), values([model.masks[0].s])[0]
+    of_examples = np.linspace(0.5, 2, 10) if weighted else np.ones(10)
+
+    def loss(w):
+        factor = scipy.special.expit(s + NOISE)
+        hidden, logits = forward(x + 0.1 * SIGNS, factor, *w)
+        clean = forward(x[:3], factor[:3], *w)[0]
+        log_p = scipy.special.log_softmax(logits, axis=-1)[np.arange(10), y]
+        distances = np.abs(clean - hidden[:3]).mean(-1)
+        decay = 0.01 * sum(np.sum(v**2) / 2 for v in w)
+        return 0.7 * np.mean(of_examples[:3] * distances) - np.mean(of_examples * log_p) + decay
+
+    expected = [
+        value - numerical_gradient(lambda v, k=k: loss([*weights[:k], v, *weights[k + 1 :]]), value)
+        for k, value in enumerate(weights)
+    ]
+    logs = model.train_on_batch(
+        x, y, sample_weight=of_examples if weighted else None, return_dict=True
+    )
+    for actual, value in zip(model.weight_variables, expected, strict=True):
+        np.testing.assert_allclose(actual, value, atol=2e-5)
+    assert {"accuracy", "adversarial_accuracy", "vulnerability"} <= set(logs)
+
+
 @pytest.mark.parametrize("frozen", ["weights", "masks"])
 def test_each_optimizer_moves_only_its_own_variables(frozen):
     model = compiled(anp())

@@ -129,12 +129,20 @@ class _Console(rich.console.Console):
         raise nobody_reads()
 
 
+class _Bar(rich.progress.Progress):
+    """A bar that says nothing where it does not show, as of rich 14.3; before it an empty line."""
+
+    def stop(self):
+        if not self.disable:
+            super().stop()
+
+
 def progress_bar():
     """A `rich` bar with the time left; it shows on terminals only, and vanishes at the end."""
     console = _Console()
     # Takes what the others leave, and is cut where that is too little.
     description = rich.table.Column(ratio=1, no_wrap=True, overflow="ellipsis")
-    return rich.progress.Progress(
+    return _Bar(
         rich.progress.BarColumn(bar_width=15),
         rich.progress.TaskProgressColumn(),
         rich.progress.TimeRemainingColumn(),

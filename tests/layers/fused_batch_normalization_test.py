@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anp_tf.layers import FusedBatchNormalization
@@ -59,6 +59,7 @@ def test_outputs_gradients_and_moving_averages(arguments, training):
     assert_equal(pair(shape, **arguments), images(shape), training, 2e-6)
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.integers(1, 4)] * 4), st.booleans())
 def test_any_shape(shape, training):
     assert_equal(pair(shape), images(shape), training, 1e-5)

@@ -1,22 +1,29 @@
 """Accuracy and vulnerability of a network under an attack, over a whole data set."""
 
 import dataclasses
+import itertools
+import logging
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from anp_tf.attacks import Attack
 from anp_tf.attacks.entrance import labels_of
 from anp_tf.intervals import with_interval
 from anp_tf.losses import vulnerability
 from anp_tf.models import with_latents
 from anp_tf.robustness.judge import answers, check_judgeable
+from anp_tf.robustness.threat import NORMS, Threat
 from anp_tf.tables import TextTable, plain_table
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Robustness:
-    """Figures over all examples.
+    """Figures over all examples; accuracies are shares, where `attack_candidate` gives percent.
 
     Attributes:
         examples: Number of examples.
@@ -65,6 +72,9 @@ def evaluate_robustness(
 ) -> Robustness:
     """Attacks every example and measures the network.
 
+    The examples are read once. Adversarial images outside the ball of an `Attack`, or outside
+    [0, 1], count like others; a warning says how many there are.
+
     Args:
         network: Functional `keras.Model` from pixels to logits, run in inference mode, or any
             function `(pixels, training) -> logits`.
@@ -84,14 +94,15 @@ def evaluate_robustness(
         ValueError: if there are no examples, or if the source has other inputs or outputs.
         LogitsError: if logits are NaN or infinite.
     """
-    known = all(isinstance(one, keras.Model) for one in (source, network))
-    if known and _shapes(source) != _shapes(network):
+    both_are_models = all(isinstance(one, keras.Model) for one in (source, network))
+    if both_are_models and _shapes(source) != _shapes(network):
         raise ValueError(
-            "the source of the attack must take the same images and know the same classes as the "
-            f"network; it has inputs and outputs {_shapes(source)}, the network {_shapes(network)}"
+            "Argument `source` must have the inputs and outputs of the network, "
+            f"{_shapes(network)}. Received: a network with {_shapes(source)}"
         )
-    images = adversarial_batches(network if source is None else source, batches, attack, seed)
-    return measure_robustness(network, batches, images, progress)
+    attacked, judged = itertools.tee(batches)  # read once: another pass may have another order
+    images = adversarial_batches(network if source is None else source, attacked, attack, seed)
+    return measure_robustness(network, judged, images, progress)
 
 
 def attack_step(network, attack, seed):
@@ -118,17 +129,36 @@ def attack_step(network, attack, seed):
 def adversarial_batches(network, batches, attack, seed=0, progress=None):
     """Attacks a network on every example; yields tensors like the pixels of each batch.
 
-    What an image becomes does not depend on the batches.
+    What an image becomes does not depend on the batches. At the end a warning says how many images
+    an `Attack` has moved out of its ball or out of [0, 1].
 
     Args:
         network, batches, attack, seed, progress: As in `evaluate_robustness`.
     """
-    step, first = attack_step(network, attack, seed), 0
+    step, first, outside = attack_step(network, attack, seed), 0, 0
     for x, y in batches:
-        yield step(x, labels_of(y, x), tf.range(first, first + len(x)))
+        images = step(x, labels_of(y, x), tf.range(first, first + len(x)))
+        outside += _outside(attack, np.asarray(images), np.asarray(x))
+        yield images
         first += len(x)
         if progress:
             progress(first)
+    if outside:
+        log.warning(
+            "%d of %d adversarial images are outside the ball of the attack or outside [0, 1]; "
+            "they count all the same",
+            outside,
+            first,
+        )
+
+
+def _outside(attack, images, x):
+    """How many images an `Attack` has moved out of its ball or out of [0, 1]."""
+    if not isinstance(attack, Attack):
+        return 0
+    (norm,) = (name for name, kind in NORMS.items() if isinstance(attack.norm, kind))
+    too_far, no_pixels, _ = Threat(attack.epsilon, norm).outside(images, x)
+    return int(np.sum(too_far | no_pixels))
 
 
 def measure_robustness(network, batches, images, progress=None):

@@ -96,7 +96,7 @@ def named_attacks(
         return kind(**ball, **again, **loss, steps=count, step_size=size)
 
     def make(name):
-        kind, count, loss = re.fullmatch(r"([a-z]+)(\d*)(?:-(\w+))?", name).groups()
+        kind, count, loss = re.fullmatch(r"([a-z_]+)(\d*)(?:-(\w+))?", name).groups()
         if kind != "fab" and classes < CLASSES.get(loss, 2):
             raise ValueError(
                 f"attack: {name} needs a network of at least {CLASSES[loss]} classes, it has "
@@ -119,9 +119,12 @@ def named_attacks(
                 return TargetedFAB(**ball, **again)
             case "square":
                 return Square(**ball, queries=square_queries)
-            case _ if loss == "t":
+            case "apgd" if loss == "t":
                 return TargetedAPGD(**ball)
-        return APGD(**ball, **again, loss=LOSSES[loss or "ce"])
+            case "apgd":
+                return APGD(**ball, **again, loss=LOSSES[loss or "ce"])
+            case _:
+                raise ValueError(f"attack: expected one that is made here, received {name!r}")
 
     attacks = {}
     for name in names:

@@ -6,9 +6,12 @@ import json
 import os
 import pathlib
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import tensorflow as tf
 
 from anp_tf import __version__
+from anp_tf.arguments import check
 from anp_tf.files import read_json, write_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.progress import silent
@@ -35,7 +38,7 @@ FAR_BETTER = 20  # points of clean accuracy, with pixels of another range
 
 def attack_candidate(
     candidate: Candidate,
-    names: Sequence[str],
+    names: Sequence[str] | Mapping[str, Callable[..., tf.Tensor]],
     output: str | os.PathLike[str],
     threat: Threat,
     *,
@@ -53,7 +56,8 @@ def attack_candidate(
 
     Args:
         candidate: `Candidate`.
-        names: Sequence of the attacks' names, as `named_attacks` takes them.
+        names: Sequence of the attacks' names, as `named_attacks` takes them; or a dict from names
+            to attacks of one's own, which are made whether or not there are gradients.
         output: Folder, made if needed; several processes may share it.
         threat: `Threat`.
         source: `Candidate` whose network transferred attacks are made on, or None.
@@ -63,9 +67,9 @@ def attack_candidate(
 
     Returns:
         The pair of the result and the folder of the images. The result is that of `worst_case`,
-        with what was attacked and how; `not_made`: names of attacks that need gradients, where
-        there are none, and `not_made_because`: why. It is None if batches of other parts are not
-        there yet.
+        accuracies in percent, with what was attacked and how; `not_made`: names of attacks that
+        need gradients, where there are none, and `not_made_because`: why. It is None if batches of
+        other parts are not there yet.
 
     Raises:
         ValueError, EvaluationError: as `named_attacks` and `worst_case`, and if the network returns
@@ -79,14 +83,18 @@ def attack_candidate(
     reason = without_gradients(network, some, y[:PROBE_IMAGES])
     judged = network if steady else SampledNetwork(network, threat.samples)
     _refuse_other_pixels(candidate, judged, x, y)
-    attacks, not_made = named_attacks(
-        names,
-        threat,
-        network(x[:1], training=False).shape[-1],
-        source=source and source.network,
-        gradients=reason is None,
-        **options,
-    )
+    if isinstance(names, Mapping):
+        check("options", options, not options, "none for attacks of one's own")
+        attacks, not_made = dict(names), []
+    else:
+        attacks, not_made = named_attacks(
+            names,
+            threat,
+            network(x[:1], training=False).shape[-1],
+            source=source and source.network,
+            gradients=reason is None,
+            **options,
+        )
     if "square" in attacks and x.ndim != 4:
         raise ValueError(
             "attack: square, which is one of standard, moves squares of images; expected others "

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf import __version__
+from anp_tf.arguments import check
 from anp_tf.robustness.accuracy import attack_step
 from anp_tf.robustness.batch_files import (
     CLEAN,
@@ -20,6 +21,9 @@ from anp_tf.robustness.batch_files import (
     write_batch,
 )
 from anp_tf.robustness.judge import Judge, examples_of
+
+# The types of an attribute of an attack that is an option of it.
+PLAIN = bool | int | float | str | tuple | list | dict | np.generic | np.ndarray
 
 
 def worst_case(
@@ -69,25 +73,29 @@ def worst_case(
         its `seconds`, and `made_by`, its options; `recheck`: how many `images` fooled the network,
         how many more would have if they were not `outside_ball` or `outside_pixels`, which do not
         count, how many were `classified_correctly` when they were read back, and the
-        `largest_distance`. The clean accuracy is the share of images that are right; whether by
-        more than rounding is asked under attack alone.
+        `largest_distance`. Clean images need only be ahead; attacked ones must be ahead by more
+        than rounding.
 
     Raises:
         EvaluationError: if the folder holds another evaluation, or a damaged one.
         LogitsError: if logits are NaN or infinite.
-        ValueError: if there are no examples, if a pixel is not in [0, 1] or a label no class, or if
-            an attack is called `clean` or has no name.
+        ValueError: if there are no examples, if a pixel is not in [0, 1] or a label no class, if an
+            attack is called `clean` or has no name, or if the part is none of the parts.
         tf.errors.InvalidArgumentError: if a gradient is not finite.
     """
     if {"", CLEAN} & set(attacks):
-        raise ValueError(f"Expected attacks with names other than {CLEAN!r}. Received: {attacks}")
+        raise ValueError(
+            f"Expected attacks with names other than {CLEAN!r}. Received: {list(attacks)}"
+        )
+    number, parts = part
+    check("part", part, 1 <= number <= parts, "a pair (k, n) with 1 <= k <= n")
     folder = pathlib.Path(folder)
     made_by = {name: described(attack) for name, attack in attacks.items()}
     asked = threat.record() | {"anp_tf": __version__, "attacks": made_by}
     open_folder(folder, asked | (identity or {}))
     judge = Judge(network)
     steps = {name: attack_step(network, attack, threat.seed) for name, attack in attacks.items()}
-    paths, done, (number, parts) = [], 0, part
+    paths, done = [], 0
     for path, first, x, y in _in_files(folder, batches):
         if len(paths) % parts == number - 1:
             if not path.exists():
@@ -110,16 +118,32 @@ def worst_case(
 
 
 def described(attack):
-    """The options of an attack, a JSON object."""
+    """The options of an attack, a JSON object.
+
+    These are its attributes that are numbers, texts, arrays, or sequences or dicts of such, the
+    name of its loss, and an attack that it holds; not those whose names begin with `_`.
+    """
     options = {"kind": type(attack).__name__}
     for name, value in vars(attack).items():
-        if isinstance(value, bool | int | float | str):
-            options[name] = value
+        if name.startswith("_"):
+            continue
+        if isinstance(value, PLAIN):
+            options[name] = _plain(value)
         elif name == "loss":
             options[name] = getattr(value, "__name__", type(value).__name__)
         elif name == "attack":  # of one that holds another
             options[name] = described(value)
     return options
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return value if isinstance(value, PLAIN) else getattr(value, "__name__", type(value).__name__)
 
 
 def _share_done(progress, before, count, share):
@@ -180,8 +204,13 @@ class _Tally:
     def add(self, path, x, y, judge, threat, deterministic):
         batch = read_batch(path)
         known = {"", *self.fooled}
-        if not np.array_equal(batch["label"], y) or not set(batch["fooled_by"]) <= known:
-            raise EvaluationError(f"{path} is of other data; remove its folder")
+        if not np.array_equal(batch["label"], y):
+            raise EvaluationError(
+                f"{path}: the labels differ from those that were attacked. Expected the same data "
+                "in the same order at each pass (is it shuffled?); remove its folder to begin anew"
+            )
+        if not set(batch["fooled_by"]) <= known:
+            raise EvaluationError(f"{path} is of other attacks; remove its folder")
         which, images = batch["fooled_by"] != "", batch["image"]
         too_far, no_pixels, away = threat.outside(images, x.numpy()[which])
         missed = np.zeros(len(images), bool)

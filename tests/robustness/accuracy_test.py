@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.attacks import FGSM, PGD
+from anp_tf.attacks import FGSM, PGD, Attack
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe
 from anp_tf.pruning import slim
@@ -93,6 +93,35 @@ def test_images_of_another_network(examples):
     assert figures(result) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["reshuffled", "one pass"])
+def test_data_are_read_once(examples, kind):
+    """Each image is judged beside the one that was made of it, in whatever order they come."""
+    expected = Dense(0).measure(examples.images / 255, examples.labels)
+    batches = data.batches(examples, 50).unbatch().shuffle(50, seed=1).batch(7)
+    batches = batches if kind == "reshuffled" else iter(batches)
+    result = evaluate_robustness(Dense(0).keras, batches, FGSM(epsilon=EPSILON))
+    assert result.examples == 50
+    assert figures(result) == pytest.approx(expected, rel=1e-5)
+
+
+class Further(Attack):
+    """Moves the first image of each batch by more than the ball, the second out of [0, 1]."""
+
+    def perturb(self, network, x, y, seed):
+        far = tf.where(x > 0.5, x - 2 * self.epsilon, x + 2 * self.epsilon)
+        return tf.concat([far[:1], x[1:2] - x[1:2] - 0.01, x[2:]], 0)
+
+
+def test_images_outside_the_threat_model_are_told(examples, caplog):
+    dark = data.Examples(np.minimum(examples.images, 20), examples.labels, 3)
+    batches = data.batches(dark, 25)
+    evaluate_robustness(Dense(0).keras, batches, FGSM(epsilon=EPSILON))
+    assert not caplog.records
+    evaluate_robustness(Dense(0).keras, batches, Further(epsilon=EPSILON))
+    (record,) = caplog.records
+    assert "4 of 50 adversarial images are outside the ball" in record.getMessage()
+
+
 def test_images_that_were_made_before(examples):
     batches, attack = data.batches(examples, 7), FGSM(epsilon=EPSILON)
     images = list(adversarial_batches(Dense(1).keras, batches, attack, 3))
@@ -145,7 +174,9 @@ def test_progress_counts_examples(examples):
 @pytest.mark.parametrize("shape", [{"input_shape": (32, 32, 1)}, {"num_classes": 7}])
 def test_source_of_another_shape(examples, shape):
     network, source = lenet5_caffe(width_multiplier=0.1), lenet5_caffe(**shape)
-    with pytest.raises(ValueError, match="must take the same images and know the same classes"):
+    with pytest.raises(
+        ValueError, match="`source` must have the inputs and outputs of the network"
+    ):
         evaluate_robustness(network, [], FGSM(epsilon=EPSILON), source=source)
 
 

@@ -16,7 +16,8 @@ from anp_tf.attacks import (
     standard_attack,
 )
 from anp_tf.losses import cross_entropy, dlr, margin
-from anp_tf.robustness import Threat, named_attacks
+from anp_tf.names import ATTACKS
+from anp_tf.robustness import Threat, attack_names, named_attacks
 
 STANDARD = {"apgd-ce": APGD, "apgd-t": TargetedAPGD, "fab-t": TargetedFAB, "square": Square}
 KINDS = {
@@ -44,6 +45,20 @@ def test_kinds(name, norm):
     inner = attack.attack if name == "transfer" else attack
     assert inner.epsilon == 0.2
     assert type(inner.norm).__name__ == norm
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_name_is_made(name):
+    attacks, _ = named_attacks([name], Threat(0.2), 10, source=1)
+    assert all(callable(attack) for attack in attacks.values())
+    assert len(attacks) == (4 if name == "standard" else 1)
+
+
+@pytest.mark.parametrize("name", ["new", "new_one", "new_one-margin"])
+def test_a_name_that_nothing_makes_is_an_error(monkeypatch, name):
+    monkeypatch.setattr(attack_names, "ATTACKS", (name,))
+    with pytest.raises(ValueError, match=f"attack: expected one that is made here.*'{name}'"):
+        named_attacks([name], Threat(0.2), 10)
 
 
 def test_options():

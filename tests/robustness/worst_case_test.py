@@ -34,10 +34,10 @@ class Shift:
     """Moves the brightness toward the other class by so much; notes the images it was given."""
 
     def __init__(self, size):
-        self.size, self.calls = size, []
+        self.size, self._calls = size, []
 
     def __call__(self, network, x, y, *, seed):
-        tf.py_function(lambda n: self.calls.append(int(n)), [tf.shape(x)[0]], [])
+        tf.py_function(lambda n: self._calls.append(int(n)), [tf.shape(x)[0]], [])
         sign = tf.cast(1 - 2 * y, x.dtype)[:, None, None, None]
         return x + self.size * sign
 
@@ -64,7 +64,7 @@ def test_counts(examples, tmp_path, batch_size):
     names = list(attacks)
     assert rows == [(names[0], clean - first), (names[1], first - second), (names[2], 0)]
     # Each attack sees only what those before left.
-    assert [sum(attack.calls) for attack in attacks.values()] == [clean, first, second]
+    assert [sum(attack._calls) for attack in attacks.values()] == [clean, first, second]
     assert result["recheck"]["images"] == 30 - second
     assert result["recheck"]["classified_correctly"] == 0
 
@@ -107,7 +107,9 @@ def test_a_name_may_be_long(examples, tmp_path):
     result = worst_case(brightness, batches, {name: Shift(0.02)}, tmp_path, THREAT)
     assert result["attacks"][0]["fooled"] > 0
     for reserved in ("", "clean"):
-        with pytest.raises(ValueError, match="names other than 'clean'"):
+        with pytest.raises(
+            ValueError, match=rf"names other than 'clean'. Received: \['{reserved}'"
+        ):
             worst_case(brightness, batches, {reserved: Shift(0.02)}, tmp_path, THREAT)
 
 
@@ -170,17 +172,17 @@ def test_goes_on_where_it_was_stopped(examples, tmp_path):
     attack = Shift(0.02)
     with pytest.raises(KeyboardInterrupt):
         worst_case(brightness, batches, {"a": attack}, tmp_path, THREAT, progress=stop)
-    assert len(attack.calls) == 2
+    assert len(attack._calls) == 2
     assert shown == [7, 7, 14, 14]  # after the attack, and when the batch is written
     result = worst_case(brightness, batches, {"a": attack}, tmp_path, THREAT)
-    assert len(attack.calls) == 5
+    assert len(attack._calls) == 5
     for one in (whole, result):
         del one["attacks"][0]["seconds"]
     assert result == whole
     # More images extend it.
     more = data.Examples(np.tile(examples.images, (2, 1, 1, 1)), np.tile(examples.labels, 2), 2)
     worst_case(brightness, data.batches(more, 7), {"a": attack}, tmp_path, THREAT)
-    assert len(attack.calls) == 5 + 5  # the last batch, of 2 images, is made again, of 7
+    assert len(attack._calls) == 5 + 5  # the last batch, of 2 images, is made again, of 7
     assert len(np.unique(saved_images(tmp_path)["index"])) == len(saved_images(tmp_path)["index"])
     fewer = saved_images(tmp_path, 30)["index"]
     assert len(fewer) == whole["recheck"]["images"]
@@ -203,12 +205,43 @@ def test_another_evaluation_is_refused(examples, tmp_path):
         worst_case(*arguments, THREAT, identity={"network": "1"})
 
 
+class Options:
+    """An attack of some options."""
+
+    def __init__(self, **options):
+        vars(self).update(options)
+
+    def __call__(self, network, x, y, *, seed):
+        return x
+
+
+def test_an_attack_of_other_options_is_another_evaluation(examples, tmp_path):
+    """Options of any of the types that an attack may have them of."""
+    options = {
+        "tuple": ((1, 2), (1, 3)),
+        "list": ([1, 2.5], [1, 2]),
+        "array": (np.arange(3.0), np.ones(3)),
+        "integer": (np.int64(3), np.int64(4)),
+        "float": (np.float32(0.5), np.float32(0.25)),
+        "dict": ({"a": (1,)}, {"a": (2,)}),
+        "functions": ((np.sum,), (np.mean,)),
+    }
+    batches = data.batches(examples.take(5), 5)
+    for name, (one, other) in options.items():
+        folder = tmp_path / name
+        first = worst_case(brightness, batches, {"a": Options(value=one)}, folder, THREAT)
+        again = worst_case(brightness, batches, {"a": Options(value=one)}, folder, THREAT)
+        assert json.loads(json.dumps(first)) == again
+        with pytest.raises(EvaluationError, match="another attacks"):
+            worst_case(brightness, batches, {"a": Options(value=other)}, folder, THREAT)
+
+
 def test_damaged_and_foreign_files_are_named(examples, tmp_path):
     batches = data.batches(examples, 30)
     arguments = ({"a": Shift(0.02)}, tmp_path)
     worst_case(brightness, batches, *arguments, THREAT)
     other = data.Examples(examples.images, 1 - examples.labels, 2)
-    with pytest.raises(EvaluationError, match="is of other data"):
+    with pytest.raises(EvaluationError, match=r"labels differ .* \(is it shuffled\?\)"):
         worst_case(brightness, data.batches(other, 30), *arguments, THREAT)
     path = next(tmp_path.glob("*.npz"))
     path.write_bytes(path.read_bytes()[:100])
@@ -334,6 +367,9 @@ def test_parts_in_any_order_give_what_one_process_gives(examples, tmp_path):
     assert worst_case(*arguments, part=(1, 3)) is None
     assert len(list((tmp_path / "3").glob("*.npz"))) == 3
     assert worst_case(*arguments, part=(1, 3)) is None  # once more
+    for part in ((0, 3), (4, 3)):
+        with pytest.raises(ValueError, match=r"argument `part`. Expected a pair \(k, n\)"):
+            worst_case(*arguments, part=part)
     result = worst_case(*arguments, part=(2, 3))
     again = worst_case(*arguments)
     for one in (whole, result, again):

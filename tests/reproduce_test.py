@@ -147,6 +147,7 @@ def test_wang2018_and_the_sparsity_curve(commands, tmp_path):
         assert (row["training"], row["pruning"]) == (training, pruning)
         assert row["parameters_pruned_percent"] == pytest.approx(share, abs=tolerance)
         assert row["fgsm_eps0.1"] <= row["natural"] + 20
+        assert (row["test_examples"], row["black_box_images"]) == (40, 20)
     flags = ["--figure=sparsity", "--methods=bp", f"--workdir={tmp_path / 's'}", *tiny]
     outcome = commands.run("reproduce", *flags)
     assert outcome.code == 0, outcome.err
@@ -164,6 +165,15 @@ def test_wang2018_and_the_sparsity_curve(commands, tmp_path):
         (["--figure=roc"], "--figure: expected one of sparsity"),
         (["--table=mnist", "--methods=at,atvs"], "--methods: .*'atvs'; did you mean at_vs"),
         (["--table=mnist", "--methods=at,at"], "--methods: expected each method once"),
+        (
+            ["--table=wang2018", "--seeds=2"],
+            "--seeds: expected together with --table=mnist, .*, received with --table=wang2018",
+        ),
+        (["--table=wang2018", "--export"], "--export: expected together with"),
+        (["--figure=sparsity", "--standard_attack=9"], "--standard_attack: expected together with"),
+        (["--figure=proved", "--methods=at"], "--methods: .*, received with --figure=proved"),
+        (["--figure=proved", "--row=at --epochs=1"], "--row: expected together with"),
+        (["--table=mnist", "--init_from=at"], "--init_from: expected a path, or --row='METHOD"),
         (["--table=mnist", "--seeds=0"], "--seeds: expected a value at least 1, received 0"),
         (
             ["--table=mnist", "--method=at"],

@@ -21,7 +21,14 @@ from anp_tf.serving import latest_version
 from anp_tf.settings import Settings
 from anp_tf.threads import use_threads_for_attacks
 
-OF_PROVED = ("networks", "epsilons", "attacks", "proofs", "proof_minutes")
+OF_PAPER = tuple(f"--table={name}" for name in paper.SETTINGS)
+OF_PROVED = ("--figure=proved", "--figure=proved_sparsity")
+OF_RUNS = (*OF_PAPER, "--table=wang2018", "--figure=sparsity")
+READERS = {  # of the flags that not all tables and figures read
+    **dict.fromkeys(("seeds", "standard_attack", "export"), OF_PAPER),
+    **dict.fromkeys(("methods", "row"), OF_RUNS),  # a flagfile with rows is also for wang2018
+    **dict.fromkeys(("networks", "epsilons", "attacks", "proofs", "proof_minutes"), OF_PROVED),
+}
 
 
 def main():
@@ -31,14 +38,22 @@ def main():
         raise ValueError("table: expected either --table or --figure")
     if given.figure is not None:
         one_of("figure", given.figure, FIGURES)
-    is_proved = given.figure in ("proved", "proved_sparsity")
-    for name in OF_PROVED:
-        if given[name].present and not is_proved:
-            raise ValueError(f"{name}: expected together with --figure=proved, received alone")
-    if given.figure is not None:
-        return _proved(folder) if is_proved else _sparsity(folder)
-    one_of("table", given.table, TABLES)
-    return _wang2018(folder) if given.table == "wang2018" else _paper(folder)
+        asked = f"--figure={given.figure}"
+    else:
+        one_of("table", given.table, TABLES)
+        asked = f"--table={given.table}"
+    for name, readers in READERS.items():
+        if given[name].present and asked not in readers:
+            known = ", ".join(readers)
+            raise ValueError(f"{name}: expected together with {known}, received with {asked}")
+    if asked in OF_PROVED:
+        _proved(folder)
+    elif asked in OF_PAPER:
+        _paper(folder)
+    elif given.figure:
+        _sparsity(folder)
+    else:
+        _wang2018(folder)
 
 
 def _paper(folder):
@@ -87,6 +102,9 @@ def _sparsity(folder):
 
 def _proved(folder):
     given = flags.FLAGS
+    for name in ("epsilons", "attacks", "proofs"):
+        if not given[name].value:
+            raise ValueError(f"{name}: expected at least one, received none")
     for name in given.proofs:
         one_of("proofs", name, PROOFS)
     check_names(given.attacks)
@@ -99,8 +117,12 @@ def _proved(folder):
     paths = proved.named_paths(given.networks)
     use_threads_for_attacks()
     settings = _settings("mnist")
+    candidates = proved.candidates_of(paths, settings)
+    by_epsilon = given.figure == "proved"
+    if not by_epsilon:
+        proved.check_sparsities(candidates)
     points = proved.make_points(
-        proved.candidates_of(paths, settings),
+        candidates,
         epsilons,
         folder,
         settings.seed,
@@ -109,7 +131,6 @@ def _proved(folder):
         seconds=seconds,
         counter=counting,
     )
-    by_epsilon = given.figure == "proved"
     figure = folder / f"{given.figure}.svg"
     (proved.draw_by_epsilon if by_epsilon else proved.draw_by_sparsity)(points, figure)
     print(proved.points_table(points))

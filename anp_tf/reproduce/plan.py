@@ -5,12 +5,14 @@ import pathlib
 import shlex
 
 from anp_tf.methods import METHODS
-from anp_tf.options import one_of
+from anp_tf.options import EVALUATION, one_of
 from anp_tf.robustness import digest, robustness_of
 from anp_tf.settings import Settings, unread
 from anp_tf.workdir import Workdir
 
 OF_OTHERS = ("init_from", "teacher")  # options that may name another row
+# Options that a table says once, for all of its rows, which are judged alike.
+OF_ALL = ("dataset", "network", "width_multiplier", *Settings.names(EVALUATION))
 BLACK_BOX_SOURCE_SEED = 1_000_003  # of the black-box source, which no row shares
 
 
@@ -72,14 +74,18 @@ def read_rows(texts):
         Dict from a method, or `"source"`, to a dict from an option of `Settings` to its value.
 
     Raises:
-        ValueError: if a text is not of this form.
+        ValueError: if a text is not of this form, or has an option that all rows must share.
     """
     rows = {}
     for text in texts:
         method, _, lines = text.strip().partition(" ")
         one_of("row", method, (*METHODS, "source"))
         try:
-            rows.setdefault(method, {}).update(Settings.values_of(shlex.split(lines)))
+            own = Settings.values_of(shlex.split(lines))
+            for name in OF_ALL:
+                if name in own and method != "source":
+                    raise ValueError(f"expected --{name} for all rows, outside of --row")
+            rows.setdefault(method, {}).update(own)
         except ValueError as error:
             raise ValueError(f"row: {text}: {error}") from error
     return rows
@@ -128,6 +134,10 @@ def settings_of_run(settings, method, seed, folder, own=None):
 
     What the method does not read has its default, so that a row need not be made again because an
     option of another one has changed.
+
+    Raises:
+        ValueError: if the network of a method is asked for where there is none, by an option of all
+            runs or of the source.
     """
     kind = METHODS[method]
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
@@ -139,20 +149,33 @@ def settings_of_run(settings, method, seed, folder, own=None):
     start = changes.get("init_from") or settings.init_from or (folder and kind.starts_from)
     changes |= {"init_from": start, "teacher": changes.get("teacher") or settings.teacher}
     for name in OF_OTHERS:
-        if folder and changes[name] in METHODS:
-            changes[name] = str(pathlib.Path(folder) / changes[name])
+        other = changes[name]
+        if other not in METHODS:
+            continue
+        if not folder or getattr(settings, name) == other:
+            raise ValueError(
+                f"{name}: expected a path, or --row='METHOD --{name}={other}', received {other}"
+            )
+        changes[name] = str(pathlib.Path(folder) / other)
     return dataclasses.replace(settings, **changes)
 
 
 def with_starts(methods, rows=None):
-    """The methods, and before each those it needs the networks of, if not among those before."""
+    """The methods, and before each those it needs the networks of, if not among those before.
+
+    Raises:
+        ValueError: if a method needs its own network.
+    """
     ordered = []
 
-    def add(method):
+    def add(method, *needing):
+        if method in needing:
+            way = " from ".join((method, *needing)[::-1])
+            raise ValueError(f"row: expected methods that need others before them, received {way}")
         own = {"init_from": METHODS[method].starts_from} | (rows or {}).get(method, {})
         for other in (own.get(name) for name in OF_OTHERS):
-            if other in METHODS and other != method:
-                add(other)
+            if other in METHODS:
+                add(other, method, *needing)
         if method not in ordered:
             ordered.append(method)
 

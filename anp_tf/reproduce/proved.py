@@ -40,7 +40,7 @@ def named_paths(texts):
     for text in texts:
         name, equals, path = text.partition("=")
         path = pathlib.Path(path if equals else text)
-        name = name if equals else path.stem
+        name = name if equals else path.name.removesuffix(".keras")
         if not name or "/" in name or name in paths:
             raise ValueError(
                 "networks: expected names that differ, of folders, such as NAME=PATH; received "
@@ -86,10 +86,28 @@ def candidates_of(paths, settings):
     return found
 
 
+def known_sparsity(candidate):
+    """The share of the units that are pruned, in percent; None if it is not known."""
+    if candidate.masked:
+        return unit_sparsity(candidate.masked)
+    return None if candidate.settings is None else 0.0
+
+
+def check_sparsities(candidates):
+    """Raises a ValueError if the sparsity of one of the candidates is not known."""
+    for name, candidate in candidates.items():
+        if known_sparsity(candidate) is None:
+            raise ValueError(
+                "networks: expected networks of which it is known how many units are pruned: "
+                f"workdirs, or networks with their masks; received {name}"
+            )
+
+
 def make_points(candidates, epsilons, folder, seed, attacks, proofs, seconds=None, counter=silent):
     """Attacks and proves each network in balls of each radius; what is done is not done again.
 
-    Points are written to `proved.json` as they come, images and certificates to `NAME/EPSILON`.
+    Points are written to `proved.json` as they come, beside those of earlier calls, images and
+    certificates to `NAME/EPSILON`.
 
     Args:
         candidates: Dict from names to `Candidate`s.
@@ -111,7 +129,7 @@ def make_points(candidates, epsilons, folder, seed, attacks, proofs, seconds=Non
     """
     path = pathlib.Path(folder) / "proved.json"
     known = read_json(path, WorkdirError) or []
-    points = []
+    points, others = [], known
     for name, candidate in candidates.items():
         for epsilon in sorted(epsilons):
             threat = Threat(epsilon, seed=seed)
@@ -128,9 +146,10 @@ def make_points(candidates, epsilons, folder, seed, attacks, proofs, seconds=Non
             }
             done = [each for each in known if key.items() <= each.items()]
             points.append(done[0] if done else _point(key, candidate, folder, threat, counter))
-            write_json(path, [*points, *(each for each in known if each not in points)])
+            others = [each for each in known if each not in points]
+            write_json(path, [*points, *others])
     points = consistent(points)
-    write_json(path, points)
+    write_json(path, [*points, *others])
     return points
 
 
@@ -150,11 +169,10 @@ def _point(key, candidate, folder, threat, counter):
         attack=False,
         counter=titled,
     )
-    masked, of_a_run = candidate.masked, candidate.settings is not None
     return {
         **key,
         "parameters": candidate.network.count_params(),
-        "sparsity_percent": unit_sparsity(masked) if masked else 0.0 if of_a_run else None,
+        "sparsity_percent": known_sparsity(candidate),
         "clean": attacked["clean_accuracy"],
         "proved_by": certificate["counts"]["proved_by"],
         "attack_seconds": round(sum(each["seconds"] for each in attacked["attacks"]), 1),
@@ -229,17 +247,7 @@ def draw_by_epsilon(points, path):
 
 
 def draw_by_sparsity(points, path):
-    """Draws both shares against the sparsity of the networks, a colour a radius, as PNG or SVG.
-
-    Raises:
-        ValueError: if the sparsity of a network is not known.
-    """
-    for point in points:
-        if point["sparsity_percent"] is None:
-            raise ValueError(
-                f"networks: expected networks of which it is known how many units are pruned: "
-                f"workdirs, or networks with their masks; received {point['network']}"
-            )
+    """Draws both shares against the sparsity of the networks, a colour a radius, as PNG or SVG."""
     _draw(points, path, "epsilon", "sparsity_percent", "units pruned, %")
 
 

@@ -34,7 +34,8 @@ def table_record(table, methods, runs):
 
     Returns:
         Dict with the settings and, per method, the paper's figures and the measured ones with mean,
-        standard deviation (None for a single seed), and the values with their seeds.
+        standard deviation (None for a single seed), and the values with their seeds; of accuracies
+        the number of test images, a list where it is not the same for all seeds.
     """
     paper = paper_rows(table)
     rows = []
@@ -48,9 +49,9 @@ def table_record(table, methods, runs):
                 "seeds": [result["seed"] for result in results],
                 "training_seconds": [run.seconds() for run in done],
                 "measured": {
-                    column: _statistics(column, results)
+                    column: _statistics(column, measured)
                     for column in COLUMN_HEADS
-                    if results and all(result.get(column) is not None for result in results)
+                    if (measured := [each for each in results if each.get(column) is not None])
                 },
             }
         )
@@ -83,9 +84,10 @@ def _statistics(column, results):
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "values": values,
     }
-    if column.endswith("accuracy") and len(values) == 1:
-        images = column.replace("accuracy", "images")
-        figures["images"] = results[0].get(images, results[0]["test_examples"])
+    if column.endswith("accuracy"):
+        name = column.replace("accuracy", "images")
+        images = [result.get(name, result["test_examples"]) for result in results]
+        figures["images"] = images if len(set(images)) > 1 else images[0]
     return figures
 
 
@@ -122,8 +124,13 @@ def _cell(row, column):
     if measured is None:
         return f"{left} / -"
     right = f"{measured['mean']:.{digits}f}"
+    images, seeds = measured.get("images"), len(measured["values"])
     if measured["std"] is not None and math.isfinite(measured["std"]):
         right += f" ± {measured['std']:.{digits}f}"
-    elif "images" in measured:
-        right = with_interval(measured["mean"], measured["images"], digits)
+    elif images is not None:
+        right = with_interval(measured["mean"], images, digits)
+    if seeds < len(row["seeds"]):
+        right += f", {seeds} of {len(row['seeds'])} seeds"
+    if isinstance(images, list):
+        right += f", on {min(images):,} to {max(images):,} images"
     return f"{left} / {right}"

@@ -27,7 +27,7 @@ COLUMNS = {
 }
 
 
-def paper_rows():
+def published_rows():
     """Their rows, a list of dicts: training, pruning, and figures in percent as floats."""
     return [
         {
@@ -42,19 +42,19 @@ def row_names():
     """The names of the ten rows, such as `pgd_filter_40`."""
     return tuple(
         f"{row['training']}_{row['pruning']}_{row['parameters_pruned_percent']:.0f}"
-        for row in paper_rows()
+        for row in published_rows()
     )
 
 
 def wang2018_runs(folder, settings):
-    """The runs of the ten rows: `Run`s in the order of `paper_rows`.
+    """The runs of the ten rows: `Run`s in the order of `published_rows`.
 
     Args:
         folder: The folder of all runs.
         settings: `Settings` of all, but for the method, the attack and what is pruned.
     """
     runs = []
-    for name, row in zip(row_names(), paper_rows(), strict=True):
+    for name, row in zip(row_names(), published_rows(), strict=True):
         pruned = row["pruning"] != "none"
         chosen = settings_of_run(settings, "magnitude" if pruned else "at", settings.seed, None)
         chosen = dataclasses.replace(chosen, attack=row["training"])
@@ -91,7 +91,8 @@ def wang2018_row(run, network):
     substitute = substitute_network(examples.image_shape, examples.num_classes)
     pixels, _ = next(iter(data.batches(examples, queries)))
     train_substitute(attacked, pixels, substitute, seed=settings.seed)
-    black_box = accuracy(FGSM(epsilon=FGSM_EPSILONS[-1]), examples.skip(queries), substitute)
+    others = examples.skip(queries)
+    black_box = accuracy(FGSM(epsilon=FGSM_EPSILONS[-1]), others, substitute)
     left = cost(attacked)
     pruned = 1 - (left.parameters - left.zero_weights) / cost(network).parameters
     return {
@@ -101,6 +102,7 @@ def wang2018_row(run, network):
         "natural": 100 * measured["pgd"].clean_accuracy,
         **{name: 100 * figures.adversarial_accuracy for name, figures in measured.items()},
         "papernot_black_box": 100 * black_box.adversarial_accuracy,
+        "black_box_images": len(others),
         "black_box_source": None,
         "test_examples": len(examples),
         "seed": settings.seed,
@@ -113,7 +115,7 @@ def wang2018_record(runs):
         "table": "wang2018",
         "rows": [
             {"paper": paper, "measured": run.workdir.load_results() if run.done else None}
-            for paper, run in zip(paper_rows(), runs, strict=True)
+            for paper, run in zip(published_rows(), runs, strict=True)
         ],
     }
 

@@ -85,11 +85,40 @@ def test_a_row_may_be_taught_by_another(tmp_path):
         ("at epochs", "row: at epochs: unknown flag"),
         ("", "row: expected one of .*, received ''"),
         ("at --epochs='3", "row: at --epochs='3: No closing quotation"),
+        ("at --epsilon=0.2", "row: at --epsilon=0.2: expected --epsilon for all rows"),
+        ("at --network=vgg16", "expected --network for all rows"),
     ],
 )
 def test_rows_that_cannot_be_read(text, said):
     with pytest.raises(ValueError, match=said):
         read_rows([text])
+
+
+@pytest.mark.parametrize("name", ["init_from", "teacher"])
+def test_another_row_is_named_by_a_row_alone(tmp_path, name):
+    settings = dataclasses.replace(BASE, **{name: "at"})
+    message = f"^{name}: expected a path, or --row='METHOD --{name}=at', received at$"
+    for make in (
+        lambda: table_runs(tmp_path, settings, ["at", "anp"], seeds=1),
+        lambda: sparsity_runs(tmp_path, settings, ("anp",)),
+        lambda: wang2018_runs(tmp_path, settings),
+        lambda: table_runs(tmp_path, BASE, ["at"], 1, read_rows([f"source --{name}=at"])),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("rows", "way"),
+    [
+        (["at --init_from=anp", "anp --init_from=at"], "at from anp from at"),
+        (["at --teacher=at"], "at from at"),
+        (["anp --init_from=trades", "trades --teacher=anp"], "trades from anp from trades"),
+    ],
+)
+def test_rows_that_need_one_another_are_refused(tmp_path, rows, way):
+    with pytest.raises(ValueError, match=f"row: expected methods .*, received {way}$"):
+        table_runs(tmp_path, BASE, ["at", "trades"], 1, read_rows(rows))
 
 
 def test_beta_is_of_the_methods_that_prune_under_attack(tmp_path):

@@ -42,11 +42,12 @@ def test_proved_and_broken_is_an_error(epsilon):
 
 
 def test_names_of_networks():
-    named = proved.named_paths(["runs/at", "best=runs/anp=vs/network.keras", "x/y.keras"])
+    named = proved.named_paths(["runs/at", "best=runs/anp=vs/network.keras", "x/y.keras", "run.1"])
     assert {name: str(path) for name, path in named.items()} == {
         "at": "runs/at",
         "best": "runs/anp=vs/network.keras",
         "y": "x/y.keras",
+        "run.1": "run.1",
     }
     for texts in ([], ["runs/at", "at=other"], ["a/b=runs/at"], ["=runs/at"]):
         with pytest.raises(ValueError, match="networks: expected"):
@@ -83,7 +84,11 @@ def test_points_are_made_once(tmp_path):
     assert made == ["a network  ε 0.005  fgsm", "a network  ε 0.005  proofs"]
     again = proved.make_points(candidates, [0.005], *arguments, counter=no_progress)
     assert again == first == json.loads((tmp_path / "proved.json").read_text())
+    stranger = {**first[0], "network": "of an earlier call"}
+    (tmp_path / "proved.json").write_text(json.dumps([stranger, *first]))
     narrow, wide = proved.make_points(candidates, [0.05, 0.005], *arguments)
+    kept = json.loads((tmp_path / "proved.json").read_text())
+    assert kept == [narrow, wide, stranger]
     assert (narrow["epsilon"], wide["epsilon"]) == (0.005, 0.05)
     for each in (narrow, wide):
         assert each["parameters"] == 784 * 6 + 6 + 60 + 10
@@ -96,8 +101,8 @@ def test_points_are_made_once(tmp_path):
     shown = f"{narrow['proved']:.1f}-{narrow['attacked']:.1f}"
     assert shown in proved.points_table([narrow, wide])
 
-    with pytest.raises(ValueError, match="expected networks of which it is known how many units"):
-        proved.draw_by_sparsity([narrow, wide], tmp_path / "sparsity.svg")
+    with pytest.raises(ValueError, match=r"it is known how many units .*; received a network"):
+        proved.check_sparsities(candidates)
     known = [{**each, "sparsity_percent": 80.0} for each in (narrow, wide)]
     proved.draw_by_sparsity(known, tmp_path / "sparsity.svg")
     assert (tmp_path / "sparsity.svg").read_text().startswith("<?xml")
@@ -131,12 +136,24 @@ def test_the_command(tmp_path, data_dir, commands):
     ]
 
 
+def test_sparsities_that_are_not_known_are_told_before_the_attacks(commands, tmp_path, data_dir):
+    network_of(0).save(tmp_path / "file.keras")
+    flags = [f"--networks={tmp_path / 'file.keras'}", f"--data_dir={data_dir}"]
+    outcome = commands.run(
+        "reproduce", "--figure=proved_sparsity", f"--workdir={tmp_path / 'figure'}", *flags
+    )
+    assert outcome.code == 2
+    assert "--networks: expected networks of which it is known" in outcome.err
+    assert not (tmp_path / "figure").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--figure=sparsity", "--networks=a"], "--networks: expected together with --figure="),
         (["--figure=proved"], "--networks: expected workdirs or .keras files, received none"),
         (["--figure=proved", "--networks=a", "--epsilons=x"], "--epsilons: expected numbers"),
+        (["--figure=proved", "--networks=a", "--epsilons="], "--epsilons: expected at least one"),
         (["--figure=proved", "--networks=a", "--proofs=magic"], "--proofs: expected one of"),
         (["--figure=proved", "--networks=a", "--attacks=pdg"], "did you mean pgd?"),
         (["--figure=proved", "--networks=a", "--proof_minutes=0"], "--proof_minutes: expected a"),

@@ -56,6 +56,7 @@ def test_means_and_deviations_over_seeds(run):
         "mean": 93.0,
         "std": 3.0,
         "values": [90.0, 93.0, 96.0],
+        "images": 1000,
     }
     assert at["seeds"] == [0, 1, 2]
     assert at["training_seconds"] == [30.5] * 3
@@ -90,6 +91,18 @@ def test_what_the_standard_attack_leaves_is_a_column(run):
     table = markdown(table_record("mnist", ["at"], [made]))
     assert "| standard attack, % |" in table
     assert "| - / 86.00 (82.65-88.92) |" in table  # by SciPy's exact test of 430 of 500
+
+
+def test_what_the_seeds_of_a_mean_do_not_share_is_said(run):
+    """Two of three seeds were judged by the standard attack, on other numbers of images."""
+    runs = [run("at", seed, {}) for seed in range(3)]
+    for made, accuracy, images in zip(runs[:2], (86.0, 90.0), (500, 1000), strict=True):
+        suite = {"robust_accuracy": accuracy, "test_examples": images}
+        suite["network"] = digest(made.workdir.network)
+        made.workdir.robustness.write_text(json.dumps({"standard, Linf, 0.3": suite}))
+    record = table_record("mnist", ["at"], runs)
+    assert record["rows"][0]["measured"]["standard_attack_accuracy"]["images"] == [500, 1000]
+    assert "| - / 88.00 ± 2.83, 2 of 3 seeds, on 500 to 1,000 images |" in markdown(record)
 
 
 def test_a_row_without_its_black_box_attack_is_not_done(run):

@@ -6,7 +6,7 @@ import pathlib
 from anp_tf.data import image_folder, npz_file, table_file, tfds_sets
 from anp_tf.data.arrays import from_arrays
 from anp_tf.data.batches import batches, training_batches
-from anp_tf.data.errors import DataError
+from anp_tf.data.errors import DataError, unused
 from anp_tf.data.examples import Examples, split_validation
 
 __all__ = [
@@ -21,6 +21,11 @@ __all__ = [
 
 
 SPLITS = ("train", "validation", "test")
+SUFFIXES = {  # of files, each with a function `(path, split, label_key, test_share)` that reads it
+    ".npz": npz_file.read,
+    ".csv": table_file.read,
+    ".parquet": table_file.read,
+}
 
 
 def load(
@@ -87,33 +92,22 @@ def load(
         raise DataError(f"there is no data set at {path} (from {pathlib.Path.cwd()})")
     if path.is_dir() and (path / "dataset_info.json").exists():
         return tfds_sets.read(path, split, None, image_size, image_key, label_key)
-    _unused(path, image_key=image_key)
+    unused(path, image_key=image_key)
     if path.is_dir():
-        _unused(path, label_key=label_key)
+        unused(path, label_key=label_key)
         return image_folder.read(path, split, image_size, test_share)
-    _unused(path, image_size=image_size)
-    if path.suffix.lower() == ".npz":
-        _unused(path, label_key=label_key)
-        return None if split == "validation" else npz_file.read(path, split)
-    if path.suffix.lower() in table_file.SUFFIXES:
-        if split == "validation":
-            return None
-        return table_file.read(path, split, label_key, test_share)
-    raise DataError(f"{path} must be a folder or an .npz, .csv or .parquet file")
-
-
-def _unused(path, **given):
-    for name, value in given.items():
-        if value is not None:
-            raise DataError(f"{name} is not for a set of this kind, got {name}={value} for {path}")
+    unused(path, image_size=image_size)
+    read = SUFFIXES.get(path.suffix.lower())
+    if read is None:
+        raise DataError(f"{path} must be a folder, or a file of {', '.join(SUFFIXES)}")
+    return None if split == "validation" else read(path, split, label_key, test_share)
 
 
 def as_path(name):
     """The path that the name of a data set means, or None where it is a TFDS name."""
     path = pathlib.Path(name).expanduser()
     written_so = isinstance(name, os.PathLike) or str(name).startswith((".", "~", os.sep))
-    suffixes = (".npz", *table_file.SUFFIXES)
-    if written_so or path.suffix.lower() in suffixes or (str(name) and path.is_file()):
+    if written_so or path.suffix.lower() in SUFFIXES or (str(name) and path.is_file()):
         return path
     if str(name) and path.is_dir() and not tfds_sets.known(str(name)):
         return path

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 
 from anp_tf.data.arrays import as_pixels, check_pixels, pixels
-from anp_tf.data.errors import DataError, in_short
+from anp_tf.data.errors import DataError, in_short, unused
 from anp_tf.data.examples import Examples
 from anp_tf.data.labels import class_labels
 from anp_tf.data.on_disk import PART_BYTES, StoredArray, fits, kept, kept_columns
@@ -20,8 +20,9 @@ DEFLATE_RATIO = 1032  # what the format's compression reaches at most
 LOCAL_HEADER = 30  # bytes of a file in an archive before its name; the last two fields are lengths
 
 
-def read(path, split):
+def read(path, split, label_key=None, test_share=None):
     """Reads a part of a file; the arguments and errors are those of `anp_tf.data.load`."""
+    unused(path, label_key=label_key)
     try:
         with zipfile.ZipFile(path) as archive:
             missing = [key for key in KEYS if f"{key}.npy" not in archive.namelist()]

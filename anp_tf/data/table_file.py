@@ -14,7 +14,6 @@ from anp_tf.data.labels import class_labels, test_count
 from anp_tf.data.on_disk import PART_BYTES, kept
 
 LABEL_COLUMNS = ("label", "class", "target", "y")  # in this order, where none is named
-SUFFIXES = (".csv", ".parquet")
 
 log = logging.getLogger(__name__)
 

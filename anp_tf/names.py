@@ -1,6 +1,7 @@
 """Names that options take, so that a command line is checked before TensorFlow is imported.
 
-Each family's table, in its package, has these names in this order.
+Where a family has a table in its package, that has these names in this order; the attacks of an
+evaluation are made by `anp_tf.robustness.named_attacks`.
 """
 
 METHODS = (

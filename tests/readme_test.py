@@ -141,7 +141,7 @@ def test_python_blocks(folder, port):
     blocks = [block.replace("localhost:8500", f"localhost:{port}") for block in python_blocks()]
     outputs = run_blocks(blocks, folder)
     assert "kept" in outputs[0]
-    assert (folder / "pruned.keras").exists()
+    assert (folder / "masked.keras").exists()
     assert "adversarial_accuracy" in outputs[1]
     assert "0." in outputs[2]
     assert outputs[4].strip("[]\n").split()[2] == "1."  # a 2
@@ -200,7 +200,7 @@ def test_links_lead_to_files():
 @pytest.mark.slow
 def test_commands(folder, commands):
     done = set()
-    if not (folder / "pruned.keras").exists():
+    if not (folder / "masked.keras").exists():
         run_blocks(python_blocks()[:1], folder)
     for name, flags in (
         command

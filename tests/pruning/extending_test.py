@@ -29,7 +29,7 @@ def test_the_worked_examples(request, tmp_path, monkeypatch):
     assert [attack["name"] for attack in result["attacks"]] == ["sign descent"]
     assert result["test_examples"] == 96
     candidate, own, threat = (namespace[name] for name in ("candidate", "own", "threat"))
-    with pytest.raises(ValueError, match="argument `options`. Expected none for attacks of one's"):
+    with pytest.raises(ValueError, match="argument `options`"):
         namespace["attack_candidate"](candidate, own, "judged", threat, restarts=2)
     rows = {layer.name: layer.multiply_adds for layer in cost(small).layers}
     assert rows["gain"] == 14 * 14 * 4

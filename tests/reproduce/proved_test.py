@@ -136,9 +136,11 @@ def test_the_command(tmp_path, data_dir, commands):
     ]
 
 
-def test_sparsities_that_are_not_known_are_told_before_the_attacks(commands, tmp_path, data_dir):
+def test_sparsities_that_are_not_known_are_told_before_the_attacks(
+    commands, tmp_path, small_data_dir
+):
     network_of(0).save(tmp_path / "file.keras")
-    flags = [f"--networks={tmp_path / 'file.keras'}", f"--data_dir={data_dir}"]
+    flags = [f"--networks={tmp_path / 'file.keras'}", f"--data_dir={small_data_dir}"]
     outcome = commands.run(
         "reproduce", "--figure=proved_sparsity", f"--workdir={tmp_path / 'figure'}", *flags
     )

@@ -10,6 +10,7 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.attacks import L2, PGD
 from anp_tf.robustness import EvaluationError, LogitsError, Threat, saved_images, worst_case
+from anp_tf.robustness.worst_case import described
 
 THREAT = Threat(0.1)
 
@@ -226,14 +227,13 @@ def test_an_attack_of_other_options_is_another_evaluation(examples, tmp_path):
         "dict": ({"a": (1,)}, {"a": (2,)}),
         "functions": ((np.sum,), (np.mean,)),
     }
-    batches = data.batches(examples.take(5), 5)
-    for name, (one, other) in options.items():
-        folder = tmp_path / name
-        first = worst_case(brightness, batches, {"a": Options(value=one)}, folder, THREAT)
-        again = worst_case(brightness, batches, {"a": Options(value=one)}, folder, THREAT)
-        assert json.loads(json.dumps(first)) == again
-        with pytest.raises(EvaluationError, match="another attacks"):
-            worst_case(brightness, batches, {"a": Options(value=other)}, folder, THREAT)
+    for name, pair in options.items():
+        one, other = (described(Options(value=value)) for value in pair)
+        assert json.loads(json.dumps(one)) == one != other, name
+    arguments = (brightness, data.batches(examples.take(5), 5))
+    worst_case(*arguments, {"a": Options(value=(1, 2))}, tmp_path, THREAT)
+    with pytest.raises(EvaluationError, match="another attacks"):
+        worst_case(*arguments, {"a": Options(value=(1, 3))}, tmp_path, THREAT)
 
 
 def test_damaged_and_foreign_files_are_named(examples, tmp_path):

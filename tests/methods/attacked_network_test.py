@@ -184,7 +184,7 @@ def fitted(monkeypatch, small, **options):
     if not small:
         monkeypatch.setattr(AttackedNetwork, "open", lambda self: False)
         monkeypatch.setattr(AttackedNetwork, "update", lambda self: False)
-        monkeypatch.setattr(model, "slim", lambda: None)
+        monkeypatch.setattr(model, "train_slimmed", lambda: None)
     model.fit(x, y, batch_size=8, epochs=3, validation_data=(x, y), shuffle=False, verbose=0)
     size = model.slimming.attacked.view.network.count_params() if small else network.count_params()
     return [np.array(v) for v in network.trainable_variables], size

@@ -1,5 +1,6 @@
 """Errors that name an argument, what was expected and what was received."""
 
+import math
 import numbers
 
 
@@ -12,8 +13,12 @@ def check(name, value, valid, expected):
         )
 
 
-def check_count(name, value):
-    """The value as an integer; a ValueError that names the argument unless it is at least 1."""
-    valid = isinstance(value, numbers.Real) and value == int(value) and value >= 1
-    check(name, value, valid, "an integer of at least 1")
+def check_count(name, value, least=1):
+    """The value as an integer; a ValueError that names the argument unless it is at least `least`.
+
+    Numbers without a fraction count as integers; True and False do not.
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    valid = is_number and math.isfinite(value) and value == int(value) and value >= least
+    check(name, value, valid, f"an integer of at least {least}")
     return int(value)

@@ -180,7 +180,9 @@ def weighted_mean(values, weights=None):
 
 
 def l2_decay(variables):
-    """Sum over all entries of the variables of half their square."""
+    """Sum over all entries of the variables of half their square; 0 for no variables."""
+    if not variables:
+        return tf.constant(0.0)
     return tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(variable)) for variable in variables])
 
 

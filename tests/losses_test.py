@@ -106,6 +106,7 @@ def test_l2_decay_is_half_the_sum_of_squares():
     values = [np.array([[1.0, -2.0], [3.0, 0.5]]), np.array([4.0])]
     variables = [keras.Variable(value) for value in values]
     assert l2_decay(variables) == 0.5 * (1 + 4 + 9 + 0.25 + 16)
+    assert l2_decay([]) == 0.0
     with tf.GradientTape() as tape:
         loss = l2_decay(variables)
     for gradient, value in zip(tape.gradient(loss, variables), values, strict=True):

@@ -87,7 +87,7 @@ def _steps(method, sparsity, fixed, images, attack_steps, precision):
         model.slimming.attacked.open()
         model.slimming.attacked.update()
     if fixed:
-        model.slim()
+        model.train_slimmed()
     x = images.images.astype(np.float32) / 255
     batches = tf.data.Dataset.from_tensors((x, images.labels)).repeat()
     iterator = iter(batches)

@@ -46,15 +46,15 @@ class BayesianMask(keras.layers.Layer):
     that is called several times in a model draws, and adds its divergence, at each call; within
     `given_masks`, and so in the training models of `anp_tf.methods`, all calls share a mask.
 
-    Attributes:
-        may_be_negative: Boolean, whether `expected` may be below 0; a subclass that never is says
-            False, as slimming can do more then.
-
     Args:
         kl_weight: Float, at least 0. In training, `kl_weight * kl()` is added to the model's loss;
             1/N for N training examples is the evidence lower bound. With 0, nothing is added: the
             training model of `anp_tf.methods` weighs the divergence itself.
         seed: Optional integer, for reproducible draws.
+
+    Attributes:
+        may_be_negative: Boolean. A subclass whose `expected` is never below 0 sets it to False:
+            more networks can then be attacked and trained at the size that slimming leaves.
 
     Call arguments:
         inputs: Tensor [batch, ..., units].
@@ -110,6 +110,7 @@ class BayesianMask(keras.layers.Layer):
 
     def inference_mask(self):
         """`expected`, without the units that were cut by `prune`: float32 [units]."""
+        self._check_built()
         return self.expected() * self.kept
 
     def present_mask(self):
@@ -131,10 +132,9 @@ class BayesianMask(keras.layers.Layer):
             units: Integer, or sequence of integers in [0, units), the units to cut.
 
         Raises:
-            ValueError: if a unit is not an integer or does not exist.
+            ValueError: if a unit is not an integer or does not exist, or if the layer is not built.
         """
-        if not self.built:
-            raise ValueError(f"Layer `{self.name}` has no units yet: build the model first.")
+        self._check_built()
         cut = np.atleast_1d(np.asarray(units))
         there = cut.dtype.kind in "iu" and np.all((cut >= 0) & (cut < self.units))
         expected = f"integers from 0 to {self.units - 1}, the units of layer `{self.name}`"
@@ -142,6 +142,10 @@ class BayesianMask(keras.layers.Layer):
         kept = np.array(self.kept)
         kept[cut.astype(np.int64)] = 0.0
         self.kept.assign(kept)
+
+    def _check_built(self):
+        if not self.built:
+            raise ValueError(f"Layer `{self.name}` has no units yet: build the model first.")
 
     def call(self, inputs, training=False):
         if training and self.kl_weight > 0:

@@ -1,28 +1,31 @@
 """Averages of the weights over the steps: what they are worth is the network that has them."""
 
+import collections
+
 import keras
 import tensorflow as tf
 
 from anp_tf.layers import given_masks
 from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods.draws import seeds
+from anp_tf.models.graph import graph_of
 
 
 class WeightAverages:
     """Exponential averages of weights, which take the weights' place for a while.
 
     In their place statistics of batch normalization are those of other weights: they are set to 0,
-    filled by forward passes in training, and divided by what such means have reached by then.
+    filled by forward passes in training, and divided by what such means have reached by then. Those
+    of layers that are not trainable, which training leaves alone, stay as they are.
 
     Args:
-        network: `keras.Model` of the weights.
+        network: Functional `keras.Model` of the weights.
         weights: List of its trainable variables that are averaged.
         decay: Float in (0, 1), share of the average that a step keeps; less in the first steps, so
             that the start is forgotten: (1 + step) / (10 + step).
 
     Attributes:
         variables: List of Keras variables, the averages. A checkpoint must hold them.
-        used: Boolean, whether they are in the weights' place now.
     """
 
     def __init__(self, network, weights, decay):
@@ -43,11 +46,8 @@ class WeightAverages:
             for layer in network._flatten_layers(include_self=False)
             if isinstance(layer, keras.layers.BatchNormalization)
         ]
-        self._own = None
-
-    @property
-    def used(self):
-        return self._own is not None
+        self._calls = collections.Counter(node.layer for node in graph_of(network).nodes)
+        self._own = []  # pairs of a variable and its value, while averages are in their place
 
     def update(self, step):
         """Follows the weights after a step; `step` is the number of those before."""
@@ -61,12 +61,17 @@ class WeightAverages:
         return next(a for w, a in zip(self.weights, self.variables, strict=True) if w is weight)
 
     def use(self, run):
-        """Puts the averages in the weights' place.
+        """Puts the averages in the weights' place; does nothing where they are in it.
 
         Args:
             run: Function that runs the network in training mode, and returns how many times.
         """
-        statistics = self._statistics()
+        if self._own:
+            return
+        normalizations = [layer for layer in self.normalizations if layer.trainable]
+        statistics = [
+            v for layer in normalizations for v in (layer.moving_mean, layer.moving_variance)
+        ]
         self._own = [(v, v.numpy()) for v in [*self.weights, *statistics]]
         for weight, average in zip(self.weights, self.variables, strict=True):
             weight.assign(average)
@@ -75,21 +80,17 @@ class WeightAverages:
         for variable in statistics:
             variable.assign(tf.zeros_like(variable.value))
         count = run()
-        for layer in self.normalizations:
-            reached = 1.0 - layer.momentum**count
+        for layer in normalizations:
+            # One that is inside another layer is in no call of the graph, and taken as called once.
+            reached = 1.0 - layer.momentum ** (count * max(1, self._calls[layer]))
             for variable in (layer.moving_mean, layer.moving_variance):
                 variable.assign(variable / reached)
 
     def put_back(self):
-        """Puts the weights and the statistics back."""
+        """Puts the weights and the statistics back; does nothing where they are in place."""
         for variable, value in self._own:
             variable.assign(value)
-        self._own = None
-
-    def _statistics(self):
-        return [
-            v for layer in self.normalizations for v in (layer.moving_mean, layer.moving_variance)
-        ]
+        self._own = []
 
 
 class StatisticsPasses:

@@ -31,6 +31,13 @@ class Batch:
     weights: tf.Tensor | None
     targets: tf.Tensor
 
+    def first_pixels(self, share):
+        """The pixels of the first images, this share of all, rounded up; None for a share of 0."""
+        if share == 1:
+            return self.pixels
+        count = tf.math.ceil(share * tf.cast(tf.shape(self.pixels)[0], tf.float32))
+        return self.pixels[: tf.cast(count, tf.int32)] if share else None
+
 
 class BatchReader:
     """Makes a `Batch` of what `fit` and `evaluate` hand to a step, and checks it.

@@ -63,12 +63,22 @@ class BoundLoss:
 
     def __init__(self, network, bound):
         self.bound = bound
-        self._network, self._view = BoundedNetwork(network, rounding=False), None
+        self._whole = self._network = BoundedNetwork(network, rounding=False)
+        self._view = None
         self.means = {name: keras.metrics.Mean(name=name) for name in ("bound_loss", "proved")}
 
-    def slim(self, view):
-        """From here on bounds are those of a `SlimView` of the network, which has its outputs."""
-        self._network, self._view = BoundedNetwork(view.network, rounding=False), view
+    def use_view(self, view):
+        """From here on bounds are those of a `SlimView`, which has the network's outputs.
+
+        Args:
+            view: `SlimView` of the network; None: the network itself.
+
+        Raises:
+            ValueError: if a layer of the view has no rule.
+        """
+        whole = view is None
+        self._network = self._whole if whole else BoundedNetwork(view.network, rounding=False)
+        self._view = view
 
     def __call__(self, x, y, masks, step, weights=None):
         """The loss of some images, a scalar, at a training step, under given masks."""

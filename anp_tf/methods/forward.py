@@ -33,6 +33,8 @@ class Forward:
     """
 
     def __init__(self, network, latents=None, suppresses=True, smoothing=0.0, distillation=None):
+        if distillation is not None:
+            distillation.check(network)
         self.network = network
         self.smoothing = smoothing
         self.distillation = distillation
@@ -48,33 +50,36 @@ class Forward:
             name: keras.metrics.Mean(name=name) for name in (*CLEAN_NAMES, *ATTACKED_NAMES)
         }
 
-    def slim(self, view):
-        """From here on training passes run through a `SlimView` of the network.
+    def use_view(self, view):
+        """From here on training passes run through a `SlimView` of the network; None: itself.
 
         Raises:
             ValueError: if all features of a layer are cut, so that it is not there any more.
         """
+        if view is None:
+            self.view = None
+            return
         paired = PairedForward(view.network, self._latents, required=False)
         names, others = ([name for name, _ in _latents(each)] for each in (paired, self.paired))
         if sorted(names) != sorted(set(others)):
             raise ValueError(f"All latent features of a layer of `{self.network.name}` are pruned.")
         self.view, self._slim_paired = view, paired
 
-    def __call__(self, x, adversarial, y, masks, training, weights=None, taught=None):
+    def __call__(self, x, adversarial, batch, masks, training):
         """Runs the images, updates the means, and returns the first five fields of `Terms`.
 
         Args:
             x: Tensor [first, ...], pixels of the batch's first images, or of all; None: the
                 adversarial images alone are run.
             adversarial: Tensor [batch, ...], or None.
-            y: Integer tensor [batch], labels.
+            batch: `Batch` of them. What is shown of the accuracies and the vulnerability does not
+                depend on its weights.
             masks: Dict from mask layer to its mask, [units] or [batch, units].
             training: Boolean.
-            weights: Tensor [batch], by which the examples count in the losses; None: all by 1. What
-                is shown of the accuracies and the vulnerability does not depend on them.
-            taught: Tensor [batch, classes], the teacher's logits of the clean images; None: the
-                labels alone count.
         """
+        y, weights, taught = batch.labels, batch.weights, None
+        if training and self.distillation is not None:
+            taught = self.distillation.logits(batch.pixels)
 
         def score(prefix, logits):
             count = tf.shape(logits)[0]

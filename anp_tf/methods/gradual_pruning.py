@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.arguments import check, check_count
 from anp_tf.methods.training_model import TrainingModel
 
 
@@ -24,19 +25,10 @@ class GradualPruning(TrainingModel):
 
     def __init__(self, *args, target_sparsity=0.8, pruning_steps=1, pruning_updates=1, **kwargs):
         super().__init__(*args, **kwargs)
-        if not 0 <= target_sparsity < 1:
-            raise ValueError(
-                "Argument `target_sparsity` must be a share in [0, 1). "
-                f"Received: target_sparsity={target_sparsity}"
-            )
-        for name, value in (("pruning_steps", pruning_steps), ("pruning_updates", pruning_updates)):
-            if value != int(value) or value < 1:
-                raise ValueError(
-                    f"Argument `{name}` must be an integer of at least 1. Received: {name}={value}"
-                )
+        check("target_sparsity", target_sparsity, 0 <= target_sparsity < 1, "a share in [0, 1)")
         self.target_sparsity = target_sparsity
-        self.pruning_steps = pruning_steps
-        self.pruning_updates = min(pruning_updates, pruning_steps)
+        self.pruning_steps = check_count("pruning_steps", pruning_steps)
+        self.pruning_updates = min(check_count("pruning_updates", pruning_updates), pruning_steps)
         self.kernels = [v for v in self.weight_variables if v.shape and len(v.shape) > 1]
         self.kept = [state_variable(1.0, kernel.shape, "kept") for kernel in self.kernels]
         self.updates = state_variable(0.0, (), "updates")

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from anp_tf.layers import mask_layers
 from anp_tf.methods.batch_reader import BatchReader, told
 from anp_tf.methods.callback_checks import check_callbacks
 from anp_tf.methods.checks import check_compile_arguments, check_finite
@@ -14,15 +15,24 @@ from anp_tf.methods.replicas import per_replica
 class NetworkTrainer(keras.Model):
     """A `keras.Model` that trains another one, `network`, with one or two optimizers.
 
-    Subclasses set `weight_variables`, `mask_variables` and `means`, a dict of metrics.
+    Subclasses set `means`, a dict of metrics.
 
     Args:
         network: Functional `keras.Model`.
+
+    Attributes:
+        masks: List of the network's mask layers.
+        mask_variables: List of those of the network's trainable variables that are masks'.
+        weight_variables: List of the others.
     """
 
     def __init__(self, network, **kwargs):
         super().__init__(**kwargs)
         self.network = network
+        self.masks = mask_layers(network)
+        self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
+        of_masks = {id(variable) for variable in self.mask_variables}
+        self.weight_variables = [v for v in network.trainable_variables if id(v) not in of_masks]
         self.read = BatchReader(network)
         self.given_metrics = GivenMetrics(None, None, ())
         self.mask_optimizer = None
@@ -71,6 +81,8 @@ class NetworkTrainer(keras.Model):
     def apply_gradients(self, tapes, losses):
         """Applies the gradients of the weights' and of the masks' loss, taken at one point.
 
+        The gradient of a variable that its loss does not depend on is 0.
+
         Args:
             tapes: Pair of gradient tapes, of the weights and of the masks.
             losses: Pair of scalars; the second is not used without masks.
@@ -79,12 +91,14 @@ class NetworkTrainer(keras.Model):
         if self.mask_variables:
             optimizers.append((self.mask_optimizer, self.mask_variables))
         gradients = [
-            per_replica(tape.gradient(loss, variables))
+            per_replica(tape.gradient(loss, variables), variables)
             for (_, variables), tape, loss in zip(optimizers, tapes, losses, strict=False)
         ]
         with tf.control_dependencies([check_finite(gradients, losses[0])]):
             for (optimizer, variables), group in zip(optimizers, gradients, strict=True):
                 optimizer.apply(group, variables)
+            if not self.weight_variables:  # `apply` does not count a step of no variables
+                self.optimizer.iterations.assign_add(1)
 
     def fit(
         self,

@@ -1,15 +1,39 @@
 """What a training step owes to the other replicas of a strategy, and to `fit` over workers."""
 
+import keras
 import tensorflow as tf
 
+from anp_tf.layers import BayesianMask
 
-def per_replica(gradients):
-    """A replica's part of gradients that are summed over replicas.
+
+def per_replica(gradients, variables):
+    """A replica's part of gradients that are summed over replicas; zeros for None.
 
     Each is of terms that are means over the replica's own batch.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return [gradient / replicas for gradient in gradients]
+    return [
+        tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient / replicas
+        for gradient, variable in zip(gradients, variables, strict=True)
+    ]
+
+
+def moving_averages(network):
+    """List of a network's float variables that change in training, but not by gradients.
+
+    Masks have none, nor have layers that are not trainable.
+    """
+    fixed = {
+        id(variable)
+        for layer in network._flatten_layers(include_self=False)
+        if isinstance(layer, BayesianMask) or not any(p.trainable for p in layer._flatten_layers())
+        for variable in layer.variables
+    }
+    return [
+        variable
+        for variable in network.non_trainable_variables
+        if keras.backend.is_float_dtype(variable.dtype) and id(variable) not in fixed
+    ]
 
 
 def average(variables):

@@ -19,7 +19,7 @@ class Slimming:
 
     Args:
         network: Functional `keras.Model` with or without masks.
-        runners: List of what runs the network in training, with a method `slim(view)`.
+        runners: List of what runs the network in training, with a method `use_view`.
 
     Attributes:
         attacked: `AttackedNetwork`, on which attacks run.
@@ -30,7 +30,7 @@ class Slimming:
         self.attacked = AttackedNetwork(network)
         self.tried = False
 
-    def slim(self):
+    def train_slimmed(self):
         """From here on training runs through the slimmed network: the masks must stay as they are.
 
         Returns:
@@ -40,8 +40,10 @@ class Slimming:
         try:
             view = SlimView(self.network)
             for runner in self.runners:
-                runner.slim(view)
+                runner.use_view(view)
         except ValueError as error:
+            for runner in self.runners:
+                runner.use_view(None)
             log.warning("the network is trained at its full size: %s", error)
             return False
         self.attacked.view = view
@@ -76,7 +78,7 @@ class FollowPruning(keras.callbacks.Callback):
         self.looked = step // self.every
         if self.model.schedule.masks_are_fixed(step):
             if not self.model.slimming.tried:
-                self.model.slim()
+                self.model.train_slimmed()
         elif self.model.attack is not None and look():
             self.model.retrace()
 

@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.attacks import PGD
+from anp_tf.arguments import check
+from anp_tf.attacks import NFGSM, PGD
 from anp_tf.methods.schedule import warmed
 
 
@@ -11,18 +12,24 @@ class TrainingAttack:
     """Attacks the batches of training steps.
 
     Args:
-        attack: `anp_tf.attacks` object.
+        attack: `anp_tf.attacks` object, or None.
         attacked: `AttackedNetwork`.
         schedule: `Schedule`.
 
     Attributes:
-        noise: Keras variable that holds the attack's noise, or None where it has none.
+        noise: Keras variable that holds the noise of an `NFGSM`; None for other attacks.
+
+    Raises:
+        ValueError: if the schedule has an attack grow that has no `steps`.
     """
 
     def __init__(self, attack, attacked, schedule):
         self.attack, self.attacked, self.schedule = attack, attacked, schedule
         self.noise = None
-        if hasattr(attack, "noise"):
+        if attack is not None and schedule.attack_growth is not None:
+            expected = "one with `steps`, which `attack_growth` is for"
+            check("attack", attack, hasattr(attack, "steps"), expected)
+        if isinstance(attack, NFGSM):
             self.noise = keras.Variable(
                 attack.noise, trainable=False, dtype="float32", name="noise", autocast=False
             )

@@ -1,6 +1,5 @@
 """The model that `fit` trains: a network, an attack, and a method's two losses."""
 
-import logging
 import math
 import typing
 from collections.abc import Callable, Sequence
@@ -9,25 +8,22 @@ import keras
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.layers import bayes_layers, mask_layers
+from anp_tf.layers import bayes_layers
 from anp_tf.layers.many_masks import inference_masks
+from anp_tf.methods import checks
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
 from anp_tf.methods.bound_loss import Bound, BoundLoss
-from anp_tf.methods.checks import check_network, checked_kl_weights, checked_target_units
 from anp_tf.methods.distillation import Distillation
 from anp_tf.methods.draws import drawn_masks, seeds
 from anp_tf.methods.forward import Forward
 from anp_tf.methods.network_trainer import NetworkTrainer
 from anp_tf.methods.penalties import Decay, Divergence
-from anp_tf.methods.replicas import average, for_fit
+from anp_tf.methods.replicas import average, for_fit, moving_averages
 from anp_tf.methods.schedule import Schedule
 from anp_tf.methods.slimming import FollowPruning, Slimming
 from anp_tf.methods.terms import Terms
 from anp_tf.methods.training_attack import TrainingAttack, validation_attack_like
-from anp_tf.pruning.groups import unmasked_layers
 from anp_tf.pruning.units import cut_to_counts, cut_to_share
-
-log = logging.getLogger(__name__)
 
 
 class TrainingModel(NetworkTrainer):
@@ -37,18 +33,13 @@ class TrainingModel(NetworkTrainer):
     adversarial images through the network with one shared draw of the masks, and applies both
     gradients, of the weights' loss and of the masks' loss, taken at the same point.
 
-    Subclasses implement `objective` and say what they need: by `uses_attack`, `uses_masks` (and
-    `learns_masks`, where these are distributions), `uses_random_weights`, `suppresses` (the
-    vulnerability) and `compares` (clean and adversarial predictions); by `default_beta` what
-    the command line takes where no beta is given; by `starts_from` the method whose network they
-    start from; by `attack_class` the attack they are defined with; by `takes` the options that no
-    other method reads; by `in_words` what they are, for reports. All randomness is a function of
-    `seed` and the number of steps done.
+    Subclasses implement `objective`, and say by class attributes what they need. All randomness is
+    a function of `seed` and the number of steps done.
 
     Args:
         network: Functional `keras.Model` from pixels [batch, ...] in [0, 1] to logits.
         num_examples: Integer, size of the training set: the N of beta KL / N.
-        attack: `anp_tf.attacks` object for training; None for methods without one.
+        attack: `anp_tf.attacks` object for training; methods without one leave it unused.
         validation_attack: The attack of `evaluate` and of `fit`'s validation; None: clean images
             only. `"auto"`: PGD of 10 steps in the ball of `attack`, for methods with an attack.
         adversarial_weight: Float, w: the adversarial loss counts w times the clean one; infinite:
@@ -57,7 +48,7 @@ class TrainingModel(NetworkTrainer):
         beta: Float, at least 0; weight of the divergence of the masks or the random weights.
         kl_weights: Sequence of floats, a factor of the divergence of each mask, in the order of
             `mask_layers`; None: 1 for all.
-        vulnerability_weight: Float, at least 0; lambda, weight of the vulnerability.
+        vulnerability_weight: Float, at least 0; lambda, for methods that suppress vulnerability.
         vulnerability_share: Float in (0, 1]; where clean images are run for the vulnerability
             alone, the share of each batch it is estimated on.
         weight_decay: Float, at least 0; coefficient of half the squared weights.
@@ -68,8 +59,8 @@ class TrainingModel(NetworkTrainer):
         latents: Sequence of the names of the layers whose outputs are the latent features; None:
             those that end in an activation (`anp_tf.models.with_latents`).
         target_units: Sequence of integers, how many units each mask keeps, at most, when the masks
-            are fixed: those of the highest expected masks. None: as the masks, and `fix_sparsity`
-            of the schedule, have it.
+            are fixed: those of the highest expected masks. None: the masks and `fix_sparsity`
+            decide.
         bound: `Bound`, by which what can be proved counts in the losses; None: it does not.
         distillation: `Distillation`, by which a teacher's predictions are labels in training; None:
             those of the data set alone.
@@ -78,21 +69,22 @@ class TrainingModel(NetworkTrainer):
     Raises:
         ValueError: if the network is not one from images to logits, if the vulnerability counts and
             there are no latent features, if the method needs an attack, masks or random weights and
-            has none, if it has masks or random weights and needs none, or if a layer adds its
-            divergence to the loss by itself.
+            has none, if it has masks or random weights and needs none, if a layer adds its
+            divergence to the loss by itself, if an argument is out of its range, or if `kl_weights`
+            or `target_units` are not as many as the masks.
     """
 
     uses_attack = False
     uses_masks = False
-    learns_masks = False
-    suppresses = False
+    learns_masks = False  # which are distributions then
     uses_random_weights = False
-    compares = False
-    default_beta = 0.0
-    starts_from: str | None = None
-    attack_class: type[PGD] = PGD
-    takes: tuple[str, ...] = ()
-    in_words = ""
+    suppresses = False  # the vulnerability
+    compares = False  # clean and adversarial predictions
+    default_beta = 0.0  # of the command line
+    starts_from: str | None = None  # the method whose network is the start
+    attack_class: type[PGD] = PGD  # with which the method is defined
+    takes: tuple[str, ...] = ()  # options that no other method reads
+    in_words = ""  # what it is, for reports
 
     def __init__(
         self,
@@ -117,11 +109,11 @@ class TrainingModel(NetworkTrainer):
         seed: int = 0,
         **kwargs: typing.Any,
     ) -> None:
-        check_network(type(self), network, attack)
+        checks.check_network(type(self), network, attack)
+        checks.check_weights(adversarial_weight, beta, vulnerability_weight, weight_decay)
+        checks.check_shares(label_smoothing, average_decay, vulnerability_share)
+        checks.check_options(num_examples, validation_attack, decayed)
         super().__init__(network, **kwargs)
-        self.masks = mask_layers(network)
-        for row in unmasked_layers(network) if self.masks else ():
-            log.warning("no mask for %s", row)
         self.schedule = schedule or Schedule()
         self.attack = attack if self.uses_attack else None
         if validation_attack == "auto":
@@ -132,27 +124,17 @@ class TrainingModel(NetworkTrainer):
         self.beta = beta
         self.vulnerability_weight = vulnerability_weight
         self.vulnerability_share = vulnerability_share
-        self.target_units = checked_target_units(target_units, self.masks)
+        self.target_units = checks.checked_target_units(target_units, self.masks)
         self.seed = seed
-        self.mask_variables = [v for mask in self.masks for v in mask.trainable_variables]
-        of_masks = {id(variable) for variable in self.mask_variables}
-        self.weight_variables = [v for v in network.trainable_variables if id(v) not in of_masks]
-        # Of batch normalization; each replica would keep its own.
-        self.statistics = [
-            v for v in network.non_trainable_variables if keras.backend.is_float_dtype(v.dtype)
-        ]
+        self.moving_averages = moving_averages(network)
         self.averages = None
         if average_decay:
             self.averages = WeightAverages(network, self.weight_variables, average_decay)
         divergent = [(layer, 1.0) for layer in bayes_layers(network)]
-        factors = checked_kl_weights(kl_weights, self.masks)
-        if self.learns_masks:
-            divergent += list(zip(self.masks, factors, strict=True))
+        factors = checks.checked_kl_weights(kl_weights, self.masks)
+        divergent += zip(self.masks, factors, strict=True) if self.learns_masks else []
         self.divergence = Divergence(divergent, beta / num_examples, self.schedule.kl_warmup_steps)
         self.decay = Decay(self.weight_variables, weight_decay, decayed)
-        if distillation is not None:
-            distillation.check(network)
-        self.distillation = distillation
         self.forward = Forward(
             network, latents, self.needs_vulnerability(), label_smoothing, distillation
         )
@@ -161,15 +143,18 @@ class TrainingModel(NetworkTrainer):
         if bound is not None and bound.weight:
             self.bound_loss = BoundLoss(network, bound)
             self.means.update(self.bound_loss.means)
-        runners = [each for each in (self.forward, self.bound_loss) if each is not None]
-        self.slimming = Slimming(network, runners)
+        self.slimming = Slimming(network, [r for r in (self.forward, self.bound_loss) if r])
         self.training_attack = TrainingAttack(self.attack, self.slimming.attacked, self.schedule)
-        self.noise = self.training_attack.noise
         self._statistics = StatisticsPasses(self)
         self.built = True
 
     def objective(self, terms):
-        """The losses of the weights and of the masks (None without masks), from `Terms`."""
+        """The losses of a step, from `Terms`.
+
+        Returns:
+            Pair of scalars: the loss of the weights, and that of the masks, None where no mask is
+            learned.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement `objective`.")
 
     def mixed_loss(self, terms):
@@ -180,20 +165,20 @@ class TrainingModel(NetworkTrainer):
         return (terms.clean_loss + w * terms.adversarial_loss) / (1.0 + w)
 
     def suppression(self, terms):
-        """lambda V; 0 where lambda is, and V need not be known."""
+        """lambda V. 0 if lambda is 0; V may then be None."""
         weight = self.vulnerability_weight
         return weight * terms.vulnerability if weight else 0.0
 
     def callbacks(self):
         return [FollowPruning()] if self.masks else []
 
-    def slim(self):
+    def train_slimmed(self):
         """From here on trains through the slimmed network: the masks must not change any more.
 
         Before that units are cut, as far as is asked for.
         """
         self.cut_units()
-        if self.slimming.slim():
+        if self.slimming.train_slimmed():
             self.retrace()
 
     def cut_units(self):
@@ -210,17 +195,22 @@ class TrainingModel(NetworkTrainer):
         self._statistics = StatisticsPasses(self)
 
     def use_averages(self, batches):
-        """Puts the averages in the weights' place, with batch normalization's statistics of theirs.
+        """Puts the averages in the weights' place, with statistics of theirs, or leaves them there.
 
         Args:
             batches: Iterable of `(pixels, labels)`, the training images for these statistics, which
                 are attacked as in training.
+
+        Raises:
+            ValueError: if there are no averages.
         """
+        if self.averages is None:
+            raise ValueError("There are averages only with `average_decay` above 0. Received: 0")
         self.averages.use(lambda: self._statistics(batches))
 
     def use_weights(self):
         """Puts the weights and their statistics back; does nothing where they are in place."""
-        if self.averages.used:
+        if self.averages:
             self.averages.put_back()
 
     def state_variables(self):
@@ -239,14 +229,14 @@ class TrainingModel(NetworkTrainer):
         with tf.GradientTape() as weight_tape, tf.GradientTape() as mask_tape:
             draws = drawn_masks(fixed, batch.pixels, mask_seed, step, self.schedule)
             terms = self._terms(batch, adversarial, draws, step)
-            losses = self.objective(terms)
+            losses = checks.checked_losses(self, self.objective(terms))
             if self.bound_loss is not None:
                 loss = self.bound_loss(batch.pixels, batch.labels, draws, step, batch.weights)
                 losses = self.bound_loss.mixed(losses, loss)
         self.apply_gradients((weight_tape, mask_tape), losses)
         if self.averages:
             self.averages.update(self.optimizer.iterations - 1)
-        average(self.statistics)
+        average(self.moving_averages)  # which differ between replicas after a step
         return for_fit(self._logs(fixed))
 
     def test_step(self, data):
@@ -267,12 +257,7 @@ class TrainingModel(NetworkTrainer):
 
     def _forward(self, batch, clean, adversarial, masks, training):
         """The passes of a batch, whose results go to the metrics."""
-        taught = None
-        if training and self.distillation is not None:
-            taught = self.distillation.logits(batch.pixels)
-        passes = self.forward(
-            clean, adversarial, batch.labels, masks, training, batch.weights, taught
-        )
+        passes = self.forward(clean, adversarial, batch, masks, training)
         _, clean_logits, _, adversarial_logits, _ = passes
         self.given_metrics.update(batch.targets, clean_logits, adversarial_logits, batch.weights)
         return passes
@@ -288,10 +273,7 @@ class TrainingModel(NetworkTrainer):
         return self.vulnerability_share if self.needs_vulnerability() else 0.0
 
     def _terms(self, batch, adversarial, draws, step):
-        clean, share = batch.pixels, self.clean_share()
-        if share < 1:
-            count = tf.math.ceil(share * tf.cast(tf.shape(clean)[0], tf.float32))
-            clean = clean[: tf.cast(count, tf.int32)] if share else None
+        clean = batch.first_pixels(self.clean_share())
         passes = self._forward(batch, clean, adversarial, draws, training=True)
         terms = (*passes, self.divergence(step), self.decay(), batch.weights)
         return Terms(*(None if term is None else tf.cast(term, tf.float32) for term in terms))

@@ -59,7 +59,7 @@ class Probe:
             self._plan = Plan(self._graph)
         self._calls = []  # of layers that are made: the layer, the tensor, and the copy
         self.network = self._graph.rebuild(
-            self._plan.rebuilt(self._making(self._plan.maker(FusedBatchNormalization))),
+            self._plan.rebuilder(self._making(self._plan.maker(FusedBatchNormalization))),
             name=network.name,
             begin=unchanged,
             end=lambda output: output.plain().tensor,
@@ -84,8 +84,8 @@ class Probe:
         weights = [np.ones(w.shape) for w in self.weights] if weights is None else weights
         found = {}
         with self._numbers(weights, masks or {}):
-            self._plan.find_constants()
-            call = self._plan.rebuilt(self._replay(found))
+            self._plan.update_constants()
+            call = self._plan.rebuilder(self._replay(found))
             self._graph.compute([unchanged(x) for x in self.network.inputs], call)
         named = {}
         for copy, arrays in found.items():

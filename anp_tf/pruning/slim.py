@@ -40,25 +40,25 @@ def slim(model: keras.Model, round_to: int = 1) -> keras.Model:
 
     Args:
         model: Built functional or Sequential `keras.Model` with mask layers; it is not changed.
-        round_to: Integer, at least 1. Of the pruned units of each mask so many stay, those of the
-            largest weights, that the width is a multiple of this number, or all units: kernels and
-            microcontrollers are faster so. Their weights are 0: the outputs are the same.
+        round_to: Integer, at least 1. Of the pruned units of each mask so many stay that the width
+            is a multiple of this number, or all units: kernels and microcontrollers are faster so.
+            Their weights are 0: the outputs are the same.
 
     Returns:
         A functional `keras.Model` with the same inputs, the same outputs in inference, and the same
         names of layers, without masks: it loads without anp_tf.
 
     Raises:
-        ValueError: if `round_to` is below 1, if pruned units of a mask reach a layer that is not
-            known (see `register_handler`), or if a mask is in a wrapper or a model that is not
-            functional.
+        ValueError: if `round_to` is below 1 or no integer, if pruned units of a mask reach a layer
+            that is not known (see `register_handler`), or if a mask is in a wrapper or a model that
+            is not functional.
     """
     round_to = check_count("round_to", round_to)
     graph = graph_of(model)
     check_masks(model, graph)
     plan = Plan(graph, round_to)
     return graph.rebuild(
-        plan.rebuilt(plan.maker()),
+        plan.rebuilder(plan.maker()),
         name=model.name,
         begin=unchanged,
         end=lambda output: output.plain().tensor,
@@ -99,13 +99,13 @@ class Plan:
         }
         self._reads = collections.Counter(id(t) for node in graph.nodes for t in node.inputs)
         self._reads.update(id(tensor) for tensor in keras.tree.flatten(graph.output))
-        self.find_constants()
+        self.update_constants()
         stay = {}  # by the mask, Boolean [units]: which stay though they are pruned
         self._kept = kept_channels(graph, self._calls, self._shared, stay)
         while round_up(self._calls, self._kept, stay, round_to):
             self._kept = kept_channels(graph, self._calls, self._shared, stay)
 
-    def find_constants(self):
+    def update_constants(self):
         """Finds the constants again, of the weights and masks of now."""
         find_constants(self._graph, self._calls, self._shared)
 
@@ -117,7 +117,7 @@ class Plan:
         """
         return _Maker(self._graph, self._shared, normalization)
 
-    def rebuilt(self, make):
+    def rebuilder(self, make):
         """The function for `Graph.compute` from the `Slimmed` inputs of a node to its outputs."""
 
         def rebuild(node, sources):
@@ -159,16 +159,19 @@ class _Maker:
         self._names = Names(graph)
 
     def __call__(self, node, tensors, weights=None, **changes):
-        """See `Handler.build`; the copy of a shared layer is not given away, but None."""
+        """Returns the output and the copy, for arguments as of the `make` of `Handler.build`.
+
+        None takes the copy's place for a shared layer, whose weights no single call may change.
+        """
         layer = node.layer
         copy = self.copies.get(layer) if layer in self._shared else None
         fresh = copy is None
         if fresh:
             kind = self._normalization if type(layer) in NORMALIZATIONS else None
             copy = self.copies[layer] = copy_layer(layer, self._names(node), kind, **changes)
-        there = [t for t in tensors if t is not None]
-        whole = len(there) == len(node.inputs)
-        args, kwargs = node.arguments(tensors) if whole else ((there,), {})
+        present = [t for t in tensors if t is not None]
+        complete = len(present) == len(node.inputs)
+        args, kwargs = node.arguments(tensors) if complete else ((present,), {})
         tensor = copy(*args, **kwargs)
         if fresh and weights is not None:
             copy.set_weights(weights)

@@ -70,23 +70,10 @@ def round_up(calls, kept, stay, round_to):
         there = kept[id(call.node.outputs[0])]
         missing = min(-there.sum() % round_to, (~there).sum())
         if there.any() and missing:
-            order = np.argsort(-np.where(there, -1.0, _sizes(call, calls)), kind="stable")
             stay[mask] = stay.get(mask, np.zeros(mask.units, bool)).copy()
-            stay[mask][order[:missing]] = True
+            stay[mask][np.flatnonzero(~there)[:missing]] = True
             more.add(mask)
     return bool(more)
-
-
-def _sizes(call, calls):
-    """How large the weights are that each unit of a mask comes from: those of the layer before."""
-    makers = {id(tensor): other.node for other in calls for tensor in other.node.outputs}
-    node = call.node
-    while node is not None:
-        for weight in getattr(node.layer, "weights", ()):
-            if "kernel" in weight.name and weight.shape[-1] == len(call.constants[0]):
-                return np.abs(np.asarray(weight)).reshape(-1, weight.shape[-1]).sum(axis=0)
-        node = makers.get(id(node.inputs[0])) if len(node.inputs) == 1 else None
-    return np.zeros(len(call.constants[0]))
 
 
 def _check_unknown(call, masks):

@@ -19,7 +19,7 @@ class CollapseGuard(keras.callbacks.Callback):
     collapse. Masks are left as they are.
 
     Args:
-        model: `TrainingModel` whose attack has `noise`.
+        model: `TrainingModel` whose attack is an `NFGSM`.
 
     Attributes:
         choice: None, or a dict of the last good `epoch` (from 1), the highest `score` and the
@@ -54,7 +54,7 @@ class CollapseGuard(keras.callbacks.Callback):
             return
         for variable, value in zip(self.variables, self.weights, strict=True):
             variable.assign(value)
-        noise = self.model.noise
+        noise = self.model.training_attack.noise
         noise.assign(2.0 * noise)
         log.warning(
             "epoch %d: robust validation accuracy fell from %.1f %% to %.1f %%; training goes on "

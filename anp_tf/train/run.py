@@ -123,7 +123,7 @@ def _train(settings, workdir, devices):
     )
     clock = Clock()
     saved = {"best": best, "clock": clock}
-    if model.noise is not None:
+    if model.training_attack.noise is not None:
         saved["collapse"] = CollapseGuard(model)
     saver = Saver(
         checkpoints, workdir, saved, steps_per_epoch, settings.checkpoint_seconds, devices

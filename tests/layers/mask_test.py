@@ -381,5 +381,7 @@ def test_what_needs_units_says_that_there_are_none_yet():
     mask = BetaBernoulliDropout(name="early")
     with pytest.raises(ValueError, match="`early` has no units yet"):
         mask.prune(0)
+    with pytest.raises(ValueError, match="`early` has no units yet"):
+        mask.active_units()
     with pytest.raises(ValueError, match="not built"):
         mask_summary(keras.Sequential([keras.layers.Dense(2), mask]))

@@ -9,6 +9,7 @@ from anp_tf.attacks import FGSM, PGD
 from anp_tf.layers import BetaBernoulliDropout, given_masks, mask_layers
 from anp_tf.methods import METHODS, Schedule
 from anp_tf.methods.attacked_network import AttackedNetwork
+from anp_tf.methods.batch_reader import Batch
 from anp_tf.methods.slimming import FollowPruning
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
 
@@ -183,7 +184,7 @@ def fitted(monkeypatch, small, **options):
     if not small:
         monkeypatch.setattr(AttackedNetwork, "open", lambda self: False)
         monkeypatch.setattr(AttackedNetwork, "update", lambda self: False)
-        monkeypatch.setattr(model, "slim", lambda: None)
+        monkeypatch.setattr(model, "train_slimmed", lambda: None)
     model.fit(x, y, batch_size=8, epochs=3, validation_data=(x, y), shuffle=False, verbose=0)
     size = model.slimming.attacked.view.network.count_params() if small else network.count_params()
     return [np.array(v) for v in network.trainable_variables], size
@@ -238,11 +239,12 @@ def test_latent_features_keep_their_sizes():
     )
     moved = np.clip(x + 0.1, 0, 1)
     masks = of_inference(network)
-    expected = model.forward(x, moved, y, masks, training=True)[-1]
+    examples = Batch(x, y, None, y)
+    expected = model.forward(x, moved, examples, masks, training=True)[-1]
     model.compile(keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.0))
-    model.slim()
+    model.train_slimmed()
     assert model.forward.view is not None
-    actual = model.forward(x, moved, y, masks, training=True)[-1]
+    actual = model.forward(x, moved, examples, masks, training=True)[-1]
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 

@@ -52,6 +52,7 @@ def test_averages_take_the_weights_place_and_give_it_back(weight):
 
     x, y = DATA
     model.use_averages([(x[:8], y[:8]), (x[8:], y[8:])])
+    model.use_averages([(x[:8], y[:8])])  # they are there
     for variable, expected in zip(model.weight_variables, follow.averages, strict=True):
         np.testing.assert_allclose(variable, expected, atol=1e-5)
     # The statistics are means over the batches that a step runs, of nearly equal weight.
@@ -69,6 +70,35 @@ def test_averages_take_the_weights_place_and_give_it_back(weight):
     for variable, expected in zip(model.network.variables, before, strict=True):
         np.testing.assert_array_equal(variable, expected)
     model.use_weights()  # nothing is left to be put back
+
+
+def test_statistics_of_layers_that_are_frozen_or_called_twice():
+    keras.utils.set_random_seed(3)
+    frozen = keras.layers.BatchNormalization(trainable=False)
+    shared = keras.layers.BatchNormalization(scale=False, center=False)
+    pixels = keras.Input((6,))
+    outputs = keras.layers.Dense(3)(shared(keras.layers.ReLU()(shared(frozen(pixels)))))
+    model = Standard(keras.Model(pixels, outputs), 24, average_decay=0.9)
+    start, spread = np.arange(6, dtype=np.float32), 1 + np.arange(6, dtype=np.float32)
+    frozen.moving_mean.assign(start)
+    frozen.moving_variance.assign(spread)
+    model.compile("sgd")
+    x, y = DATA
+    model.use_averages([(x[:8], y[:8]), (x[8:], y[8:])])
+    np.testing.assert_array_equal(frozen.moving_mean, start)
+    np.testing.assert_array_equal(frozen.moving_variance, spread)
+    means, variances = [], []
+    for images in (x[:8], x[8:]):
+        hidden = (images - start) / np.sqrt(spread + frozen.epsilon)
+        for _ in range(2):
+            means.append(hidden.mean(0))
+            variances.append(hidden.var(0))
+            hidden = (hidden - means[-1]) / np.sqrt(variances[-1] + shared.epsilon)
+            hidden = np.maximum(hidden, 0)
+    ages = shared.momentum ** np.arange(4)[::-1]
+    for variable, values in ((shared.moving_mean, means), (shared.moving_variance, variances)):
+        expected = np.average(values, axis=0, weights=ages)
+        np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_what_is_cut_is_cut_from_the_averages():
@@ -92,3 +122,6 @@ def test_no_averages_unless_asked_for():
     model = Standard(network(), 24)
     assert model.averages is None
     assert not [v for v in model.state_variables() if v.name.endswith("_average")]
+    with pytest.raises(ValueError, match="`average_decay`"):
+        model.use_averages([DATA])
+    model.use_weights()

@@ -6,8 +6,9 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
+from anp_tf.attacks import PGD
 from anp_tf.layers import UnitMask, mask_layers
-from anp_tf.methods import AdversarialTraining, Bound, Standard
+from anp_tf.methods import METHODS, AdversarialTraining, Bound, Standard
 from anp_tf.methods.bound_loss import BoundLoss
 from anp_tf.pruning.view import SlimView
 
@@ -69,7 +70,7 @@ def test_through_the_slimmed_network():
     factors = np.array([1, 0, 1, 0, 1], np.float32)
     loss = BoundLoss(net, Bound(0.5, epsilon=0.1))
     whole = loss(x, y, {mask: factors}, 0).numpy()
-    loss.slim(SlimView(net))
+    loss.use_view(SlimView(net))
     kernel = net.trainable_variables[0]
     with tf.GradientTape() as tape:
         slim = loss(x, y, {mask: factors}, 0)
@@ -77,6 +78,24 @@ def test_through_the_slimmed_network():
     gradient = tape.gradient(slim, kernel.value).numpy()
     assert np.all(gradient[:, [1, 3]] == 0)
     assert np.max(np.abs(gradient)) > 1e-3
+
+
+def test_training_stays_whole_if_bounds_have_no_slimmed_form(monkeypatch):
+    """What runs first does not keep a view that what runs next has refused."""
+    net = network(UnitMask())
+    mask_layers(net)[0].prune([1])
+    attack = PGD(epsilon=0.1, step_size=0.1, steps=1)
+    model = METHODS["magnitude"](net, 10, attack=attack, bound=Bound(0.5, epsilon=0.1))
+    model.compile("sgd")
+
+    def refused(network, rounding):
+        raise ValueError("no rule")
+
+    monkeypatch.setattr("anp_tf.methods.bound_loss.BoundedNetwork", refused)
+    model.train_slimmed()
+    assert model.forward.view is None
+    assert model.slimming.attacked.view is None
+    model.fit(*data(), verbose=0)
 
 
 def test_validation_counts_what_is_proved():

@@ -21,6 +21,7 @@ from anp_tf.methods import (
     Schedule,
     Standard,
 )
+from anp_tf.methods.replicas import moving_averages
 from anp_tf.models import lenet5_caffe
 
 FEATURES, HIDDEN, CLASSES = 6, 5, 3
@@ -102,13 +103,14 @@ def compiled(model, rate=1.0, run_eagerly=True):
 
 
 def anp(mask=None, attack=None, **kwargs):
+    masked = network(KnownMask() if mask is None else mask, kwargs.pop("norm", False))
+    return anp_of(masked, attack, **kwargs)
+
+
+def anp_of(masked, attack=None, **kwargs):
     attack = KnownAttack() if attack is None else attack
     keywords = {"num_examples": 20, "beta": 3.0, "vulnerability_weight": 0.7, "weight_decay": 0.01}
-    return AdversarialNeuralPruningVS(
-        network(KnownMask() if mask is None else mask, kwargs.pop("norm", False)),
-        attack=attack,
-        **{**keywords, **kwargs},
-    )
+    return AdversarialNeuralPruningVS(masked, attack=attack, **{**keywords, **kwargs})
 
 
 def values(variables):
@@ -266,6 +268,34 @@ def test_each_optimizer_moves_only_its_own_variables(frozen):
         assert np.any(np.array(variable) != value)
 
 
+def test_masks_are_learned_alone():
+    model = anp()
+    for layer in model.network.layers:
+        layer.trainable = layer in model.masks
+    model = compiled(anp_of(model.network), rate=0.1)
+    before, weights = values(model.mask_variables), values(model.network.weights)
+    model.fit(*data(), batch_size=5, verbose=0)
+    assert not model.weight_variables
+    assert (model.optimizer.iterations, model.mask_optimizer.iterations) == (2, 2)
+    assert np.all(values(model.mask_variables)[0] != before[0])
+    changed = [np.any(a != b) for a, b in zip(values(model.network.weights), weights, strict=True)]
+    assert sum(changed) == 1
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+def test_a_variable_that_its_loss_does_not_read_stays(run_eagerly):
+    class Method(BayesianPruning):
+        def objective(self, terms):
+            return terms.clean_loss, terms.decay
+
+    model = compiled(Method(network(KnownMask()), 20), run_eagerly=run_eagerly)
+    before, weights = values(model.mask_variables), values(model.weight_variables)
+    model.fit(*data(), batch_size=10, verbose=0)
+    np.testing.assert_array_equal(values(model.mask_variables), before)
+    for value, old in zip(values(model.weight_variables), weights, strict=True):
+        assert np.any(value != old)
+
+
 def test_each_variable_is_in_one_group():
     model = anp(mask=BetaBernoulliDropout(name="mask"))
     assert [v.name for v in model.mask_variables] == ["a_u", "b_u"]
@@ -416,6 +446,14 @@ def test_the_attack_grows():
     model = compiled(anp(attack=attack, schedule=Schedule(attack_growth=(1, 3))), rate=0.0)
     model.fit(*data(), batch_size=2, verbose=0)
     assert seen == [1, 2, 3, 4, 4]
+
+
+def test_an_attack_of_ones_own_may_have_noise():
+    attack = KnownAttack()
+    attack.noise = 0.5  # is no argument of its call
+    model = compiled(anp(attack=attack), rate=0.0)
+    model.fit(*data(), batch_size=10, verbose=0)
+    assert model.training_attack.noise is None
 
 
 @pytest.mark.parametrize(("steps", "weights"), [(0, [1, 1, 1, 1, 1]), (2, [0.5, 1, 1, 1, 1])])
@@ -608,6 +646,93 @@ def test_masks_need_an_optimizer_of_their_own():
     optimizer = keras.optimizers.SGD()
     with pytest.raises(ValueError, match="mask_optimizer="):
         model.compile(optimizer, optimizer)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"num_examples": 0},
+        {"attack": "pgd"},
+        {"validation_attack": "pgd"},
+        {"adversarial_weight": -1.0},
+        {"label_smoothing": 1.0},
+        {"beta": -0.1},
+        {"vulnerability_weight": float("nan")},
+        {"vulnerability_share": 0.0},
+        {"weight_decay": -1e-4},
+        {"decayed": "kernel"},
+        {"average_decay": 1.0},
+    ],
+    ids=str,
+)
+def test_arguments_out_of_range(argument):
+    ((name, value),) = argument.items()
+    with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}={value!r}"):
+        anp(**argument)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"epsilon_warmup_steps": -1},
+        {"kl_warmup_steps": 1.5},
+        {"attack_growth": 3},
+        {"attack_growth": (0, 10)},
+        {"attack_growth": (1, 0)},
+        {"last_attack": (-1, unchanged)},
+        {"last_attack": (1, "pgd")},
+        {"mask_freeze_step": -1},
+        {"fix_sparsity": 1.0},
+    ],
+    ids=str,
+)
+def test_schedules_out_of_range(argument):
+    (name,) = argument
+    with pytest.raises(ValueError, match=f"argument `{name}`"):
+        Schedule(**argument)
+
+
+def test_an_attack_without_steps_does_not_grow():
+    with pytest.raises(ValueError, match=r"argument `attack`.*`steps`"):
+        anp(schedule=Schedule(attack_growth=(1, 3)))
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+@pytest.mark.parametrize(
+    "returned",
+    [
+        pytest.param(lambda terms: terms.clean_loss, id="one"),
+        pytest.param(lambda terms: (terms.clean_loss, None), id="none of the masks"),
+        pytest.param(lambda terms: (terms.clean_logits, terms.kl), id="no scalar"),
+    ],
+)
+def test_what_an_objective_must_return(returned, run_eagerly):
+    class Method(BayesianPruning):
+        def objective(self, terms):
+            return returned(terms)
+
+    model = compiled(Method(network(KnownMask()), 20), run_eagerly=run_eagerly)
+    with pytest.raises(ValueError, match="`objective` of Method must return a pair of scalars"):
+        model.fit(*data(), verbose=0)
+
+
+def test_masks_that_a_method_does_not_learn():
+    with pytest.raises(ValueError, match=r"MagnitudePruning does not learn masks.*`UnitMask`"):
+        METHODS["magnitude"](network(KnownMask()), 10, attack=KnownAttack())
+
+
+def test_variables_that_each_replica_changes_by_itself():
+    x = pixels = keras.Input((FEATURES,))
+    for part in (
+        keras.layers.BatchNormalization(trainable=False, name="frozen"),
+        keras.layers.Dense(4, trainable=False),
+        keras.layers.BatchNormalization(name="trained"),
+        UnitMask(),
+        keras.layers.Dropout(0.1),
+    ):
+        x = part(x)
+    paths = [v.path for v in moving_averages(keras.Model(pixels, x))]
+    assert paths == ["trained/moving_mean", "trained/moving_variance"]
 
 
 # Layers and uses of Keras.

@@ -566,19 +566,6 @@ def test_widths_are_rounded_up(name):
         slim(model, round_to=0)
 
 
-def test_the_units_of_the_largest_weights_stay():
-    inputs = keras.Input((5,))
-    x = mask("mask")(layers.Dense(6, name="first")(inputs))
-    model = randomise(keras.Model(inputs, layers.Dense(3)(layers.ReLU()(x))))
-    kernel = model.get_layer("first").kernel
-    kernel.assign(kernel * np.array([1, 9, 1, 5, 1, 1], np.float32))
-    keep(model.get_layer("mask"), [0, 4])
-    rounded = slim(model, round_to=4).get_layer("first")
-    active = np.abs(np.asarray(rounded.kernel)).sum(0) > 0
-    assert (rounded.units, active.tolist()) == (4, [True, False, False, True])  # 0, 1, 3, 4
-    assert_same_outputs(model, slim(model, round_to=4))
-
-
 LOAD = """
 import sys
 sys.modules["anp_tf"] = None  # an import raises ImportError

@@ -163,7 +163,7 @@ def test_training_through_the_view_is_the_same(norm, freeze, monkeypatch):
         model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.0))
         with monkeypatch.context() as patch:
             if not slims:
-                patch.setattr(model, "slim", lambda: None)
+                patch.setattr(model, "train_slimmed", lambda: None)
             history = model.fit(x, y, batch_size=6, epochs=2, shuffle=False, verbose=0).history
         assert (model.forward.view is not None) == slims
         # The moving averages of pruned channels, which nothing reads, stay behind.

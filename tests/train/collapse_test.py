@@ -35,7 +35,7 @@ def test_goes_back_where_robust_accuracy_collapses(model, caplog):
         for now, expected in zip(states[-1], states[2] if fell else trained, strict=True):
             np.testing.assert_array_equal(now, expected)
     assert any(not np.array_equal(a, b) for a, b in zip(states[1], states[2], strict=True))
-    assert float(model.noise) == 3.0
+    assert float(model.training_attack.noise) == 3.0
     assert int(model.optimizer.iterations) == 5
     assert guard.choice == {"epoch": 5, "score": 0.4, "sparsity": 0.0}
     assert "epoch 4: robust validation accuracy fell from 40.0 % to 19.0 %" in caplog.text
@@ -47,7 +47,7 @@ def test_what_pruning_takes_is_no_collapse(model):
     guard.set_model(model)
     for epoch, (score, sparsity) in enumerate([(0.4, 0.0), (0.15, 0.7), (0.3, 0.7), (0.05, 0.7)]):
         guard.on_epoch_end(epoch, {"val_adversarial_accuracy": score, "sparsity": sparsity})
-        assert float(model.noise) == (3.0 if epoch == 3 else 1.5)
+        assert float(model.training_attack.noise) == (3.0 if epoch == 3 else 1.5)
     assert guard.choice == {"epoch": 3, "score": 0.3, "sparsity": 0.7}
 
 

@@ -95,7 +95,7 @@ def test_the_slimmed_view_computes_in_bfloat16_too():
         mask.prune([0])
     compute_in(network, "mixed_bfloat16")
     model = build_training_model(settings("anp_vs"), network, 64, 1)
-    model.slim()
+    model.train_slimmed()
     policies = {
         layer.compute_dtype
         for layer in model.forward.view.network.layers

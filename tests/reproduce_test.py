@@ -122,7 +122,7 @@ def test_all_rows(commands, tmp_path):
     rows = json.loads((tmp_path / "all" / "table.json").read_text())["rows"]
     assert [row["method"] for row in rows] == list(paper.METHODS)
     for row in rows:
-        assert len(row["measured"]) == 9 + (row["method"] == "at_bnn")
+        assert len(row["measured"]) == 10 + (row["method"] == "at_bnn")
     measured = {
         row["method"]: {name: figure["mean"] for name, figure in row["measured"].items()}
         for row in rows

@@ -88,18 +88,20 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
     groups = Groups(graph)
     chosen = _chosen(groups, layers)
     copying, activations, masks = Copying(graph), {}, {}
+    copies = copying.copies
 
-    def masked(x, group, policy):
+    def masked(x, group, caller):
         if group not in masks:
-            first = copying.copies[groups.layers[group][0]]
-            masks[group] = mask(name=f"{first.name}_mask")
-            masks[group].dtype_policy = policy
+            # A depthwise convolution may come before the layers that its channels are joined with.
+            first = next((layer for layer in groups.layers[group] if layer in copies), caller)
+            masks[group] = mask(name=f"{copies[first].name}_mask")
+            masks[group].dtype_policy = caller.dtype_policy
         return masks[group](x)
 
     def split(layer):
         """The activation of a layer whose mask is to come before it."""
         if layer not in activations:
-            name, activation = f"{copying.copies[layer].name}_activation", layer.activation
+            name, activation = f"{copies[layer].name}_activation", layer.activation
             if isinstance(activation, keras.Layer):
                 activations[layer] = copy_layer(activation, name)
             else:
@@ -116,7 +118,7 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
             changes["kind"] = FusedBatchNormalization
         outputs = copying(node, tensors, **changes)
         if gets_mask:
-            outputs = masked(outputs, group, layer.dtype_policy)
+            outputs = masked(outputs, group, layer)
         return split(layer)(outputs) if splits else outputs
 
     network = graph.rebuild(call, name=model.name)

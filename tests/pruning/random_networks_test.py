@@ -262,6 +262,10 @@ def test_any_network_with_any_masks(check, rank, seed):
     check(rank, seed)
 
 
+def test_a_depthwise_convolution_before_the_layers_of_its_channels():
+    check_inserted_masks(rank=1, seed=2134)
+
+
 @pytest.mark.slow
 @CHECKS
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -684,7 +684,6 @@ def test_arguments_out_of_range(argument):
         {"mask_freeze_step": -1},
         {"fix_sparsity": 1.0},
     ],
-    ids=str,
 )
 def test_schedules_out_of_range(argument):
     (name,) = argument

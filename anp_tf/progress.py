@@ -88,20 +88,23 @@ class Progress(keras.callbacks.Callback):
 def counting(title, total):
     """A bar for `total` examples; yields a function that takes the number done so far.
 
-    Without a terminal there is a line at the end, and before it one every half a minute.
+    Without a terminal there is a line at the end, and before it one every half a minute. The time
+    left is that of what came after the first call, as an earlier start may have done the rest.
     """
-    start = said = time.monotonic()
+    start = said = since = time.monotonic()
     with progress_bar() as bar:
-        task, lines = bar.add_task(title, total=total), not bar.console.is_terminal
+        task, lines, first = bar.add_task(title, total=total), not bar.console.is_terminal, 0
 
         def progress(done):
-            nonlocal said
+            nonlocal said, since, first
             bar.update(task, completed=done)
-            spent = time.monotonic() - start
-            if lines and start + spent - said > SECONDS_BETWEEN_LINES and done:
-                said = start + spent
-                left = _duration(spent / done * (total - done))
+            now = time.monotonic()
+            if lines and now - said > SECONDS_BETWEEN_LINES and done > first:
+                said = now
+                left = _duration((now - since) / (done - first) * (total - done))
                 _say(bar, f"{title}  {done:,.0f} of {total:,}  left {left}")
+            if not first:
+                since, first = now, done
 
         yield progress
     if lines:

@@ -98,3 +98,19 @@ def test_counting_examples(screen):
     with counting("white-box", 10) as done:
         done(10)
     assert text.getvalue().strip() == "white-box  10 in 0:00:00"
+
+
+def test_time_left_of_what_an_earlier_start_did_in_part(screen, monkeypatch):
+    text = screen(terminal=False)
+    clock = iter([0.0, 10.0, 50.0, 150.0, 160.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with counting("proofs", 100) as done:
+        done(60)  # from before
+        done(70)  # 10 in 40 seconds, so the other 30 take 120
+        done(80)  # 20 in 140
+    lines = text.getvalue().splitlines()
+    assert lines == [
+        "proofs  70 of 100  left 0:02:00",
+        "proofs  80 of 100  left 0:02:20",
+        "proofs  100 in 0:02:40",
+    ]

@@ -1,0 +1,20 @@
+// network.tflite: int8 in and out, 20,560 bytes; it ran in an arena of 8,960 bytes.
+//
+//   pixel in [0, 1] = 0.00392156886 * (value - (-128))
+//   logit = 0.0373726487 * (value - (-35))
+//
+// The operators that it needs:
+//
+//   tflite::MicroMutableOpResolver<5> resolver;
+//   resolver.AddConv2D();
+//   resolver.AddFullyConnected();
+//   resolver.AddGather();
+//   resolver.AddMaxPool2D();
+//   resolver.AddReshape();
+#ifndef ANP_TF_NETWORK_H_
+#define ANP_TF_NETWORK_H_
+
+extern const unsigned char network_tflite[];
+extern const unsigned int network_tflite_size;
+
+#endif

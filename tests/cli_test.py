@@ -263,33 +263,30 @@ def networks(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("missing", "missing has no network.keras: train it first"),
-        ("missing.keras", "there is no network at"),
-        ("empty", "empty has no network.keras: train it first"),
-        ("damaged.keras", "cannot load a network from"),
-        ("wide.keras", "cannot start from `lenet5_caffe`: layer conv1 has weights of shapes"),
-        ("colour.keras", "cannot start from `lenet5_caffe`: layer conv1 has weights of shapes"),
-        ("seven.keras", "cannot start from `lenet5_caffe`: layer logits has weights of shapes"),
-    ],
-)
-def test_init_from(commands, networks, tmp_path, source, expected):
-    flags = [f"--workdir={tmp_path / 'run'}", *QUICK, f"--init_from={networks / source}"]
-    assert expected in message(commands.run("train", *flags), "train")
+CANNOT_START = "cannot start from `lenet5_caffe`"
 
 
 @pytest.mark.parametrize(
-    ("source", "expected"),
+    ("flag", "source", "expected"),
     [
-        ("missing", "missing has no network.keras: train it first"),
-        ("colour.keras", "--teacher: expected a network with inputs of shape (None, 28, 28, 1)"),
-        ("seven.keras", "--teacher: expected a network with logits of shape (None, 10)"),
+        ("init_from", "missing", "missing has no network.keras: train it first"),
+        ("init_from", "missing.keras", "there is no network at"),
+        ("init_from", "empty", "empty has no network.keras: train it first"),
+        ("init_from", "damaged.keras", "cannot load a network from"),
+        ("init_from", "wide.keras", f"{CANNOT_START}: layer conv1 has weights of shapes"),
+        ("init_from", "colour.keras", f"{CANNOT_START}: layer conv1 has weights of shapes"),
+        ("init_from", "seven.keras", f"{CANNOT_START}: layer logits has weights of shapes"),
+        ("teacher", "missing", "missing has no network.keras: train it first"),
+        (
+            "teacher",
+            "colour.keras",
+            "--teacher: expected a network with inputs of shape (None, 28, 28, 1)",
+        ),
+        ("teacher", "seven.keras", "--teacher: expected a network with logits of shape (None, 10)"),
     ],
 )
-def test_teacher(commands, networks, tmp_path, source, expected):
-    flags = [f"--workdir={tmp_path / 'run'}", *QUICK, f"--teacher={networks / source}"]
+def test_networks_that_a_run_needs(commands, networks, tmp_path, flag, source, expected):
+    flags = [f"--workdir={tmp_path / 'run'}", *QUICK, f"--{flag}={networks / source}"]
     assert expected in message(commands.run("train", *flags), "train")
 
 

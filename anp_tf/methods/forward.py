@@ -104,7 +104,8 @@ class Forward:
             clean, moved = paired(x, adversarial, masks, training)
         (latents, logits), (other_latents, other_logits) = clean, moved
         first = tf.shape(x)[0]
-        other_latents = [features[:first] for features in other_latents]
+        if x is not batch.pixels:  # all of them need no copy, nor one of their gradients
+            other_latents = [features[:first] for features in other_latents]
         sizes = self._sizes(paired)
         distortion = vulnerability(latents, other_latents, sizes)
         self.means["vulnerability"].update_state(distortion, sample_weight=first)

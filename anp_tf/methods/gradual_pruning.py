@@ -28,7 +28,9 @@ class GradualPruning(TrainingModel):
         check("target_sparsity", target_sparsity, 0 <= target_sparsity < 1, "a share in [0, 1)")
         self.target_sparsity = target_sparsity
         self.pruning_steps = check_count("pruning_steps", pruning_steps)
-        self.pruning_updates = min(check_count("pruning_updates", pruning_updates), pruning_steps)
+        self.pruning_updates = min(
+            check_count("pruning_updates", pruning_updates), self.pruning_steps
+        )
         self.kernels = [v for v in self.weight_variables if v.shape and len(v.shape) > 1]
         self.kept = [state_variable(1.0, kernel.shape, "kept") for kernel in self.kernels]
         self.updates = state_variable(0.0, (), "updates")

@@ -57,9 +57,11 @@ class PairedForward:
         }
         with given_masks(masks):
             outputs = self.latent_network(tf.concat([x, adversarial], 0), training=training)
-        flat = keras.tree.flatten(outputs)
-        parts = ([x[:first] for x in flat], [x[first:] for x in flat])
-        return [keras.tree.pack_sequence_as(outputs, part) for part in parts]
+        sizes = [first, tf.shape(adversarial)[0]]
+        parts = [tf.split(output, sizes) for output in keras.tree.flatten(outputs)]
+        return [
+            keras.tree.pack_sequence_as(outputs, list(part)) for part in zip(*parts, strict=True)
+        ]
 
     def _one_after_the_other(self, x, adversarial, masks, training):
         start = [tf.identity(seed) for seed in self.seeds]

@@ -76,15 +76,15 @@ class _Kept:
 
 
 class _RandomSearch(_Kept, keras_tuner.oracles.RandomSearchOracle):
-    pass
+    """Random search of KerasTuner, kept so."""
 
 
 class _Bayesian(_Kept, keras_tuner.oracles.BayesianOptimizationOracle):
-    pass
+    """Bayesian optimization of KerasTuner, kept so."""
 
 
 class _Hyperband(_Kept, keras_tuner.oracles.HyperbandOracle):
-    pass
+    """Hyperband of KerasTuner, kept so."""
 
 
 class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):

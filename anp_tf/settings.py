@@ -118,6 +118,8 @@ class Settings(Options):
     bound_warmup_epochs: float = option(2.0, "epochs over which that radius grows from 0", AT_LEAST_0, group="bounds")
     bound_masks: bool = option(False, "the bounds count in the loss of the masks, too", group="bounds")
     validation_attack_steps: int = option(10, "PGD steps on the validation images, each of 2.5 epsilon / steps", AT_LEAST_1, RUN)
+    validation_attack_restarts: int = option(1, "runs of that attack, each on the images that those before left", AT_LEAST_1, RUN)
+    validation_attack_queries: int = option(0, "queries of the Square attack on the images that PGD left", AT_LEAST_0, RUN)
     eval_attack_steps: int = option(40, "PGD steps in the evaluation", AT_LEAST_1, EVALUATION)
     eval_attack_step_size: float | None = option(None, "length of a PGD step in the evaluation; default as in training", LENGTH, EVALUATION)
     eval_samples: int = option(10, "at_bnn: draws of the weights in the evaluation of sampled networks", AT_LEAST_1, EVALUATION, of="uses_random_weights")

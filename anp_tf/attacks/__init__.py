@@ -4,6 +4,7 @@ from anp_tf.attacks.apgd import APGD, TargetedAPGD
 from anp_tf.attacks.attack import Attack
 from anp_tf.attacks.fab import TargetedFAB
 from anp_tf.attacks.gradients import input_gradient
+from anp_tf.attacks.in_turn import InTurn
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.latent import LatentPGD
 from anp_tf.attacks.linf import Linf
@@ -25,6 +26,7 @@ __all__ = [
     "NFGSM",
     "PGD",
     "Attack",
+    "InTurn",
     "Linf",
     "Square",
     "SquarePGD",

@@ -5,7 +5,7 @@ import logging
 
 import keras
 
-from anp_tf.attacks import FGSM, NFGSM, PGD, SquarePGD
+from anp_tf.attacks import FGSM, NFGSM, PGD, InTurn, Square, SquarePGD
 from anp_tf.errors import WorkdirError
 from anp_tf.layers import MASKS, BayesianMask, UnitMask, mask_layers
 from anp_tf.methods import METHODS, Bound, Distillation, Schedule
@@ -100,17 +100,12 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
     """The compiled training model of the settings."""
     method = METHODS[settings.method]
     total_steps = settings.epochs * steps_per_epoch
-    validation_attack = PGD(
-        epsilon=settings.epsilon,
-        step_size=min(1.0, 2.5 * settings.epsilon / settings.validation_attack_steps),
-        steps=settings.validation_attack_steps,
-    )
     weighted = method.learns_masks and settings.kl_flops_exponent
     model = method(
         network,
         num_examples,
         attack=_attack(settings, method),
-        validation_attack=validation_attack if method.uses_attack else None,
+        validation_attack=_validation_attack(settings, network) if method.uses_attack else None,
         adversarial_weight=settings.adversarial_weight,
         label_smoothing=settings.label_smoothing,
         beta=settings.beta,
@@ -205,6 +200,21 @@ def _attack(settings, method):
     if settings.attack == "square_pgd":
         return SquarePGD(**options, queries=settings.attack_queries)
     return method.attack_class(**options)
+
+
+def _validation_attack(settings, network):
+    epsilon, steps = settings.epsilon, settings.validation_attack_steps
+    step_size = min(1.0, 2.5 * epsilon / steps)
+    restarts = settings.validation_attack_restarts
+    attack = PGD(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts)
+    if queries := settings.validation_attack_queries:
+        if len(network.input_shape) != 4:
+            raise ValueError(
+                "validation_attack_queries: expected 0, for the Square attack moves squares of "
+                f"images, and examples are of shape {network.input_shape[1:]}; received {queries}"
+            )
+        return InTurn(attack, Square(epsilon=epsilon, queries=queries))
+    return attack
 
 
 def _last_attack(settings, method, total_steps):

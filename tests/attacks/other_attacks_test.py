@@ -5,8 +5,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf.attacks import L2, NFGSM, PGD, LatentPGD, Linf, Noise, SquarePGD, Transfer, draws
-from anp_tf.losses import cross_entropy
+from anp_tf.attacks import (
+    L2,
+    NFGSM,
+    PGD,
+    InTurn,
+    LatentPGD,
+    Linf,
+    Noise,
+    Square,
+    SquarePGD,
+    Transfer,
+    draws,
+)
+from anp_tf.losses import classified, cross_entropy
 
 SEED = tf.constant([1, 2])
 
@@ -140,3 +152,35 @@ def test_squares_find_what_pgd_cannot(network, problem):
 def test_square_pgd_checks_its_arguments(arguments):
     with pytest.raises(ValueError, match=f"argument `{next(iter(arguments))}`"):
         SquarePGD(epsilon=0.1, step_size=0.1, steps=1, **arguments)
+
+
+# -------------------------------------------------------------------------------------- in turn
+
+
+@pytest.mark.parametrize("seed", [SEED, tf.stack([tf.range(12), tf.range(12)], 1)])
+def test_attacks_in_turn_are_each_made_on_what_is_left(network, problem, seed):
+    x, y = problem
+    y = np.where(np.arange(12) < 2, (y + 1) % 4, y)  # two are misclassified as they are
+    attacks = PGD(epsilon=0.08, step_size=0.04, steps=2), Square(epsilon=0.3, queries=30)
+    in_turn = tf.function(InTurn(*attacks))(network, x, y[:, None], seed=seed)
+    expected, fooled = x.copy(), ~classified(network(x), y).numpy()
+    counts = [fooled.sum()]
+    for index, attack in enumerate(attacks):
+        left = np.flatnonzero(~fooled)
+        own = draws.fold_in(seed, index)
+        own = tf.gather(own, left) if seed.shape.rank == 2 else own
+        expected[left] = attack(network, x[left], y[left], seed=own)
+        fooled = ~classified(network(expected), y).numpy()
+        counts.append(fooled.sum())
+    assert 2 <= counts[0] < counts[1] < counts[2] < 12
+    np.testing.assert_allclose(in_turn, expected, atol=1e-6)
+
+
+def test_where_nothing_is_left_no_attack_is_made(network, problem):
+    x, y = problem
+    wrong = (y + 1) % 4
+    attack = InTurn(PGD(epsilon=0.1, step_size=0.1, steps=1), Square(epsilon=0.1, queries=5))
+    np.testing.assert_array_equal(attack(network, x, wrong, seed=SEED), x)
+    assert repr(attack).startswith("InTurn(PGD(epsilon=0.1")
+    with pytest.raises(ValueError, match="at least one attack"):
+        InTurn()

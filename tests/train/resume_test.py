@@ -17,6 +17,7 @@ QUICK = {
     "limit_train_examples": 80,
     "validation_examples": 16,
     "validation_attack_steps": 1,
+    "validation_attack_queries": 2,
     "attack_steps": 1,
     "attack_step_size": 0.1,
     "epsilon_warmup_epochs": 0,

@@ -259,6 +259,7 @@ def test_training_model_is_as_the_settings_say(examples, method, given, beta):
         attack_steps=7,
         attack_step_size=0.05,
         validation_attack_steps=4,
+        validation_attack_restarts=2,
         epsilon_warmup_epochs=0.5,
         kl_warmup_epochs=2,
         epochs=10,
@@ -274,9 +275,19 @@ def test_training_model_is_as_the_settings_say(examples, method, given, beta):
         assert [a.epsilon for a in attacks] == [0.2, 0.2]
         assert [a.steps for a in attacks] == [7, 4]
         assert [a.step_size for a in attacks] == pytest.approx([0.05, 0.125])
+        assert [a.restarts for a in attacks] == [1, 2]
     else:
         assert model.attack is None
         assert model.validation_attack is None
+
+
+def test_validation_by_squares(examples):
+    settings = Settings(method="at", epsilon=0.2, validation_attack_queries=5)
+    model = build_training_model(settings, build_network(settings, examples), 100, 10)
+    assert "Square(epsilon=0.2, queries=5" in repr(model.validation_attack)
+    vectors = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="validation_attack_queries: expected 0"):
+        build_training_model(settings, vectors, 100, 10)
 
 
 # ------------------------------------------------------------------------------ several devices

@@ -44,7 +44,7 @@ FORMATS = ("saved_model", "litert", "onnx", "micro")
 PRECISIONS = ("float32", "float16", "int8")
 TUNERS = ("random", "bayesian", "hyperband")
 TABLES = ("mnist", "cifar10", "cifar100", "wang2018")
-FIGURES = ("sparsity", "proved", "proved_sparsity")
+FIGURES = ("sparsity", "frontier", "proved", "proved_sparsity")
 BENCHMARKS = (
     "agreement",
     "attack",

@@ -1,4 +1,4 @@
-"""Makes the paper's tables, and its sparsity curve, measured; a curve of what is proved."""
+"""Makes the paper's tables, and its sparsity curve, measured; figures of proofs and of cost."""
 
 from anp_tf import cli
 from anp_tf.names import FIGURES, PROOFS, TABLES
@@ -32,7 +32,7 @@ def define_flags():
         "networks",
         [],
         "of --figure=proved and proved_sparsity: PATH or NAME=PATH of workdirs and .keras files, "
-        "comma separated",
+        "comma separated; of --figure=frontier: of folders with results.json and robustness.json",
         list,
     )
     cli.define("epsilons", ["0.1", "0.2", "0.3"], "of --figure=proved: radii of the balls", list)

@@ -12,7 +12,7 @@ from anp_tf.files import atomic_file, write_json
 from anp_tf.names import FIGURES, PROOFS, TABLES
 from anp_tf.options import number, one_of
 from anp_tf.progress import counting
-from anp_tf.reproduce import paper, proved, sparsity, table, wang2018
+from anp_tf.reproduce import frontier, paper, proved, sparsity, table, wang2018
 from anp_tf.reproduce.plan import read_rows, table_runs
 from anp_tf.reproduce.runner import judge_runs, make_runs, row_maker
 from anp_tf.robustness import test_examples
@@ -27,7 +27,8 @@ OF_RUNS = (*OF_PAPER, "--table=wang2018", "--figure=sparsity")
 READERS = {  # of the flags that not all tables and figures read
     **dict.fromkeys(("seeds", "standard_attack", "export"), OF_PAPER),
     **dict.fromkeys(("methods", "row"), OF_RUNS),  # a flagfile with rows is also for wang2018
-    **dict.fromkeys(("networks", "epsilons", "attacks", "proofs", "proof_minutes"), OF_PROVED),
+    **dict.fromkeys(("epsilons", "attacks", "proofs", "proof_minutes"), OF_PROVED),
+    "networks": ("--figure=frontier", *OF_PROVED),
 }
 
 
@@ -50,6 +51,8 @@ def main():
         _proved(folder)
     elif asked in OF_PAPER:
         _paper(folder)
+    elif given.figure == "frontier":
+        _frontier(folder)
     elif given.figure:
         _sparsity(folder)
     else:
@@ -98,6 +101,15 @@ def _sparsity(folder):
     _write(folder, "sparsity", points)
     sparsity.draw(points, folder / "sparsity.svg")
     print(folder / "sparsity.svg")
+
+
+def _frontier(folder):
+    points = frontier.frontier_points(proved.named_paths(flags.FLAGS.networks))
+    folder.mkdir(parents=True, exist_ok=True)
+    frontier.draw(points, folder / "frontier.svg")
+    print(frontier.frontier_table(points))
+    _write(folder, "frontier", points)
+    print(folder / "frontier.svg")
 
 
 def _proved(folder):

@@ -18,16 +18,18 @@ def frontier_points(paths):
 
     Returns:
         List of dicts, from the cheapest network on: `network`, `dataset`, `epsilon`,
-        `flops_reduction`, `sparsity_percent`, `parameter_bytes`, `core_minutes` (None where it is
-        not known), `test_examples`, `clean` and `robust` in percent, and `on_frontier`: whether no
-        other network has at most as many FLOPs and is at least as robust.
+        `flops_reduction`, `sparsity_percent`, `parameter_bytes`, `dense_parameter_bytes`,
+        `core_minutes` (None where it is not known), `test_examples`, `clean` and `robust` in
+        percent, and `on_frontier`: whether no other network has at most as many FLOPs and is at
+        least as robust.
 
     Raises:
         WorkdirError: if a folder has not these files, or a damaged one.
-        ValueError: if the networks are of several data sets, or attacked in several ways.
+        ValueError: if the networks are of several data sets, or attacked in several ways, or if
+            dense they are of several sizes, so that their FLOPs do not compare.
     """
     points = [_point(name, Workdir(path)) for name, path in paths.items()]
-    for key in ("dataset", "epsilon", "test_examples"):
+    for key in ("dataset", "epsilon", "test_examples", "dense_parameter_bytes"):
         values = {point["network"]: point[key] for point in points}
         if len(set(values.values())) > 1:
             raise ValueError(f"networks: expected networks of the same {key}, received {values}")
@@ -57,6 +59,7 @@ def _point(name, workdir):
         "flops_reduction": results["flops_reduction"],
         "sparsity_percent": results["sparsity_percent"],
         "parameter_bytes": results["slim_parameter_bytes"],
+        "dense_parameter_bytes": results["dense_parameter_bytes"],
         "core_minutes": results.get("core_minutes"),
         "test_examples": verdict["test_examples"],
         "clean": verdict["clean_accuracy"],

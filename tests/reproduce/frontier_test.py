@@ -11,11 +11,12 @@ from anp_tf.reproduce.frontier import frontier_points, frontier_table
 SHIPPED = pathlib.Path(__file__).parents[2] / "saved_models" / "mnist_cpu"
 
 
-def recorded(folder, flops, robust, epsilon=0.3, dataset="mnist"):
+def recorded(folder, flops, robust, epsilon=0.3, dataset="mnist", dense=9000):
     """A folder with the records of a network."""
     folder.mkdir()
     results = {"dataset": dataset, "epsilon": epsilon, "flops_reduction": flops}
     results |= {"sparsity_percent": 50.0, "slim_parameter_bytes": 4000}
+    results["dense_parameter_bytes"] = dense
     (folder / "results.json").write_text(json.dumps(results))
     verdict = {"test_examples": 200, "clean_accuracy": 95.0, "robust_accuracy": robust}
     text = json.dumps({"noise, Linf, 0.3": {}, f"standard, Linf, {epsilon:g}": verdict})
@@ -44,11 +45,14 @@ def test_networks_that_do_not_compare(tmp_path):
         "a": recorded(tmp_path / "a", 1, 90.0),
         "b": recorded(tmp_path / "b", 1, 90.0, epsilon=0.2),
         "c": recorded(tmp_path / "c", 1, 90.0, dataset="kmnist"),
+        "large": recorded(tmp_path / "large", 1, 90.0, dense=18000),
     }
     with pytest.raises(ValueError, match=r"of the same epsilon, received {'a': 0.3, 'b': 0.2}"):
         frontier_points({name: paths[name] for name in "ab"})
     with pytest.raises(ValueError, match="of the same dataset"):
         frontier_points({name: paths[name] for name in "ac"})
+    with pytest.raises(ValueError, match="of the same dense_parameter_bytes"):
+        frontier_points({name: paths[name] for name in ("a", "large")})
     (paths["b"] / "robustness.json").unlink()
     with pytest.raises(WorkdirError, match=r"no result of the standard attack at epsilon 0\.2"):
         frontier_points(paths)

@@ -5,6 +5,7 @@ from anp_tf.figures import canvas
 from anp_tf.files import read_json
 from anp_tf.intervals import clopper_pearson, with_interval
 from anp_tf.options import length_text
+from anp_tf.robustness import digest, robustness_of
 from anp_tf.tables import plain_table
 from anp_tf.workdir import Workdir
 
@@ -46,7 +47,11 @@ def _point(name, workdir):
         raise WorkdirError(f"{workdir.results} does not exist; python -m anp_tf.evaluate writes it")
     results = workdir.load_results()
     attack = f"standard, Linf, {results['epsilon']:g}"
-    verdict = (read_json(workdir.robustness) or {}).get(attack)
+    if workdir.network.exists():  # which may have been trained anew since
+        found = robustness_of(workdir.robustness, digest(workdir.network))
+    else:
+        found = read_json(workdir.robustness) or {}
+    verdict = found.get(attack)
     if verdict is None:
         raise WorkdirError(
             f"{workdir.robustness} has no result of the standard attack at epsilon "

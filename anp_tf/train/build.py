@@ -202,11 +202,14 @@ def _attack(settings, method):
     return method.attack_class(**options)
 
 
+def _covering(epsilon, steps):
+    """The arguments of PGD whose steps together are 2.5 times as long as its radius."""
+    return {"epsilon": epsilon, "step_size": min(1.0, 2.5 * epsilon / steps), "steps": steps}
+
+
 def _validation_attack(settings, network):
-    epsilon, steps = settings.epsilon, settings.validation_attack_steps
-    step_size = min(1.0, 2.5 * epsilon / steps)
-    restarts = settings.validation_attack_restarts
-    attack = PGD(epsilon=epsilon, step_size=step_size, steps=steps, restarts=restarts)
+    epsilon, restarts = settings.epsilon, settings.validation_attack_restarts
+    attack = PGD(**_covering(epsilon, settings.validation_attack_steps), restarts=restarts)
     if queries := settings.validation_attack_queries:
         if len(network.input_shape) != 4:
             raise ValueError(
@@ -221,9 +224,8 @@ def _last_attack(settings, method, total_steps):
     """The step from which another attack takes the place of the first one, and that attack."""
     if settings.last_attack_at == 1:
         return None
-    epsilon, steps = settings.epsilon_in_training, settings.last_attack_steps
-    step_size = min(1.0, 2.5 * epsilon / steps)
-    attack = method.attack_class(epsilon=epsilon, step_size=step_size, steps=steps)
+    covering = _covering(settings.epsilon_in_training, settings.last_attack_steps)
+    attack = method.attack_class(**covering)
     return round(settings.last_attack_at * total_steps), attack
 
 

@@ -18,8 +18,13 @@ def recorded(folder, flops, robust, epsilon=0.3, dataset="mnist", dense=9000):
     results |= {"sparsity_percent": 50.0, "slim_parameter_bytes": 4000}
     results["dense_parameter_bytes"] = dense
     (folder / "results.json").write_text(json.dumps(results))
-    verdict = {"test_examples": 200, "clean_accuracy": 95.0, "robust_accuracy": robust}
-    text = json.dumps({"noise, Linf, 0.3": {}, f"standard, Linf, {epsilon:g}": verdict})
+    verdict = {
+        "network": "abc",
+        "test_examples": 200,
+        "clean_accuracy": 95.0,
+        "robust_accuracy": robust,
+    }
+    text = json.dumps({"noise, Linf, 0.3": verdict, f"standard, Linf, {epsilon:g}": verdict})
     (folder / "robustness.json").write_text(text)
     return folder
 
@@ -56,6 +61,9 @@ def test_networks_that_do_not_compare(tmp_path):
     (paths["b"] / "robustness.json").unlink()
     with pytest.raises(WorkdirError, match=r"no result of the standard attack at epsilon 0\.2"):
         frontier_points(paths)
+    (paths["a"] / "network.keras").write_text("of another network")
+    with pytest.raises(WorkdirError, match="no result of the standard attack"):
+        frontier_points({"a": paths["a"]})
     with pytest.raises(WorkdirError, match=r"results\.json does not exist"):
         frontier_points({"d": tmp_path / "d"})
 

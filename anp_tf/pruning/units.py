@@ -67,9 +67,12 @@ def _expected(masks):
 
 
 def _worth(own, sources):
-    """The expected masks; a unit that is flattened from a channel is worth no more than that."""
+    """The expected masks; a channel and what it is flattened to are worth what the lower one is."""
     worth = dict(own)
     for mask, (source, channels) in sources.items():
+        best = np.zeros(source.units)  # of the units of each channel
+        np.maximum.at(best, channels, own[mask])
+        worth[source] = np.minimum(worth[source], best)
         worth[mask] = np.minimum(own[mask], worth[source][channels])
     return worth
 
@@ -123,7 +126,7 @@ class _Around:
         whole = norms is not None and mask.units % len(norms) == 0
         norms = np.resize(norms, mask.units) if whole else np.ones(mask.units)
         source = masks[-1] if masks and mask.units % masks[-1].units == 0 else None
-        if source is not None and source.units < mask.units:
+        if source is not None:
             self.sources[mask] = source, np.arange(mask.units) % source.units
         self.made[mask] = norms
         return norms * np.abs(np.array(mask.inference_mask())), (*masks, mask)

@@ -31,6 +31,7 @@ def test_a_share_of_all_units_is_pruned_and_what_is_kept_is_the_highest(share):
     assert sum(map(len, units)) == total - round(share * total)
     # What is flattened from a channel that is cut is cut too; of the rest the highest are kept.
     assert set(units[2] % 20) <= set(units[1])
+    before[1] = np.minimum(before[1], before[2].reshape(16, 20).max(0))
     before[2] = np.minimum(before[2], np.tile(before[1], 16))
     floor = 2
     lowest = min(b[k].min() for b, k in zip(before, units, strict=True) if len(k) > floor)
@@ -68,6 +69,7 @@ def test_of_each_mask_the_highest_are_kept():
     cut_to_counts(model, [5, 4, 60, 25])
     units = kept(model)
     assert [len(which) for which in units] == [5, 4, 60, 25]
+    values[1] = np.minimum(values[1], values[2].reshape(16, 20).max(0))
     values[2] = np.minimum(values[2], np.tile(values[1], 16)) * np.isin(
         np.arange(320) % 20, units[1]
     )
@@ -75,6 +77,22 @@ def test_of_each_mask_the_highest_are_kept():
         assert value[which].min() >= np.delete(value, which).max()
     cut_to_counts(model, [8, 4, 90, 25])  # no more are there
     assert [len(which) for which in kept(model)] == [5, 4, 60, 25]
+
+
+@pytest.mark.parametrize("cut", ["counts", "share"])
+def test_two_masks_of_the_same_channels_keep_the_same_ones(cut):
+    model = learned(vgg16, width_multiplier=0.125)  # one pixel is left to flatten
+    masks = mask_layers(model)
+    channels, flat = (np.array(mask.inference_mask()) for mask in masks[-3:-1])
+    if cut == "counts":
+        cut_to_counts(model, [mask.units for mask in masks[:-3]] + [12, 12, 64])
+    else:
+        cut_to_share(model, 0.7)
+    *_, of_channels, of_flat, _ = kept(model)
+    np.testing.assert_array_equal(of_channels, of_flat)
+    if cut == "counts":
+        highest = np.argsort(-np.minimum(channels, flat))[:12]
+        np.testing.assert_array_equal(of_channels, np.sort(highest))
 
 
 def test_units_by_the_norms_of_the_kernels_before_and_after_them():

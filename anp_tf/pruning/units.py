@@ -126,7 +126,7 @@ class _Around:
         whole = norms is not None and mask.units % len(norms) == 0
         norms = np.resize(norms, mask.units) if whole else np.ones(mask.units)
         source = masks[-1] if masks and mask.units % masks[-1].units == 0 else None
-        if source is not None:
+        if source is not None and (whole or source.units < mask.units):  # not behind a sum
             self.sources[mask] = source, np.arange(mask.units) % source.units
         self.made[mask] = norms
         return norms * np.abs(np.array(mask.inference_mask())), (*masks, mask)

@@ -1,5 +1,6 @@
 """Which units are cut: by masks, by norms."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -93,6 +94,19 @@ def test_two_masks_of_the_same_channels_keep_the_same_ones(cut):
     if cut == "counts":
         highest = np.argsort(-np.minimum(channels, flat))[:12]
         np.testing.assert_array_equal(of_channels, np.sort(highest))
+
+
+def test_behind_a_sum_a_mask_keeps_what_an_earlier_one_has_cut():
+    pixels = keras.Input((8, 8, 3))
+    stream = BetaBernoulliDropout(name="before")(keras.layers.Conv2D(6, 3)(pixels))
+    branch = keras.layers.Conv2D(6, 3, padding="same")(stream)
+    x = BetaBernoulliDropout(name="behind")(keras.layers.Add()([stream, branch]))
+    model = keras.Model(pixels, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    before, behind = mask_layers(model)
+    before.a_u.assign([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    behind.a_u.assign([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    cut_to_counts(model, [3, 3])
+    assert [list(units) for units in kept(model)] == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_units_by_the_norms_of_the_kernels_before_and_after_them():

@@ -58,6 +58,7 @@ class Settings(Options):
     limit_train_examples: int | None = option(None, "use only so many training images", AT_LEAST_1, DATA)
     limit_test_examples: int | None = option(None, "use only so many test images", AT_LEAST_1, EVALUATION)
     augmentation: str = option("auto", "of training images: none, crop, crop_flip, crop_alternate, or auto: crop_flip for CIFAR", ("auto", *AUGMENTATIONS), group="data")
+    crop_pixels: int = option(4, "how far crops shift training images at most", AT_LEAST_1, group="data")
     validation_examples: int = option(1000, "training images set aside to choose the best epoch (at most a fifth)", AT_LEAST_0, DATA)
     network: str = option("auto", f"{', '.join(NETWORKS)}, one of Keras, MODULE:FUNCTION, FILE.keras", NAME, path=True, group="network")
     fresh: bool = option(False, "new weights for the network of a .keras file", group="network")
@@ -172,11 +173,12 @@ class Settings(Options):
         return {**options, "image_size": tuple(map(int, self.image_size)) or None}
 
     @property
-    def resolved_augmentation(self):
-        """How training images are augmented: `augmentation` with `auto` resolved."""
-        if self.augmentation == "auto":
-            return "crop_flip" if self.dataset.startswith("cifar") else "none"
-        return self.augmentation
+    def augmentation_options(self):
+        """How training images are augmented: keyword arguments of `anp_tf.data.training_batches`."""
+        augmentation = self.augmentation
+        if augmentation == "auto":
+            augmentation = "crop_flip" if self.dataset.startswith("cifar") else "none"
+        return {"augmentation": augmentation, "crop_pixels": self.crop_pixels}
 
 
 def method_class(name):

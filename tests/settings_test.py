@@ -32,6 +32,7 @@ VALUES = {
     "limit_train_examples": st.none() | COUNT,
     "limit_test_examples": st.none() | COUNT,
     "augmentation": st.sampled_from(["auto", *AUGMENTATIONS]),
+    "crop_pixels": COUNT,
     "validation_examples": st.integers(0, 10**9),
     "network": st.sampled_from([*NETWORKS, "auto", "net:build", "net.keras"]),
     "fresh": st.booleans(),
@@ -301,7 +302,7 @@ def test_trades_has_an_attack_of_its_own():
 )
 def test_cifar_is_augmented_unless_said_otherwise(dataset, augmentation, expected):
     settings = Settings(dataset=dataset, augmentation=augmentation)
-    assert settings.resolved_augmentation == expected
+    assert settings.augmentation_options == {"augmentation": expected, "crop_pixels": 4}
 
 
 @pytest.mark.parametrize(

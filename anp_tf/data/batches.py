@@ -11,7 +11,7 @@ from anp_tf.names import AUGMENTATIONS
 _FLIPPING = -2  # takes an epoch's place in a seed
 
 
-def training_batches(examples, batch_size, seed, start_step=0, augmentation="none"):
+def training_batches(examples, batch_size, seed, start_step=0, augmentation="none", crop_pixels=4):
     """Returns an endless stream of shuffled batches.
 
     An epoch has `len(examples) // batch_size` steps, each example is in at most one of them, and
@@ -23,20 +23,23 @@ def training_batches(examples, batch_size, seed, start_step=0, augmentation="non
         batch_size: examples in a batch, in 1 to `len(examples)`.
         seed: integer of at most 64 bits.
         start_step: number of batches to leave out at the start, of any number of epochs.
-        augmentation: `"none"`; `"crop"`: each image is shifted at random by up to 4 pixels, with 0
-            in the gap, for digits or signs; `"crop_flip"`: and mirrored left to right every other
-            time, the usual augmentation of CIFAR; `"crop_alternate"`: and mirrored in every other
-            epoch, half of the images in the even ones, so that two epochs show both sides of each.
+        augmentation: `"none"`; `"crop"`: each image is shifted at random, with 0 in the gap, for
+            digits or signs; `"crop_flip"`: and mirrored left to right every other time, the usual
+            augmentation of CIFAR; `"crop_alternate"`: and mirrored in every other epoch, half of
+            the images in the even ones, so that two epochs show both sides of each.
+        crop_pixels: how far images are shifted at most, at least 1; by 4 as is usual for CIFAR.
 
     Returns:
         Infinite `tf.data.Dataset` of `(pixels, labels)`: float32
         `[batch_size, height, width, channels]` in [0, 1], and int32 `[batch_size]`.
 
     Raises:
-        DataError: `batch_size` or `start_step` is out of range, or `augmentation` unknown.
+        DataError: `batch_size`, `start_step` or `crop_pixels` is out of range, or `augmentation`
+            unknown.
     """
     at_least("batch_size", batch_size, 1)
     at_least("start_step", start_step, 0)
+    at_least("crop_pixels", crop_pixels, 1)
     if augmentation not in AUGMENTATIONS:
         names = ", ".join(AUGMENTATIONS)
         raise DataError(f"augmentation must be one of {names}, got {augmentation!r}")
@@ -66,7 +69,7 @@ def training_batches(examples, batch_size, seed, start_step=0, augmentation="non
             flips = tf.random.stateless_uniform([batch_size], flip_seed) < 0.5
         elif augmentation == "crop_alternate":
             flips = tf.gather(halves, indices) == (step // steps % 2 == 0)
-        return crop(pixels, crop_seed, flips), labels
+        return crop(pixels, crop_seed, flips, crop_pixels), labels
 
     stream = stream.enumerate(start_step).map(augmented)
     return stream.prefetch(tf.data.AUTOTUNE)

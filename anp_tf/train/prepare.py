@@ -108,7 +108,7 @@ def validation_batches(examples, devices):
 def statistics_batches(settings, training, batch_size):
     """The batches that the statistics of averaged networks are of, always the same."""
     batches = data.training_batches(
-        training, batch_size, settings.seed, augmentation=settings.resolved_augmentation
+        training, batch_size, settings.seed, **settings.augmentation_options
     )
     return batches.take(min(STATISTICS_BATCHES, len(training) // batch_size))
 

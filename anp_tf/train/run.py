@@ -154,7 +154,7 @@ def _train(settings, workdir, devices):
             epoch, within = divmod(step, steps_per_epoch)
             until = epoch + 1 if within else settings.epochs
             batches = data.training_batches(
-                training, batch_size, settings.seed, step, settings.resolved_augmentation
+                training, batch_size, settings.seed, step, **settings.augmentation_options
             )
             try:
                 model.fit(

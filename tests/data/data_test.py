@@ -535,15 +535,16 @@ def coloured():
     return data.Examples(images, np.arange(6, dtype=np.int32), 6)
 
 
-def augmented(examples, steps, seed=0, start_step=0, augmentation="crop_flip"):
-    stream = data.training_batches(examples, 3, seed, start_step, augmentation)
+def augmented(examples, steps, seed=0, start_step=0, augmentation="crop_flip", **options):
+    stream = data.training_batches(examples, 3, seed, start_step, augmentation, **options)
     return list(stream.take(steps).as_numpy_iterator())
 
 
-def views(image):
-    """Every crop of the image with 4 pixels of 0 around it, and its mirror image."""
-    padded = np.pad(image / np.float32(255), [(4, 4), (4, 4), (0, 0)])
-    crops = [padded[i : i + 10, j : j + 12] for i in range(9) for j in range(9)]
+def views(image, most=4):
+    """Every crop of the image with pixels of 0 around it, and its mirror image."""
+    padded = np.pad(image / np.float32(255), [(most, most), (most, most), (0, 0)])
+    places = range(2 * most + 1)
+    crops = [padded[i : i + 10, j : j + 12] for i in places for j in places]
     return crops + [crop[:, ::-1] for crop in crops]
 
 
@@ -587,6 +588,19 @@ def test_crops_alone_are_not_mirrored(coloured):
             (found,) = (k for k, crop in enumerate(crops) if (crop == image).all())
             seen[found] += 1
     assert len(seen) > 75  # of 81, after 450 draws: 80.7 are expected
+
+
+def test_crops_by_so_many_pixels(coloured):
+    seen = collections.Counter()
+    for pixels, labels in augmented(coloured, 40, augmentation="crop", crop_pixels=1):
+        for image, label in zip(pixels, labels, strict=True):
+            (found,) = (
+                k
+                for k, view in enumerate(views(coloured.images[label], 1)[:9])
+                if (view == image).all()
+            )
+            seen[found] += 1
+    assert len(seen) == 9
 
 
 def test_an_augmented_stream_goes_on_where_it_stopped(coloured):
@@ -633,6 +647,8 @@ def test_bad_batches():
         data.DataError, match="one of none, crop, crop_flip, crop_alternate, got 'flip'"
     ):
         data.training_batches(examples, 2, seed=0, augmentation="flip")
+    with pytest.raises(data.DataError, match="crop_pixels must be at least 1, got 0"):
+        data.training_batches(examples, 2, seed=0, augmentation="crop", crop_pixels=0)
     with pytest.raises(data.DataError, match="start_step must be at least 0, got -1"):
         data.training_batches(examples, 2, seed=0, start_step=-1)
     with pytest.raises(data.DataError, match="batch_size must be at least 1, got 0"):

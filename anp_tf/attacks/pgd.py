@@ -35,9 +35,11 @@ class PGD(Attack):
 
     Call arguments as for `Attack`, and:
         y: Labels, or classes to reach; None for a loss that does not use them.
-        scale: Scalar in [0, 1] that multiplies epsilon and the step size, for warm-ups.
+        scale: Scalar, at least 0, that multiplies epsilon and the step size: for warm-ups, or for
+            another radius.
         steps: Integer scalar, at least 1; another number of steps, of another size that covers the
             same way, for training whose attack grows.
+        step_size: Scalar above 0; the size of a step, whatever their number.
     """
 
     def __init__(
@@ -61,13 +63,15 @@ class PGD(Attack):
         self.targeted = bool(targeted)
         self.loss = _negative(loss) if targeted else loss
 
-    def perturb(self, network, x, y, seed, scale=1.0, steps=None):
+    def perturb(self, network, x, y, seed, scale=1.0, steps=None, step_size=None):
         steps = self.steps if steps is None else steps
+        if step_size is None:
+            step_size = self.step_size * self.steps / tf.cast(steps, x.dtype)
         references = self._references(network, x, y)
 
         def run(runs, which):
             of_run = draws.fold_in(seed, 0 if runs is None else runs[0])
-            images = self._run(network, x, references, of_run, scale, steps, which)
+            images = self._run(network, x, references, of_run, scale, steps, step_size, which)
             if self.restarts == 1:
                 return Found(images, None, None)
             outputs, chosen = network(images, training=False), rows(references, which)
@@ -79,10 +83,10 @@ class PGD(Attack):
         """What the loss takes beside the network's outputs."""
         return y
 
-    def _run(self, network, x, y, seed, scale, steps, which):
+    def _run(self, network, x, y, seed, scale, steps, step_size, which):
         scale = tf.cast(tf.convert_to_tensor(scale, dtype_hint=x.dtype), x.dtype)
         epsilon = scale * self.epsilon
-        step_size = scale * self.step_size * self.steps / tf.cast(steps, x.dtype)
+        step_size = scale * tf.cast(step_size, x.dtype)
 
         def ascend(start, x, y):
             def step(index, adversarial, finite):

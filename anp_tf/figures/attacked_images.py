@@ -1,9 +1,11 @@
 """A network with its attacked test images, which its figures are computed from."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks import PGD
@@ -39,6 +41,39 @@ class AttackedImages:
         """The clean images, float32 [n, height, width, channels] in [0, 1]."""
         return self.examples.pixels
 
+    def again(self, which=slice(None), *, seed=None, scale=1.0, steps=None):
+        """Adversarial images of some of the examples under the attack, changed.
+
+        Args:
+            which: Indices or slice of the examples.
+            seed: Integer, of the random starts; None: that of the attack.
+            scale: Float above 0 that multiplies the radius and the step size.
+            steps: Integer, the number of steps of the same size; None: that of the attack.
+
+        Returns:
+            float32 array [n, height, width, channels].
+        """
+        seed = self.seed if seed is None else seed
+        steps = self.attack.steps if steps is None else steps
+        change = tf.constant(seed), tf.constant(scale), tf.constant(steps)
+        pixels, labels = self.pixels[which], self.examples.labels[which]
+        positions = np.arange(len(pixels), dtype=np.int32)
+        starts = range(0, len(pixels), BATCH_SIZE)
+        parts = [[each[i : i + BATCH_SIZE] for each in (pixels, labels, positions)] for i in starts]
+        return np.concatenate([self._step(*map(tf.constant, part), *change) for part in parts])
+
+    @functools.cached_property
+    def _step(self):
+        """The attack on a batch; its changes are tensors, so that it is traced once for all."""
+
+        @tf.function(reduce_retracing=True)
+        def step(x, y, positions, seed, scale, steps):
+            seeds = tf.stack([tf.fill(tf.shape(positions), seed), positions], -1)
+            change = {"scale": scale, "steps": steps, "step_size": self.attack.step_size}
+            return self.attack(self.slimmed, x, y, seed=seeds, **change)
+
+        return step
+
 
 def attack_all(network, examples, attack, seed=0, progress=None):
     """Attacks all examples.
@@ -58,19 +93,10 @@ def attack_all(network, examples, attack, seed=0, progress=None):
     """
     check_fits("the network", network, examples)
     slimmed = slim(network) if mask_layers(network) else network
-    images = attack_images(slimmed, examples, attack, seed, progress)
-    return AttackedImages(network, slimmed, examples, attack, seed, images)
-
-
-def attack_images(network, examples, attack, seed, progress=None):
-    """The adversarial images of all examples, a float32 array like them.
-
-    Args:
-        network, examples, attack, seed, progress: As in `attack_all`.
-    """
     batches = data.batches(examples, BATCH_SIZE)
-    images = adversarial_batches(network, batches, attack, seed, progress)
-    return np.concatenate([batch.numpy() for batch in images])
+    images = adversarial_batches(slimmed, batches, attack, seed, progress)
+    images = np.concatenate([batch.numpy() for batch in images])
+    return AttackedImages(network, slimmed, examples, attack, seed, images)
 
 
 def logits(network, pixels):

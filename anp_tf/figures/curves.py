@@ -1,12 +1,9 @@
 """Accuracy against the strength of the attack: its radius, its steps, its restarts."""
 
-import dataclasses
-
 import numpy as np
 
-from anp_tf.attacks import PGD
 from anp_tf.figures import canvas
-from anp_tf.figures.attacked_images import attack_images, logits, rounded
+from anp_tf.figures.attacked_images import logits, rounded
 from anp_tf.losses import classified
 
 RADIUS_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the attack's epsilon
@@ -35,16 +32,9 @@ def accuracy_by_epsilon(attacked, progress=None):
         Dict of lists: `epsilon` in pixel units, from 0, and `accuracy` in percent.
     """
     radii = epsilons(attacked.attack)
-    attacks = [
-        _changed(
-            attacked.attack,
-            epsilon=radius,
-            step_size=attacked.attack.step_size * radius / attacked.attack.epsilon,
-        )
-        for radius in radii
-    ]
+    changes = [{"scale": radius / attacked.attack.epsilon} for radius in radii]
     clean = 100 * np.mean(_correct(attacked, attacked.pixels))
-    accuracies = [clean, *_accuracies(attacked, attacks, progress)]
+    accuracies = [clean, *_accuracies(attacked, changes, progress)]
     return {"epsilon": rounded([0.0, *radii]), "accuracy": rounded(accuracies)}
 
 
@@ -58,8 +48,8 @@ def accuracy_by_steps(attacked, progress=None):
         Dict of lists: `steps`, and `accuracy` in percent.
     """
     counts = step_counts(attacked.attack)
-    attacks = [_changed(attacked.attack, steps=steps) for steps in counts]
-    return {"steps": counts, "accuracy": rounded(_accuracies(attacked, attacks, progress))}
+    changes = [{"steps": steps} for steps in counts]
+    return {"steps": counts, "accuracy": rounded(_accuracies(attacked, changes, progress))}
 
 
 def accuracy_by_restarts(attacked, progress=None):
@@ -79,13 +69,7 @@ def accuracy_by_restarts(attacked, progress=None):
     for restart in range(1, RANDOM_STARTS):
         left = np.flatnonzero(robust)
         if len(left):
-            examples = dataclasses.replace(
-                attacked.examples,
-                images=attacked.examples.images[left],
-                labels=attacked.examples.labels[left],
-            )
-            seed = attacked.seed + restart
-            images = attack_images(attacked.slimmed, examples, attacked.attack, seed)
+            images = attacked.again(left, seed=attacked.seed + restart)
             robust[left] = _correct(attacked, images, left)
         accuracies.append(100 * np.mean(robust))
         if progress:
@@ -124,11 +108,11 @@ def _draw(networks, path, key, label, log=False):
     canvas.save(figure, path)
 
 
-def _accuracies(attacked, attacks, progress):
-    """The accuracy in percent under each of the attacks."""
+def _accuracies(attacked, changes, progress):
+    """The accuracy in percent under the attack with each of the changes."""
     accuracies = []
-    for attack in attacks:
-        images = attack_images(attacked.slimmed, attacked.examples, attack, attacked.seed)
+    for change in changes:
+        images = attacked.again(**change)
         accuracies.append(100 * np.mean(_correct(attacked, images)))
         if progress:
             progress(len(accuracies) * len(images))
@@ -138,11 +122,3 @@ def _accuracies(attacked, attacks, progress):
 def _correct(attacked, pixels, which=slice(None)):
     """Which of the images are classified correctly, boolean [n]."""
     return classified(logits(attacked.network, pixels), attacked.examples.labels[which]).numpy()
-
-
-def _changed(attack, **changes):
-    values = {
-        name: getattr(attack, name)
-        for name in ("epsilon", "step_size", "steps", "random_start", "loss", "norm")
-    }
-    return PGD(**{**values, **changes})

@@ -219,7 +219,7 @@ def test_a_run_that_fools_the_network_is_kept():
     fooled = np.zeros(200, bool)
     for index in range(8):
         own = draws.fold_in(seed, index)
-        run = PGD(**options)._run(network, tf.constant(x), y, own, 1.0, 2, None)
+        run = PGD(**options)._run(network, tf.constant(x), y, own, 1.0, 2, 0.02, None)
         fooled |= np.argmax(network(run), -1) != y
     kept = PGD(**options, restarts=8)(network, x, y, seed=seed)
     np.testing.assert_array_equal(np.argmax(network(kept), -1) != y, fooled)
@@ -274,6 +274,15 @@ def test_other_numbers_of_steps_cover_the_same_way(trained):
     actual = attack(network, x, y, seed=seed, steps=tf.constant(10))
     np.testing.assert_allclose(actual, expected, atol=1e-6)
     assert np.abs(expected - attack(network, x, y, seed=seed)).max() > 0.01
+
+
+def test_changes_at_the_call_are_those_of_another_attack(trained):
+    network, x, y = trained[:3]
+    seed = tf.constant([1, 2])
+    expected = PGD(epsilon=0.15, step_size=0.03, steps=6)(network, x, y, seed=seed)
+    change = {"scale": 1.5, "steps": tf.constant(6), "step_size": 0.02}
+    actual = PGD(epsilon=0.1, step_size=0.05, steps=4)(network, x, y, seed=seed, **change)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
 def test_seeds():

@@ -12,6 +12,7 @@ from anp_tf.attacks import PGD
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import slim
 from anp_tf.robustness import adversarial_batches, check_fits
+from anp_tf.robustness.accuracy import attack_step
 
 BATCH_SIZE = 250  # as in the evaluation, so that the adversarial images are the same
 
@@ -55,24 +56,17 @@ class AttackedImages:
         """
         seed = self.seed if seed is None else seed
         steps = self.attack.steps if steps is None else steps
-        change = tf.constant(seed), tf.constant(scale), tf.constant(steps)
+        change = {"seed": seed, "scale": scale, "steps": steps, "step_size": self.attack.step_size}
+        change = {name: tf.constant(value) for name, value in change.items()}
         pixels, labels = self.pixels[which], self.examples.labels[which]
         positions = np.arange(len(pixels), dtype=np.int32)
         starts = range(0, len(pixels), BATCH_SIZE)
         parts = [[each[i : i + BATCH_SIZE] for each in (pixels, labels, positions)] for i in starts]
-        return np.concatenate([self._step(*map(tf.constant, part), *change) for part in parts])
+        return np.concatenate([self._step(*map(tf.constant, part), **change) for part in parts])
 
     @functools.cached_property
     def _step(self):
-        """The attack on a batch; its changes are tensors, so that it is traced once for all."""
-
-        @tf.function(reduce_retracing=True)
-        def step(x, y, positions, seed, scale, steps):
-            seeds = tf.stack([tf.fill(tf.shape(positions), seed), positions], -1)
-            change = {"scale": scale, "steps": steps, "step_size": self.attack.step_size}
-            return self.attack(self.slimmed, x, y, seed=seeds, **change)
-
-        return step
+        return attack_step(self.slimmed, self.attack, self.seed)
 
 
 def attack_all(network, examples, attack, seed=0, progress=None):

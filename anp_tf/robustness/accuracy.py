@@ -115,13 +115,14 @@ def attack_step(network, attack, seed):
 
     Returns:
         Compiled function of pixels [batch, ...], labels [batch] and the images' positions in the
-        data set, int32 [batch], to a tensor like the pixels.
+        data set, int32 [batch], to a tensor like the pixels. It takes another `seed` and the call
+        arguments of the attack; for tensors of those it is traced once.
     """
 
     @tf.function(reduce_retracing=True)
-    def step(x, y, positions):
+    def step(x, y, positions, seed=seed, **options):
         seeds = tf.stack([tf.fill(tf.shape(positions), seed), positions], -1)
-        return attack(network, x, y, seed=seeds)
+        return attack(network, x, y, seed=seeds, **options)
 
     return step
 

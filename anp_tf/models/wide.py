@@ -5,8 +5,8 @@ import keras
 from anp_tf.arguments import check
 from anp_tf.models.plain import PLAIN, masked, scaled
 
-FIRST = 24
-WIDTHS = (32, 128, 128)  # of the two convolutions of each block
+FIRST = 32
+WIDTHS = (64, 192, 192)  # of the two convolutions of each block
 
 
 def wide_cnn(
@@ -16,18 +16,19 @@ def wide_cnn(
     width_multiplier=1.0,
     layers=PLAIN,
 ):
-    """A 2x2 convolution, three blocks of two 3x3 convolutions, and a dense layer of logits.
+    """A convolution of 2x2 patches, three blocks of two 3x3 convolutions, and a layer of logits.
 
     The first layer brings pixels to about mean 0 and deviation 1, the second one is a convolution
-    of 24 channels without padding. A block is a convolution, 2x2 max-pooling, and another
+    of 32 channels with stride 2. A block is a convolution, 2x2 max-pooling, and another
     convolution; the last one is followed by pooling of all that is left. Each convolution, after
     its pooling where there is one, is followed by batch normalisation (the first one of the network
     is not), a mask and GELU. The shape is that of Jordan (2024, "94% on CIFAR-10 in 3.29 Seconds on
-    a Single GPU", https://arxiv.org/abs/2404.00498).
+    a Single GPU", https://arxiv.org/abs/2404.00498), whose first convolution has no stride: at half
+    of the resolution, and with more channels, a step takes less time on a CPU.
 
     Args:
         mask: Function `name -> mask layer`, called once per masked place. None: no masks.
-        input_shape: Height, width and channels of an image, at least 9x9; pixels are in [0, 1].
+        input_shape: Height, width and channels of an image, at least 16x16; pixels are in [0, 1].
         num_classes: Integer, number of logits.
         width_multiplier: Float, positive; scales the numbers of channels.
         layers: Namespace that `Conv2D`, `Dense` and `BatchNormalization` are taken from; by default
@@ -39,8 +40,8 @@ def wide_cnn(
     Raises:
         ValueError: if the images are too small for three poolings.
     """
-    large = all(size is not None and size >= 9 for size in input_shape[:2])
-    expected = "a height and a width of at least 9, which are halved three times"
+    large = all(size is not None and size >= 16 for size in input_shape[:2])
+    expected = "a height and a width of at least 16, which are halved four times"
     check("input_shape", input_shape, large, expected)
 
     def convolved(x, width, name, **options):
@@ -53,7 +54,7 @@ def wide_cnn(
 
     pixels = keras.Input(input_shape, name="pixels")
     x = keras.layers.Rescaling(4.0, offset=-2.0, name="normalise")(pixels)
-    x = activated(convolved(x, FIRST, "conv0", kernel_size=2), "conv0")
+    x = activated(convolved(x, FIRST, "conv0", kernel_size=2, strides=2), "conv0")
     for block, width in enumerate(WIDTHS, 1):
         for index in (1, 2):
             name = f"conv{block}_{index}"

@@ -1,6 +1,7 @@
 """The rules of activations, by layer, function and operation."""
 
 import functools
+import inspect
 
 import keras
 import numpy as np
@@ -133,9 +134,19 @@ def operation(node):
     if name == "LeakyRelu":
         slope = node.layer.negative_slope
         return Bent(lambda dtype: slope, ulps=2)
-    if name in ("Elu", "Celu") and node.layer.alpha != 1.0:
+    if not _has_defaults(node.layer):
         return None
     return of_function(getattr(keras.activations, functions[name]))
+
+
+def _has_defaults(layer):
+    """Whether an operation has the arguments that the function of its name has by default."""
+    parameters = inspect.signature(type(layer).__init__).parameters.values()
+    return all(
+        getattr(layer, each.name, each.default) == each.default
+        for each in parameters
+        if each.default is not each.empty and each.name not in ("name", "approximate")
+    )
 
 
 def _with_a_number(name, number, first):

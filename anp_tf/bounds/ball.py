@@ -1,5 +1,7 @@
 """The images that a bound speaks of."""
 
+import math
+
 import tensorflow as tf
 
 from anp_tf.arguments import check
@@ -7,6 +9,11 @@ from anp_tf.bounds.rule import Interval, least, total
 
 NORMS = ("linf", "l2")
 SLACK = 2.0**-23  # an attack's pixels, computed in float32, may be so far outside the ball
+
+
+def rounding_of(norm, pixels):
+    """How far outside of the ball the rounding of an image's float32 pixels may bring it."""
+    return SLACK * (1 + math.sqrt(pixels) if norm == "l2" else 1)
 
 
 class Ball:
@@ -29,10 +36,9 @@ class Ball:
             check("epsilon", epsilon, epsilon >= 0, "a number of at least 0")
         self._x = x
         self._unit = unit
-        self._radius = tf.cast(epsilon, x.dtype) + (SLACK if unit else 0.0)
-        if norm == "l2" and unit:  # the rounding of each pixel adds up to this
-            pixels = tf.cast(tf.size(x[:1]), x.dtype)
-            self._radius += SLACK * tf.sqrt(pixels)
+        self._radius = tf.cast(epsilon, x.dtype)
+        if unit:
+            self._radius += rounding_of(norm, math.prod(x.shape[1:]))
         self.norm = norm
         lower, upper = tf.maximum(x - self._radius, 0.0), tf.minimum(x + self._radius, 1.0)
         if unit:  # nothing is known of images that are none

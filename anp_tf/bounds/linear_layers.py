@@ -161,16 +161,29 @@ def averaging(node):
 
 
 def adding(node):
+    if not _of_one_rank(node):
+        return None
     return Affine(lambda *xs, absolute: tf.add_n(_broadcast(xs)), len(node.inputs))
 
 
 def average(node):
+    if not _of_one_rank(node):
+        return None
     count = len(node.inputs)
     return Affine(lambda *xs, absolute: tf.add_n(_broadcast(xs)) / count, count + 2)
 
 
 def subtracting(node):
+    if not _of_one_rank(node):
+        return None
     return Affine(lambda x, y, absolute: x + y if absolute else x - y, 1)
+
+
+def _of_one_rank(node):
+    """Whether no axis is put in before tensors are broadcast: Keras's layers do so after the
+    batch's, its operations before it.
+    """
+    return len({len(tensor.shape) for tensor in node.inputs}) == 1
 
 
 def _broadcast(tensors):

@@ -113,6 +113,11 @@ def prove(
     certificate = _begun(path, about, x, y)
     outcomes, by, start = certificate["outcomes"], certificate["methods"], time.monotonic()
     before = certificate["seconds"]
+    newly = [i for i, outcome in enumerate(outcomes) if outcome == OPEN and broken[i]]
+    for index in newly:
+        outcomes[index] = BROKEN
+    if newly:
+        _write(path, certificate, x, y)
     options = {"norm": norm, "intermediate": intermediate, "rows": rows}
     functions = _functions(network, epsilon, methods, options, alpha_steps, domains)
     for first in range(len(outcomes), len(x), batch_size):
@@ -123,14 +128,9 @@ def prove(
         outcomes.extend(found[0])
         by.extend(found[1])
         certificate["seconds"] = round(before + time.monotonic() - start, 3)
-        certificate["counts"] = _counts(outcomes, by)
-        certificate["images"] = _images_sha256(x, y, len(outcomes))
+        _write(path, certificate, x, y)
         if progress is not None:
             progress(len(outcomes))
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as temporary:
-                temporary.write_text(json.dumps(certificate, indent=1) + "\n")
     _check_apart(outcomes, broken, 0)
     return certificate
 
@@ -187,6 +187,16 @@ def _begun(path, about, x, y):
         "outcomes": [],
         "methods": [],
     }
+
+
+def _write(path, certificate, x, y):
+    """Brings a certificate up to its outcomes, and writes it to a path that is not None."""
+    certificate["counts"] = _counts(certificate["outcomes"], certificate["methods"])
+    certificate["images"] = _images_sha256(x, y, len(certificate["outcomes"]))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(certificate, indent=1) + "\n")
 
 
 def _functions(network, epsilon, methods, options, alpha_steps, domains):

@@ -57,7 +57,7 @@ class BatchReader:
     """
 
     def __init__(self, network):
-        self.dtype = network.inputs[0].dtype
+        self.dtype, self.shape = network.inputs[0].dtype, network.inputs[0].shape
         self.classes = network.outputs[0].shape[-1]
         self._announced = False
 
@@ -74,12 +74,15 @@ class BatchReader:
         with tf.control_dependencies(checked):
             pixels, labels = tf.identity(pixels), tf.identity(labels)
         if weights is not None:
-            weights = tf.reshape(tf.cast(weights, tf.float32), [-1])
+            weights = _weights(tf.cast(weights, tf.float32))
         return Batch(pixels, labels, weights, targets)
 
     def pixels(self, x):
         """The pixels as the network takes them, not checked for their range."""
         x = tf.convert_to_tensor(x)
+        if not x.shape.is_compatible_with(self.shape):
+            expected = ", ".join("any" if size is None else str(size) for size in self.shape[1:])
+            raise ValueError(f"Images must be [batch, {expected}]. Received: {x.shape}")
         if x.dtype == tf.uint8:
             if not self._announced:
                 self._announced = True
@@ -109,6 +112,16 @@ class BatchReader:
         known = tf.reduce_all((labels >= 0) & (labels < self.classes))
         bounds = tf.reduce_min(labels), tf.reduce_max(labels), tf.constant(self.classes)
         return labels, [(known, LABELS_ARE, *bounds)]
+
+
+def _weights(weights):
+    """The weights of the examples, float32 [batch]."""
+    if weights.shape.rank not in (1, None) and weights.shape[1:] != (1,):
+        raise ValueError(
+            "Sample weights must be one for each example, [batch] or [batch, 1]. "
+            f"Received: shape {weights.shape}"
+        )
+    return tf.reshape(weights, [-1])
 
 
 @contextlib.contextmanager

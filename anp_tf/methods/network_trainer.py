@@ -91,8 +91,8 @@ class NetworkTrainer(keras.Model):
         if self.mask_variables:
             optimizers.append((self.mask_optimizer, self.mask_variables))
         gradients = [
-            per_replica(tape.gradient(loss, variables), variables)
-            for (_, variables), tape, loss in zip(optimizers, tapes, losses, strict=False)
+            per_replica(tape.gradient(loss, variables), variables, optimizer)
+            for (optimizer, variables), tape, loss in zip(optimizers, tapes, losses, strict=False)
         ]
         with tf.control_dependencies([check_finite(gradients, losses[0])]):
             for (optimizer, variables), group in zip(optimizers, gradients, strict=True):
@@ -145,6 +145,16 @@ class NetworkTrainer(keras.Model):
         """As `keras.Model.evaluate`, with images and labels as in `fit`."""
         with told():
             return super().evaluate(*args, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """As `keras.Model.train_on_batch`, with images and labels as in `fit`."""
+        with told():
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        """As `keras.Model.test_on_batch`, with images and labels as in `fit`."""
+        with told():
+            return super().test_on_batch(*args, **kwargs)
 
     def log_names(self, validated):
         """List of what an epoch's logs have; `validated`: with validation."""

@@ -5,17 +5,25 @@ import tensorflow as tf
 
 from anp_tf.layers import BayesianMask
 
+CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")  # attributes of Keras's optimizers
 
-def per_replica(gradients, variables):
-    """A replica's part of gradients that are summed over replicas; zeros for None.
 
-    Each is of terms that are means over the replica's own batch.
+def per_replica(gradients, variables, optimizer):
+    """A replica's part of gradients that the optimizer sums over replicas; zeros for None.
+
+    Each is of terms that are means over the replica's own batch. An optimizer that clips gradients
+    would clip each replica's; so those of the whole batch are clipped here, and of the parts, which
+    are smaller, it has nothing to clip.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return [
+    parts = [
         tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient / replicas
         for gradient, variable in zip(gradients, variables, strict=True)
     ]
+    if replicas > 1 and any(getattr(optimizer, name, None) for name in CLIPPING):
+        whole = tf.distribute.get_replica_context().all_reduce("SUM", parts)
+        parts = [gradient / replicas for gradient in optimizer._clip_gradients(whole)]
+    return parts
 
 
 def moving_averages(network):

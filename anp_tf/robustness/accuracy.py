@@ -176,8 +176,10 @@ def measure_robustness(network, batches, images, progress=None):
         ValueError: if there are no examples, or not as many batches of adversarial images.
         LogitsError: if logits are NaN or infinite.
     """
-    has_latents = isinstance(network, keras.Model)
-    latent_network = with_latents(network) if has_latents else _without_latents(network)
+    latent_network, has_latents = _without_latents(network), False
+    if isinstance(network, keras.Model):
+        latent_network = with_latents(network, required=False)
+        has_latents = bool(latent_network.output[0])
 
     @tf.function(reduce_retracing=True)
     def measure(x, adversarial, y):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from anp_tf.bounds import prove
+from anp_tf.bounds.ball import rounding_of
 from anp_tf.files import read_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.losses import classified
@@ -92,13 +93,14 @@ def _arrays(candidate, threat):
 def broken_by_attacks(candidate, output, threat, x, y):
     """Which images attacks have broken that are in `output`, of the same network and ball.
 
-    Each of their images is looked at again: it counts if it is in the ball, in [0, 1], and the
-    network misclassifies it.
+    Each of their images is looked at again: it counts if it is in [0, 1] and in the ball that the
+    proofs are of, of which an attack by others may miss a little, and the network misclassifies it.
 
     Returns:
         Boolean array [images].
     """
     broken = np.zeros(len(x), bool)
+    radius = threat.epsilon + rounding_of(threat.norm.lower(), x[0].size)
     known = robustness_of(pathlib.Path(output) / "robustness.json", candidate.digest)
     for result in known.values():
         if (result["norm"], result["epsilon"]) != (threat.norm, threat.epsilon):
@@ -110,9 +112,9 @@ def broken_by_attacks(candidate, output, threat, x, y):
         for first in range(0, len(found["index"]), threat.batch_size):
             part = slice(first, first + threat.batch_size)
             index, images = found["index"][part], found["image"][part]
-            too_far, no_pixels, _ = threat.outside(images, x[index])
+            _, no_pixels, distances = threat.outside(images, x[index])
             wrong = ~classified(candidate.network(images, training=False), y[index]).numpy()
-            broken[index[wrong & ~too_far & ~no_pixels]] = True
+            broken[index[wrong & (distances <= radius) & ~no_pixels]] = True
     return broken
 
 

@@ -1,6 +1,7 @@
 """Stochastic networks, evaluated over several draws."""
 
 import contextlib
+import itertools
 import math
 
 import keras
@@ -82,8 +83,9 @@ def evaluate_sampled(network, batches, attack, samples, seed=0, progress=None):
     """
     sampled = SampledNetwork(network, samples)
     with _seeded([*bayes_layers(network), *mask_layers(network)], seed):
-        images = adversarial_batches(sampled, batches, attack, seed)
-        return measure_robustness(sampled, batches, images, progress)
+        attacked, judged = itertools.tee(batches)  # read once: they may be shuffled
+        images = adversarial_batches(sampled, attacked, attack, seed)
+        return measure_robustness(sampled, judged, images, progress)
 
 
 @contextlib.contextmanager

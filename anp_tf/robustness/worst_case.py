@@ -10,6 +10,9 @@ import tensorflow as tf
 
 from anp_tf import __version__
 from anp_tf.arguments import check
+from anp_tf.attacks import InTurn, Linf
+from anp_tf.attacks.description import Described
+from anp_tf.attacks.transfer import Transfer
 from anp_tf.robustness.accuracy import attack_step
 from anp_tf.robustness.batch_files import (
     CLEAN,
@@ -23,6 +26,7 @@ from anp_tf.robustness.batch_files import (
 from anp_tf.robustness.judge import Judge, examples_of
 
 # The types of an attribute of an attack that is an option of it.
+ATTACKS = Described | InTurn | Transfer
 PLAIN = bool | int | float | str | tuple | list | dict | np.generic | np.ndarray
 
 
@@ -121,7 +125,8 @@ def described(attack):
     """The options of an attack, a JSON object.
 
     These are its attributes that are numbers, texts, arrays, or sequences or dicts of such, the
-    name of its loss, and an attack that it holds; not those whose names begin with `_`.
+    name of its loss, its norm unless that is `Linf()`, and attacks that it holds; not those whose
+    names begin with `_`.
     """
     options = {"kind": type(attack).__name__}
     for name, value in vars(attack).items():
@@ -131,7 +136,9 @@ def described(attack):
             options[name] = _plain(value)
         elif name == "loss":
             options[name] = getattr(value, "__name__", type(value).__name__)
-        elif name == "attack":  # of one that holds another
+        elif name == "norm" and not isinstance(value, Linf):
+            options[name] = repr(value)
+        elif name == "attack" or isinstance(value, ATTACKS):  # of one that holds another
             options[name] = described(value)
     return options
 
@@ -143,6 +150,8 @@ def _plain(value):
         return [_plain(each) for each in value]
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
+    if isinstance(value, ATTACKS):
+        return described(value)
     return value if isinstance(value, PLAIN) else getattr(value, "__name__", type(value).__name__)
 
 

@@ -58,7 +58,7 @@ def schedules(settings, total_steps):
     Where the masks are fixed, from `mask_freeze_at` on, their rate is 0 under both.
     """
     weights, masks = settings.learning_rate, settings.mask_learning_rate
-    freeze = settings.mask_freeze_at * total_steps
+    freeze = round(settings.mask_freeze_at * total_steps)  # from this step on they are fixed
     if settings.schedule in ("one_cycle", "restart"):
         decay = min(settings.mask_decay_at * total_steps, freeze - 1)
         pruned = pruned_at(settings) if settings.schedule == "restart" else 0.0
@@ -70,8 +70,8 @@ def schedules(settings, total_steps):
     factors = [settings.decay_factor**k for k in range(len(falls) + 1)]
     mask_falls, mask_rates = falls, [masks * factor for factor in factors]
     if settings.mask_freeze_at < 1:
-        before = [step for step in falls if step < freeze]
-        mask_falls = [*before, round(freeze)]
+        before = [step for step in falls if step < freeze - 1]
+        mask_falls = [*before, freeze - 1]  # the rate is another one after the boundary
         mask_rates = [*mask_rates[: len(before) + 1], 0.0]
     return (
         _piecewise_constant(falls, [weights * factor for factor in factors]),

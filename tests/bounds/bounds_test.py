@@ -388,3 +388,30 @@ def test_layers_without_a_rule_and_registered_ones():
             bounds.crown_bounds(network, x, 0.1, **kwargs)
     with pytest.raises(ValueError, match="epsilon"):
         bounds.crown_bounds(network, x, -0.1)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: keras.ops.soft_shrink(x, threshold=0.1),
+        lambda x: keras.ops.hard_shrink(x, threshold=0.1),
+        lambda x: keras.ops.squareplus(x, b=0.1),
+        lambda x: keras.ops.celu(x, alpha=2.0),
+    ],
+)
+def test_an_operation_with_an_argument_is_not_taken_for_the_one_without(operation):
+    pixels = keras.Input((4,))
+    network = keras.Model(pixels, L.Dense(3)(operation(L.Dense(6)(pixels))))
+    with pytest.raises(ValueError, match="has no rule"):
+        bounds.interval_bounds(network, np.zeros([1, 4], np.float32), 0.1)
+
+
+@pytest.mark.parametrize("merge", [L.Add(), L.Average(), L.Subtract()])
+def test_tensors_of_different_ranks_are_not_merged_as_by_numpy(merge):
+    """Keras puts axes in after the batch's, which shows where there are as many images as rows."""
+    pixels = keras.Input((4, 4, 2))
+    means = L.GlobalAveragePooling2D()(L.Conv2D(3, 1)(pixels))
+    merged = L.Flatten()(merge([L.Conv2D(3, 1)(pixels), means]))
+    network = keras.Model(pixels, L.Dense(3)(merged))
+    with pytest.raises(ValueError, match="has no rule"):
+        bounds.interval_bounds(network, np.zeros([4, 4, 4, 2], np.float32), 0.1)

@@ -49,6 +49,19 @@ def test_each_image_is_proved_broken_or_open(network, data, tmp_path):
     assert json.loads((tmp_path / "certificate.json").read_text()) == certificate
 
 
+def test_what_is_found_to_be_broken_later_on_counts(network, data, tmp_path):
+    x, y = data
+    options = {"methods": ["interval"], "path": tmp_path}
+    before = bounds.prove(network, x, y, 0.1, **options)
+    left = np.array(before["outcomes"]) == "open"
+    assert left.any()
+    after = bounds.prove(network, x, y, 0.1, **options, broken=left)
+    assert after["counts"]["open"] == 0
+    assert after["counts"]["broken"] == before["counts"]["broken"] + left.sum()
+    assert after["counts"]["proved_by"] == before["counts"]["proved_by"]
+    assert json.loads((tmp_path / "certificate.json").read_text()) == after
+
+
 def test_goes_on_where_it_was_stopped(network, data, tmp_path):
     x, y = data
     calls = []

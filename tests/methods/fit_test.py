@@ -382,9 +382,11 @@ def model(request):
 )
 def test_examples_out_of_range_are_one_line_and_change_nothing(examples, message, model):
     before = weights_of(model)
-    for call in (model.fit, model.evaluate):
+    shown = {"verbose": 0}
+    for call in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
+        options = shown if call in (model.fit, model.evaluate) else {}
         with pytest.raises(ValueError, match=message) as caught:
-            call(*examples, verbose=0)
+            call(*examples, **options)
         assert "\n" not in str(caught.value)
     for value, other in zip(weights_of(model), before, strict=True):
         np.testing.assert_array_equal(value, other)
@@ -396,8 +398,16 @@ def test_examples_out_of_range_are_one_line_and_change_nothing(examples, message
         ((data()[0].astype(int), data()[1]), "Images must be floats.*or uint8.*int64"),
         ((data()[0], np.zeros(12)), "Labels must be integers.*or one-hot.*float32"),
         ((data()[0],), "Labels are needed"),
+        ((data()[0][:, :-1], data()[1]), r"Images must be \[batch, .*Received: \("),
     ],
 )
 def test_other_examples_are_refused(examples, message):
     with pytest.raises(ValueError, match=message):
         trained().fit(*examples, **EPOCHS)
+
+
+def test_weights_that_are_not_one_for_each_example():
+    for weights in (np.ones((12, 2)), np.ones((12, 1, 2))):
+        with pytest.raises(ValueError, match=r"one for each example.*Received: shape \("):
+            trained().fit(*data(), sample_weight=weights, **EPOCHS)
+    trained().fit(*data(), sample_weight=np.ones((12, 1)), **EPOCHS)

@@ -784,19 +784,20 @@ def test_two_replicas():
             parts = [keras.layers.Dense(5), *mask, keras.layers.ReLU(), keras.layers.Dense(3)]
             return keras.Sequential([keras.Input((6,)), *parts])
 
-        def standard():
+        def standard(clip):
             model = Standard(network(), 8, weight_decay=0.1)
-            model.compile(keras.optimizers.SGD(1.0))
+            model.compile(keras.optimizers.SGD(1.0, **clip))
             history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0).history
             return model, history
 
-        one, history = standard()
-        with strategy.scope():
-            two, other_history = standard()
-        for name, value in history.items():
-            np.testing.assert_allclose(other_history[name], value, rtol=1e-5, err_msg=name)
-        for variable, other in zip(one.network.variables, two.network.variables, strict=True):
-            np.testing.assert_allclose(other.numpy(), variable.numpy(), atol=1e-6)
+        for clip in ({}, {"global_clipnorm": 0.01}, {"clipnorm": 0.01}, {"clipvalue": 0.001}):
+            one, history = standard(clip)
+            with strategy.scope():
+                two, other_history = standard(clip)
+            for name, value in history.items():
+                np.testing.assert_allclose(other_history[name], value, rtol=1e-5, err_msg=name)
+            for variable, other in zip(one.network.variables, two.network.variables, strict=True):
+                np.testing.assert_allclose(other.numpy(), variable.numpy(), atol=1e-6)
 
         with strategy.scope():
             masked = network(BetaBernoulliDropout())

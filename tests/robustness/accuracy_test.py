@@ -93,6 +93,16 @@ def test_images_of_another_network(examples):
     assert figures(result) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_network_without_hidden_features_has_no_vulnerability(examples):
+    linear = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten()])
+    linear.add(keras.layers.Dense(3))
+    result = evaluate_robustness(linear, data.batches(examples, 50), FGSM(epsilon=EPSILON))
+    logits = linear(examples.pixels)
+    assert result.clean_accuracy == np.mean(np.argmax(logits, -1) == examples.labels)
+    assert result.adversarial_accuracy <= result.clean_accuracy
+    assert result.vulnerability is None
+
+
 @pytest.mark.parametrize("kind", ["reshuffled", "one pass"])
 def test_data_are_read_once(examples, kind):
     """Each image is judged beside the one that was made of it, in whatever order they come."""

@@ -187,6 +187,9 @@ def test_accuracy_without_spread_is_that_of_the_network():
     assert (result.examples, result.vulnerability, counted) == (50, None, [20, 40, 50])
     assert result.clean_accuracy == expected.clean_accuracy
     assert result.adversarial_accuracy == expected.adversarial_accuracy
+    shuffled = batches.unbatch().shuffle(50, seed=1).batch(20)
+    result = evaluate_sampled(network, shuffled, attack, 2)
+    assert result.adversarial_accuracy == expected.adversarial_accuracy
 
 
 def test_accuracy_follows_the_seed_and_leaves_the_network_as_it_was():

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.attacks import L2, PGD
+from anp_tf.attacks import FGSM, L2, PGD, InTurn
 from anp_tf.robustness import EvaluationError, LogitsError, Threat, saved_images, worst_case
 from anp_tf.robustness.worst_case import described
 
@@ -230,6 +230,11 @@ def test_an_attack_of_other_options_is_another_evaluation(examples, tmp_path):
     for name, pair in options.items():
         one, other = (described(Options(value=value)) for value in pair)
         assert json.loads(json.dumps(one)) == one != other, name
+    first, last = FGSM(epsilon=0.1), FGSM(epsilon=0.2)
+    made = [described(InTurn(*attacks)) for attacks in ((first, last), (first, first), (last,))]
+    assert made[0] != made[1] != made[2] != made[0]
+    assert json.loads(json.dumps(made)) == made
+    assert described(FGSM(epsilon=0.1, norm=L2())) != described(first)
     arguments = (brightness, data.batches(examples.take(5), 5))
     worst_case(*arguments, {"a": Options(value=(1, 2))}, tmp_path, THREAT)
     with pytest.raises(EvaluationError, match="another attacks"):

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anp_tf.methods import METHODS
 from anp_tf.settings import Settings
+from anp_tf.train.build import _mask_freeze_step
 from anp_tf.train.schedules import PiecewiseLinear, schedules
 
 
@@ -115,7 +117,18 @@ def test_the_masks_rate_is_0_where_they_are_fixed():
     np.testing.assert_allclose(rates(masks, np.arange(100)), expected, atol=1e-8)
     assert rates(weights, [80])[0] > 0
     _, masks = schedules(Settings(mask_freeze_at=0.6), 100)
-    assert rates(masks, [50, 51, 60, 61, 99]) == pytest.approx([1e-2, 1e-3, 1e-3, 0, 0])
+    assert rates(masks, [50, 51, 59, 60, 99]) == pytest.approx([1e-2, 1e-3, 1e-3, 0, 0])
+
+
+@pytest.mark.parametrize("name", ["step", "one_cycle", "restart"])
+@pytest.mark.parametrize("share", [0.05, 0.48, 0.5, 0.52])
+def test_no_step_changes_masks_that_are_fixed(name, share):
+    settings = Settings(schedule=name, mask_freeze_at=share, decay_at=(0.45, 0.5))
+    freeze = _mask_freeze_step(settings, METHODS["anp_vs"], 20)
+    _, masks = schedules(settings, 20)
+    found = rates(masks, np.arange(21))
+    assert np.all(found[freeze:] == 0)
+    assert np.all(found[:freeze] > 0)
 
 
 def test_masks_that_are_fixed_before_their_rate_falls():

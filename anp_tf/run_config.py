@@ -1,6 +1,7 @@
 """The configuration of a run, `config.cfg`: what it was asked for, and what it uses."""
 
 import dataclasses
+import logging
 import os
 import pathlib
 
@@ -8,7 +9,9 @@ from anp_tf.errors import WorkdirError
 from anp_tf.files import atomic_file, read_json
 from anp_tf.settings import Settings
 
+HEADER = "# Written by the run. The same run again:"
 ASKED = "# asked for: --"
+log = logging.getLogger(__name__)
 PATHS = [field.name for field in dataclasses.fields(Settings) if field.metadata["path"]]
 
 
@@ -26,8 +29,9 @@ class RunConfig:
 
     def write(self, settings, asked):
         """Writes down what is used, and of what was asked for otherwise, a dict, both."""
+        self._keep_given()
         lines = [
-            "# Written by the run. The same run again:",
+            HEADER,
             f"# python -m anp_tf.train --flagfile={self._path}",
             *(f"{ASKED}{name}={value}" for name, value in asked.items()),
             f"--workdir={self._folder}",
@@ -35,6 +39,13 @@ class RunConfig:
         ]
         with atomic_file(self._path) as temporary:
             temporary.write_text("\n".join(lines) + "\n")
+
+    def _keep_given(self):
+        """Moves a configuration that no run has written out of the way, such as a flagfile."""
+        if self._path.exists() and not self._path.read_text().startswith(HEADER):
+            given = self._path.with_name(f"given.{self._path.name}")
+            self._path.replace(given)
+            log.warning("%s is in %s now: a run writes a file of this name", self._path, given)
 
     def asked(self):
         """Dict of the options that were asked for, where others are used."""

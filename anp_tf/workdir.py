@@ -13,8 +13,31 @@ from anp_tf.errors import OtherRunError, WorkdirError
 from anp_tf.files import atomic_file, check_folder, errors_with_path, read_json, write_json
 from anp_tf.options import exact_text
 from anp_tf.run_config import RunConfig, is_gone
+from anp_tf.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run comes to in a workdir.
+
+    Attributes:
+        settings: The `Settings` that are used: those asked for, but for what `Workdir.use` put in
+            place of them before.
+        written: The `Settings` that are written down.
+        asked: Dict of the options that were asked for where others are used.
+        removes: What is removed first: `"run"`, `"network"`, or `""` for nothing.
+        goes_on: Boolean, whether the run was begun before, and stays.
+        finished: Boolean, whether its network is there, and stays.
+    """
+
+    settings: Settings
+    written: Settings
+    asked: dict
+    removes: str = ""
+    goes_on: bool = False
+    finished: bool = False
 
 
 class Workdir:
@@ -70,37 +93,45 @@ class Workdir:
         check_folder("workdir", self.path)
         self.path.mkdir(parents=True, exist_ok=True)
 
-    def open(self, settings, overwrite=False):
-        """Writes the configuration of a run, or checks that the folder holds the same run.
+    def start(self, settings, overwrite=False):
+        """What a run of these settings comes to here; nothing is changed but by `begin`.
 
-        A run may go on to more epochs than it had. Where it has finished, its network is removed,
-        which the checkpoints make again.
+        A run may go on to more epochs than it had. Where it has finished, its network will be
+        removed, which the checkpoints make again.
 
         Args:
             settings: `Settings`.
             overwrite: Boolean; a run that has finished, or is of another configuration, is removed.
 
         Returns:
-            The `Settings` that are used, `settings` but for what `use` put in place of it.
+            `Start`.
 
         Raises:
             OtherRunError: if the folder holds the checkpoints or the network of another
-                configuration.
-            OSError: if it cannot be written.
+                configuration, or of none.
+            WorkdirError: if the run would remove what it starts from.
         """
-        self._make()
-        if not self._begun() or not self.config.exists():
-            self._run_config.write(settings, {})
-            return settings
+        if not self._begun():
+            return Start(settings, settings, {})
+        if not self.config.exists():
+            if overwrite:
+                return self._anew(settings)
+            raise OtherRunError(
+                f"workdir {self.path} has a network or checkpoints and no {self.config.name}, so "
+                "that no run can go on there; give another workdir, or overwrite it"
+            )
         found, asked = self.settings(), self._run_config.asked()
         differing = self._run_config.differing(found, asked, settings)
-        if overwrite and (differing or self.network.exists()):
-            self.clear()
-            self._run_config.write(settings, {})
-            return settings
-        if differing == ["epochs"] and settings.epochs > found.epochs:
-            self.network.unlink(missing_ok=True)
-        elif differing:
+        finished = self.network.exists()
+        if overwrite and (differing or finished):
+            return self._anew(settings)
+        longer = differing == ["epochs"] and settings.epochs > found.epochs
+        if longer and not any(self.checkpoints.glob("[0-9]*")):
+            raise OtherRunError(
+                f"workdir {self.path} has no checkpoint from which its {found.epochs} epochs could "
+                f"go on to {settings.epochs}; give another workdir, or overwrite it"
+            )
+        if differing and not longer:
             shown = (
                 f"{name}={exact_text(getattr(found, name))} "
                 f"(now {exact_text(getattr(settings, name))})"
@@ -114,15 +145,46 @@ class Workdir:
             )
         used = dataclasses.replace(settings, **{name: getattr(found, name) for name in asked})
         # The new place of data that was moved is written down by `use`, once it was compared.
-        kept = {} if self.network.exists() else {"dataset": found.dataset}
-        self._run_config.write(dataclasses.replace(used, **kept), asked)
-        return used
+        finished = finished and not longer
+        kept = {} if finished else {"dataset": found.dataset}
+        return Start(
+            used,
+            dataclasses.replace(used, **kept),
+            asked,
+            removes="network" if longer else "",
+            goes_on=True,
+            finished=finished,
+        )
+
+    def _anew(self, settings):
+        """The `Start` of a run that removes the one before it."""
+        own = {self.path.resolve(), self.network.resolve()}
+        for name in ("network", "init_from", "teacher"):
+            source = getattr(settings, name)
+            if source and pathlib.Path(source).resolve() in own:
+                raise WorkdirError(
+                    f"{name}: {source} is in workdir {self.path}, which is to be overwritten"
+                )
+        return Start(settings, settings, {}, removes="run")
+
+    def begin(self, start):
+        """Removes what a `Start` removes, and writes its configuration.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        self._make()
+        if start.removes == "run":
+            self.clear()
+        if start.removes == "network":
+            self.network.unlink(missing_ok=True)
+        self._run_config.write(start.written, start.asked)
 
     def check_data(self, training):
-        """An `OtherRunError` if the run goes on, and began with other training `Examples`."""
+        """An `OtherRunError` if a run that goes on began with other training `Examples`."""
         found = read_json(self.origin) or {}
         before = found.get("data")
-        if not self._begun() or before is None or before == training.identity:
+        if before is None or before == training.identity:
             return
         raise OtherRunError(
             f"workdir {self.path} is of other data: it began with {found['training_examples']:,} "
@@ -133,13 +195,11 @@ class Workdir:
     def _begun(self):
         return self.network.exists() or any(self.checkpoints.glob("[0-9]*"))
 
-    def use(self, settings, **changes):
-        """Writes down what is used in place of what was asked for, and returns these `Settings`."""
-        used = dataclasses.replace(settings, **changes)
-        now = {name: getattr(settings, name) for name in changes}
-        asked = {name: value for name, value in now.items() if value != changes[name]}
+    def use(self, settings, used):
+        """Writes down the `Settings` that are used in place of those that were asked for."""
+        now = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+        asked = {name: value for name, value in now.items() if value != getattr(used, name)}
         self._run_config.write(used, {**self._run_config.asked(), **asked})
-        return used
 
     def clear(self):
         """Removes a run: all files that it has written but for exports."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -399,8 +400,18 @@ def test_other_configuration_in_the_workdir(finished, commands, copy):
     assert contents(copy) == before
 
 
+def test_a_run_stays_until_the_one_in_its_place_has_all_it_needs(finished, commands, copy):
+    before = contents(copy)
+    flags = config(finished, copy, "--overwrite", "--seed=5", "--init_from=nowhere.keras")
+    assert "there is no network at nowhere.keras" in one_line(commands.run("train", *flags), 2)
+    assert contents(copy) == before
+
+
 def test_checkpoints_of_another_network(finished, commands, copy):
-    (copy / "config.cfg").unlink()
+    text = (copy / "config.cfg").read_text()
+    text = re.sub("--(width_multiplier|init_from)=.*", r"--\1=", text)
+    text = text.replace("--width_multiplier=", "--width_multiplier=0.2")
+    (copy / "config.cfg").write_text(text)
     before = contents(copy / "checkpoints")
     flags = config(finished, copy, "--width_multiplier=0.2", "--init_from=")
     message = one_line(commands.run("train", *flags), 2)
@@ -443,7 +454,7 @@ def test_export_is_of_the_network_that_is_there(tmp_path, capsys):
     """A version is written once, and again when the network is a newer one."""
     workdir = Workdir(tmp_path / "run")
     workdir.path.mkdir()
-    workdir.open(Settings(method="standard"))
+    workdir.begin(workdir.start(Settings(method="standard")))
     workdir.save_network(lenet5_caffe(width_multiplier=0.1))
     for seconds, versions in ((-60, {"1"}), (-60, {"1"}), (60, {"1", "2"})):
         os.utime(workdir.network, (time.time() + seconds,) * 2)

@@ -19,7 +19,7 @@ from anp_tf.workdir import Workdir, load_network
 def workdir(tmp_path):
     """A workdir of the default settings, with a checkpoint."""
     workdir = Workdir(tmp_path / "run")
-    workdir.open(Settings())
+    workdir.begin(workdir.start(Settings()))
     (workdir.checkpoints / "00000001").mkdir(parents=True)
     return workdir
 
@@ -34,7 +34,7 @@ def names(path):
 def test_open_writes_what_settings_reads(tmp_path):
     workdir = Workdir(tmp_path / "deep" / "a run")
     settings = Settings(epsilon=0.1, data_dir="/data sets", decay_at=(), deterministic=True)
-    workdir.open(settings)
+    workdir.begin(workdir.start(settings))
     assert workdir.settings() == settings
     assert names(workdir.path) == ["config.cfg"]
     lines = workdir.config.read_text().splitlines()
@@ -43,7 +43,7 @@ def test_open_writes_what_settings_reads(tmp_path):
 
 
 def test_open_accepts_the_same_run_and_what_may_change(workdir):
-    workdir.open(Settings())
+    workdir.begin(workdir.start(Settings()))
     changed = {
         "data_dir": "/elsewhere",
         "op_threads": 1,
@@ -52,14 +52,14 @@ def test_open_accepts_the_same_run_and_what_may_change(workdir):
         "keep_checkpoints": 7,
     }
     assert changed.keys() == set(Settings.names(MACHINE))
-    workdir.open(Settings(**changed))
+    workdir.begin(workdir.start(Settings(**changed)))
     assert workdir.settings() == Settings(**changed)
 
 
 def test_open_names_every_difference(workdir):
     before = workdir.config.read_text()
     with pytest.raises(WorkdirError) as caught:
-        workdir.open(Settings(epsilon=0.1, seed=4))
+        workdir.begin(workdir.start(Settings(epsilon=0.1, seed=4)))
     message = str(caught.value)
     assert f"workdir {workdir.path} is of another configuration" in message
     assert "epsilon=0.3 (now 0.1), seed=0 (now 4)" in message
@@ -68,40 +68,86 @@ def test_open_names_every_difference(workdir):
 
 def test_a_configuration_that_never_ran_may_be_corrected(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.open(Settings(dataset="mnits"))
-    workdir.open(Settings(dataset="mnist"))
+    workdir.begin(workdir.start(Settings(dataset="mnits")))
+    workdir.begin(workdir.start(Settings(dataset="mnist")))
     assert workdir.settings().dataset == "mnist"
 
 
 def test_what_is_used_in_place_of_what_was_asked_for(workdir):
     asked = Settings(batch_size=5000)
-    workdir.open(Settings(), overwrite=True)
-    used = workdir.use(asked, batch_size=64, network="vgg16")
+    workdir.begin(workdir.start(Settings(), overwrite=True))
+    used = dataclasses.replace(asked, batch_size=64, network="vgg16")
+    workdir.use(asked, used)
     (workdir.checkpoints / "00000001").mkdir(parents=True, exist_ok=True)
-    assert workdir.settings() == used == dataclasses.replace(asked, batch_size=64, network="vgg16")
+    assert workdir.settings() == used
     for again in (asked, used):
-        assert workdir.open(again) == used
+        assert workdir.start(again).settings == used
     with pytest.raises(WorkdirError, match=r"batch_size=64 \(now 32\)"):
-        workdir.open(dataclasses.replace(asked, batch_size=32))
+        workdir.begin(workdir.start(dataclasses.replace(asked, batch_size=32)))
 
 
 def test_more_epochs_go_on_and_other_options_overwrite(workdir):
     workdir.network.touch()
-    workdir.open(Settings(epochs=300))
+    workdir.begin(workdir.start(Settings(epochs=300)))
     assert not workdir.network.exists()
     assert workdir.settings().epochs == 300
     with pytest.raises(WorkdirError, match=r"epochs=300 \(now 200\)"):
-        workdir.open(Settings())
-    workdir.open(Settings(), overwrite=True)
+        workdir.begin(workdir.start(Settings()))
+    workdir.begin(workdir.start(Settings(), overwrite=True))
     assert names(workdir.path) == ["config.cfg"]
+
+
+def test_nothing_is_removed_before_a_run_begins(workdir):
+    workdir.network.touch()
+    before = names(workdir.path), workdir.config.read_text()
+    assert workdir.start(Settings(epochs=300)).removes == "network"
+    assert workdir.start(Settings(seed=1), overwrite=True).removes == "run"
+    start = workdir.start(Settings())
+    assert (start.removes, start.goes_on, start.finished) == ("", True, True)
+    assert (names(workdir.path), workdir.config.read_text()) == before
+
+
+def test_a_network_that_could_not_be_made_again_is_kept(workdir):
+    workdir.network.touch()
+    (workdir.checkpoints / "00000001").rmdir()
+    with pytest.raises(WorkdirError, match="no checkpoint from which its 200 epochs could go on"):
+        workdir.start(Settings(epochs=300))
+    assert workdir.network.exists()
+
+
+@pytest.mark.parametrize("name", ["network", "init_from", "teacher"])
+def test_a_run_does_not_remove_what_it_starts_from(workdir, name):
+    workdir.network.touch()
+    for source in (workdir.path, workdir.network):
+        settings = Settings(seed=1, **{name: str(source)})
+        with pytest.raises(WorkdirError, match=f"{name}: .* is in workdir .* to be overwritten"):
+            workdir.start(settings, overwrite=True)
+
+
+def test_a_network_of_no_run_is_not_taken_for_a_trained_one(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.network.touch()
+    with pytest.raises(WorkdirError, match=r"has a network or checkpoints and no config\.cfg"):
+        workdir.start(Settings())
+    assert workdir.start(Settings(), overwrite=True).removes == "run"
+
+
+def test_a_configuration_that_no_run_wrote_is_kept(tmp_path, caplog):
+    workdir = Workdir(tmp_path)
+    workdir.config.write_text("# mine\n--epochs=3\n")
+    workdir.begin(workdir.start(Settings(epochs=3)))
+    assert (tmp_path / "given.config.cfg").read_text() == "# mine\n--epochs=3\n"
+    assert "given.config.cfg now" in caplog.text
+    workdir.begin(workdir.start(Settings(epochs=3)))
+    assert workdir.settings().epochs == 3
 
 
 def test_a_trained_network_without_checkpoints_is_of_its_configuration(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.open(Settings())
+    workdir.begin(workdir.start(Settings()))
     workdir.network.touch()
     with pytest.raises(WorkdirError, match="another configuration"):
-        workdir.open(Settings(seed=1))
+        workdir.begin(workdir.start(Settings(seed=1)))
 
 
 def test_settings_of_no_workdir(tmp_path):
@@ -242,32 +288,34 @@ def test_one_process_at_a_time(tmp_path):
 def test_init_from_is_compared_as_a_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     workdir = Workdir("run")
-    workdir.open(Settings(init_from="runs/standard"))
+    workdir.begin(workdir.start(Settings(init_from="runs/standard")))
     (workdir.checkpoints / "00000001").mkdir(parents=True)
-    workdir.open(Settings(init_from=f"{tmp_path}/runs//standard"))
+    workdir.begin(workdir.start(Settings(init_from=f"{tmp_path}/runs//standard")))
     with pytest.raises(WorkdirError, match="init_from"):
-        workdir.open(Settings(init_from="runs/other"))
+        workdir.begin(workdir.start(Settings(init_from="runs/other")))
 
 
 def test_a_folder_that_moved_with_what_it_starts_from_goes_on(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     workdir = Workdir(old / "bp")
-    workdir.open(Settings(method="bp", init_from=str(old / "standard")))
+    workdir.begin(workdir.start(Settings(method="bp", init_from=str(old / "standard"))))
     workdir.network.write_text("")  # the run has begun
     old.rename(new)
     moved = Workdir(new / "bp")
-    moved.open(Settings(method="bp", init_from=str(new / "standard")))
-    moved.open(Settings(method="bp", init_from=str(new / "standard")))  # as recorded now
+    moved.begin(moved.start(Settings(method="bp", init_from=str(new / "standard"))))
+    as_recorded_now = moved.start(Settings(method="bp", init_from=str(new / "standard")))
+    moved.begin(as_recorded_now)
     with pytest.raises(WorkdirError, match="init_from"):
-        moved.open(Settings(method="bp", init_from=str(new / "other")))
+        moved.begin(moved.start(Settings(method="bp", init_from=str(new / "other"))))
 
 
 def test_a_folder_of_runs_names_them(tmp_path):
     for name in ("b", "a"):
-        Workdir(tmp_path / name).open(Settings())
+        Workdir(tmp_path / name).begin(Workdir(tmp_path / name).start(Settings()))
     with pytest.raises(WorkdirError, match=f"holds several: {tmp_path}/a, {tmp_path}/b$"):
         Workdir(tmp_path).settings()
     with pytest.raises(WorkdirError, match=r"init_from: .* holds several: "):
         load_network(tmp_path, "init_from")
-    Workdir(tmp_path).open(Settings())  # a run that has others in its folder
+    of_others = Workdir(tmp_path)
+    of_others.begin(of_others.start(Settings()))
     assert Workdir(tmp_path).settings() == Settings()

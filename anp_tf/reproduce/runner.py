@@ -22,9 +22,8 @@ def make_runs(runs, evaluate):
         WorkdirError: if a run that is done was made with other settings.
     """
     for index, run in enumerate(runs):
-        if run.done:
-            run.workdir.open(run.settings)  # an error where it was made with other settings
-        if run.done:  # still, as it need not go on to more epochs
+        # An error where it was made with other settings; it may have to go on to more epochs.
+        if run.done and not run.workdir.start(run.settings).removes:
             continue
         print(_status(run, runs[index + 1 :], runs), flush=True)
         network = train(run.settings, run.workdir)

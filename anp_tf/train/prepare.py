@@ -17,17 +17,19 @@ from anp_tf.train.networks import AUTO, default_network
 STATISTICS_BATCHES = 20
 
 
-def used_settings(settings, workdir, devices, training, validation, batch_size):
-    """The settings with what is used in place of what they say; written down, and told of."""
+def used_settings(settings, training, validation, batch_size):
+    """The settings with what is used in place of what they say."""
     name = settings.network
-    changes = {
-        "batch_size": batch_size,
-        "validation_examples": len(validation) if validation else 0,
-        "network": default_network(training.image_shape) if name == AUTO else name,
-    }
-    if not devices.chief:
-        return dataclasses.replace(settings, **changes)
-    workdir.check_data(training)
+    return dataclasses.replace(
+        settings,
+        batch_size=batch_size,
+        validation_examples=len(validation) if validation else 0,
+        network=default_network(training.image_shape) if name == AUTO else name,
+    )
+
+
+def write_down(workdir, asked, used, training, devices):
+    """Writes down what a run was asked for and what it uses, both `Settings`, and its data."""
     workdir.describe(training)
     origin = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -36,11 +38,11 @@ def used_settings(settings, workdir, devices, training, validation, batch_size):
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {devices}",
         "training_examples": len(training),
         "data": training.identity,
-        "validation_examples": changes["validation_examples"],
-        "batch_size": batch_size,
+        "validation_examples": used.validation_examples,
+        "batch_size": used.batch_size,
     }
     write_json(workdir.origin, origin)
-    return workdir.use(settings, **changes)
+    workdir.use(asked, used)
 
 
 def _command():

@@ -37,6 +37,7 @@ from anp_tf.train.prepare import (
     used_settings,
     validation_batches,
     weights_from,
+    write_down,
 )
 from anp_tf.train.records import Records
 from anp_tf.train.saver import Saver
@@ -85,11 +86,12 @@ def train(settings, workdir, overwrite=False):
 def _locked(settings, workdir, devices, overwrite):
     with workdir.locked() if devices.chief else contextlib.nullcontext():
         devices.check_same("options", settings.of_the_run())
-        if devices.chief:
-            settings = workdir.open(settings, overwrite)
-        if devices.of_chief(workdir.network.exists()):
+        start = workdir.start(settings, overwrite) if devices.chief else None
+        if devices.of_chief(start is not None and start.finished):
+            if start is not None:
+                workdir.begin(start)
             return workdir.load_network()
-        network = _train(settings, workdir, devices)
+        network = _train(settings, workdir, devices, start)
         log.info("SHA-256 of the weights: %s", _digest(network))
         if devices.chief:
             workdir.results.unlink(missing_ok=True)  # of a network that was removed
@@ -99,7 +101,9 @@ def _locked(settings, workdir, devices, overwrite):
         return network if devices.workers == 1 else workdir.load_network()
 
 
-def _train(settings, workdir, devices):
+def _train(settings, workdir, devices, start):
+    if start is not None:
+        settings = start.settings
     if settings.network not in NETWORKS:
         keras.utils.clear_session(free_memory=False)  # so that its layers have the same names
     keras.utils.set_random_seed(settings.seed)
@@ -107,9 +111,11 @@ def _train(settings, workdir, devices):
         tf.config.experimental.enable_op_determinism()
     training, validation = examples_of(settings)
     batch_size = checked_batch_size(settings, len(training), devices)
-    settings = used_settings(settings, workdir, devices, training, validation, batch_size)
+    asked, settings = settings, used_settings(settings, training, validation, batch_size)
     steps_per_epoch = len(training) // batch_size
     check_execution(settings, steps_per_epoch)
+    if start is not None and start.goes_on:
+        workdir.check_data(training)
     with devices.strategy.scope():
         network = build_network(settings, training)
         if settings.init_from:
@@ -117,6 +123,10 @@ def _train(settings, workdir, devices):
         if settings.mixed_precision == "bfloat16":
             compute_in(network, "mixed_bfloat16")
         model = build_training_model(settings, network, len(training), steps_per_epoch)
+    # Not before all is read that the run is made of: it may take the place of another one.
+    if start is not None:
+        workdir.begin(start)
+        write_down(workdir, asked, settings, training, devices)
     best = _best_epoch(settings, model)
     checkpoints = Checkpoints(
         workdir.checkpoints, _variables(model), settings.keep_checkpoints, devices

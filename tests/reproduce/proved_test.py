@@ -113,7 +113,7 @@ def test_the_command(tmp_path, data_dir, commands):
     """A `.keras` file, then beside it a workdir of a network without masks."""
     network_of(0).save(tmp_path / "file.keras")
     workdir = Workdir(tmp_path / "run")
-    workdir.open(Settings(method="standard", data_dir=str(data_dir)))
+    workdir.begin(workdir.start(Settings(method="standard", data_dir=str(data_dir))))
     workdir.save_network(network_of(1))
     figure = tmp_path / "figure"
     flags = ["--figure=proved", f"--workdir={figure}", "--attacks=fgsm", "--epsilons=0.02,1/255"]

@@ -25,7 +25,7 @@ def examples(monkeypatch):
 def test_black_box_images_are_made_once_a_seed(examples, monkeypatch, tmp_path):
     settings = Settings(width_multiplier=WIDTH, eval_attack_steps=2)
     source, *runs = table_runs(tmp_path, settings, ["standard", "at"], 2)
-    source.workdir.open(source.settings)
+    source.workdir.begin(source.workdir.start(source.settings))
     source.workdir.save_network(lenet5_caffe(width_multiplier=WIDTH))
     made = []
 

@@ -31,12 +31,13 @@ def run(tmp_path):
         folder = tmp_path / f"{method}{seed}{len(changes)}{changes.get('beta', '')}"
         folder.mkdir()
         workdir = Workdir(folder)
+        settings = Settings(method=method, seed=seed, **changes)
         if figures is not None:
+            workdir.begin(workdir.start(settings))
             workdir.network.touch()
             workdir.save_results(results(seed=seed, **figures))
         workdir.log_epoch({"epoch": 1, "seconds": 10.0})
         workdir.log_epoch({"epoch": 2, "seconds": 20.5})
-        settings = Settings(method=method, seed=seed, **changes)
         return Run(method, settings, workdir, source and Workdir(source))
 
     return make_run
@@ -118,7 +119,7 @@ def test_only_what_is_not_done_is_made(run, monkeypatch, capsys):
 
     def train(settings, workdir):
         trained.append(settings.method)
-        workdir.open(settings)
+        workdir.begin(workdir.start(settings))
         workdir.network.touch()
         return settings.method
 

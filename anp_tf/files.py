@@ -41,6 +41,22 @@ def check_parent(name, path):
         raise ValueError(f"{name}: there is no folder for {path}")
 
 
+def check_own(name, path, is_own):
+    """A `ValueError` if a file is there that an argument names to be written, and it is foreign.
+
+    Args:
+        name: Of the argument.
+        path: Of the file.
+        is_own: Function from the path to whether it is one that a command may write again.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not is_own(path):
+        raise ValueError(
+            f"{name}: expected a new file, or one that this command wrote, received {path}, which "
+            "holds something else"
+        )
+
+
 @contextlib.contextmanager
 def atomic_directory(path):
     """Yields a temporary folder that becomes `path` when the block ends without an error.

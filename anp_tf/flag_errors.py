@@ -23,6 +23,10 @@ def of_parsing(error):
         found = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
         hint = f"did you mean --{found[0]}?" if found else "--help lists those there are"
         return f"--{error.flagname}: there is no such flag; {hint}"
+    if isinstance(error, flags.CantOpenFlagFileError):
+        return f"--flagfile: {str(error).removeprefix('ERROR:: ')}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"--flagfile: expected a file of text, with a flag a line; {error}"
     match = re.match(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL)
     expected = match and EXPECTED.get(flags.FLAGS[match[1]].flag_type())
     if not expected:

@@ -313,6 +313,15 @@ class Workdir:
             temporary.write_text("".join(lines))
 
 
+def holds_results(path):
+    """Whether a file is one of `Workdir.save_results`."""
+    try:
+        found = json.loads(pathlib.Path(path).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and "method" in found
+
+
 def load_network(path, name="workdir"):
     """A network from a workdir or a `.keras` file.
 

@@ -43,6 +43,10 @@ def test_release(finished, tmp_path):
     assert "black-box accuracy, %" not in figures  # it was not measured
     release(workdir, tmp_path / "served")
     assert (tmp_path / "served" / "2").is_dir()
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"has README\.md, and no version of a network"):
+        release(workdir, tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
 
 
 def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):

@@ -2,12 +2,15 @@
 
 import dataclasses
 import hashlib
+import logging
 
 import numpy as np
 import tensorflow as tf
 
 from anp_tf.data.errors import DataError, at_least
 from anp_tf.data.on_disk import OnDisk
+
+log = logging.getLogger(__name__)
 
 _SPLITTING = -1  # takes an epoch's place in the seed of `split_validation`
 
@@ -90,11 +93,27 @@ class Examples:
     def take(self, n):
         """Returns the first `n` examples, or all of them where there are fewer.
 
+        A warning says if these are of few of the classes, as where the set is in their order.
+
         Raises:
             DataError: `n` is less than 1.
         """
         at_least("n", n, 1)
+        self._say_if_sorted(n)
         return self._select(slice(n))
+
+    def _say_if_sorted(self, n):
+        """Warns if the first `n` examples have so few of the classes that these are in order."""
+        some, classes = len(np.unique(self.labels[:n])), len(np.unique(self.labels))
+        if 2 * some < min(n, classes) or (some < classes and n >= 20 * classes):
+            log.warning(
+                "the first %d of %d examples are of %d of the %d classes; if they are in the order "
+                "of their classes, shuffle them before",
+                min(n, len(self)),
+                len(self),
+                some,
+                classes,
+            )
 
     def skip(self, n):
         """Returns all examples but the first `n`.

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 def read(root, split, image_size=None, test_share=0.2):
     """Reads a part of a folder; the arguments and errors are those of `anp_tf.data.load`."""
     parts = _parts(pathlib.Path(root), test_share)
+    parts = {part: _mixed(pairs) for part, pairs in parts.items()}
     if split not in parts:
         return None
     class_names = sorted({name for name, _ in parts["train"]})
@@ -67,6 +68,15 @@ def _listed(folder):
     return found
 
 
+def _mixed(pairs):
+    """In an order of which any part has images of all classes: that of the names' hashes."""
+    return sorted(pairs, key=lambda pair: (_hash(pair[1]), pair))
+
+
+def _hash(path):
+    return hashlib.sha256(path.name.encode()).digest()
+
+
 def _divided(listed, test_share):
     """Sets a share of each class aside for testing, by the hashes of the files' names."""
     paths_of = {}
@@ -74,11 +84,11 @@ def _divided(listed, test_share):
         paths_of.setdefault(name, []).append(path)
     parts = {"train": [], "test": []}
     for name, paths in paths_of.items():
-        in_order = sorted(paths, key=lambda path: hashlib.sha256(path.name.encode()).digest())
+        in_order = sorted(paths, key=_hash)
         count = test_count(test_share, len(paths), f"class {name!r} has {len(paths)} images")
         parts["test"] += [(name, path) for path in in_order[:count]]
         parts["train"] += [(name, path) for path in in_order[count:]]
-    return {part: sorted(pairs) for part, pairs in parts.items()}
+    return parts
 
 
 def _common(root, parts, image_size):

@@ -32,12 +32,20 @@ def read(path, split, label_key=None, test_share=None):
                     f"{path} has no array {missing[0]}: expected {', '.join(KEYS)}, got "
                     f"{names[:200] or 'none'}"
                 )
-            labels = {}
+            labels, shapes = {}, {}
             for part in ("train", "test"):
                 with _opened(archive, f"y_{part}", path) as array:
                     labels[part] = array.whole()
+                with _opened(archive, f"x_{part}", path) as array:
+                    shape = list(array.shape[1:])
+                    shapes[part] = [*shape, 1] if len(shape) == 2 else shape  # as `as_pixels`
             with _opened(archive, f"x_{split}", path) as array:
                 images = _images(array, path, f"{path}: x_{split}")
+            if shapes["train"] != shapes["test"]:
+                raise DataError(
+                    f"{path}: expected images of one shape, got {shapes['train']} in x_train and "
+                    f"{shapes['test']} in x_test"
+                )
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise errors of many types.

@@ -194,7 +194,11 @@ def _labels(column, name, path):
         column = column.dictionary_decode()
     if column.null_count == 0 and pyarrow.types.is_string(column.type):
         column = column.dictionary_encode()
-        return np.array(column.dictionary.to_pylist())[column.indices.to_numpy()]
+        names = column.dictionary.to_pylist()
+        if "" in names:  # as Arrow has the empty fields of a CSV file
+            row = column.indices.to_pylist().index(names.index("")) + 1
+            raise DataError(f"{path}: column {name!r} of labels has no label in row {row}")
+        return np.array(names)[column.indices.to_numpy()]
     values = column.to_numpy(zero_copy_only=False)
     if values.dtype.kind == "f" and np.all(np.isfinite(values) & (values == np.round(values))):
         return values.astype(np.int64)

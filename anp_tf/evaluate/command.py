@@ -9,7 +9,7 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import black_box_images, comparison, results_row, said_hints
-from anp_tf.files import atomic_file, check_folder, check_parent
+from anp_tf.files import atomic_file, check_folder, check_own, check_parent
 from anp_tf.names import INTERMEDIATE, PROOFS
 from anp_tf.options import EVALUATION, one_of
 from anp_tf.progress import counting
@@ -29,10 +29,11 @@ from anp_tf.robustness import (
     test_examples,
 )
 from anp_tf.robustness.attack_names import check_names, has_effect
+from anp_tf.robustness.batch_files import holds_images
 from anp_tf.robustness.threat import STEPS
 from anp_tf.settings import READING, Settings
 from anp_tf.threads import use_threads_for_attacks
-from anp_tf.workdir import Workdir, load_network
+from anp_tf.workdir import Workdir, holds_results, load_network
 
 CHANGEABLE = Settings.names(EVALUATION)
 OF_MODELS = ("dataset", *READING, "pixels", "output_name", "binary", "channels_first")
@@ -73,6 +74,7 @@ def main():
     part = _part()
     if given.images:
         check_parent("images", given.images)
+        check_own("images", given.images, holds_images)
     if (given.workdir is None) == (given.model is None):
         raise ValueError("model: expected either --workdir or --model")
     check_names(given.attack or [])
@@ -277,6 +279,7 @@ def _row():
     output = given.output or (None if changes else workdir.results)
     if output:
         check_parent("output", output)
+        check_own("output", output, holds_results)
     examples = test_examples(settings)
     black_box = source and black_box_images(settings, source, examples, counting)
     row = results_row(settings, network, examples, black_box, counting)

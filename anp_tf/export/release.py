@@ -39,6 +39,7 @@ from anp_tf.serving import (
     saved_model_bytes,
     write_server_config,
 )
+from anp_tf.serving.saved_model import versions
 from anp_tf.settings import Settings
 
 FORMAT_PACKAGES = {
@@ -128,6 +129,7 @@ def release(workdir, directory, version=None, form=None):
     network = fold_batch_normalization(slim(workdir.load_network()))
     settings = workdir.settings()
     settings = dataclasses.replace(settings, data_dir=form.data_dir or settings.data_dir)
+    _check_own(directory)
     version = checked_version(directory, version)
     files = []
     if "saved_model" in form.format:
@@ -163,6 +165,17 @@ def release(workdir, directory, version=None, form=None):
     with atomic_file(directory / "README.md") as temporary:
         temporary.write_text(model_card(settings, results, files, stronger, *described.values()))
     return [file.path for file in files]
+
+
+def _check_own(directory):
+    """A FileExistsError if files in a folder would be lost that are not of an earlier export."""
+    names = (*RELEASE_FILES, "models.config", "batching.config", "labels.json", "columns.json")
+    there = [name for name in names if (directory / name).exists()]
+    if there and not versions(directory):
+        raise FileExistsError(
+            f"{directory} has {', '.join(there)}, and no version of a network that they could be "
+            "of: name another folder"
+        )
 
 
 def add_micro(directory, data_dir=None):

@@ -8,6 +8,7 @@ import numpy as np
 from anp_tf.files import atomic_file, errors_with_path, write_json
 
 ARRAYS = ("label", "fooled_by", "image", "seconds", "left_out")
+IMAGES = ("index", "label", "attack", "image")
 CLEAN = "clean"  # stands for an attack where the image itself is misclassified
 
 
@@ -107,6 +108,15 @@ def write_batch(path, batch):
     """Writes the record of a batch, a dict of arrays, whole or not at all."""
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **batch)
+
+
+def holds_images(path):
+    """Whether a file has the arrays that `saved_images` returns."""
+    try:
+        with np.load(path) as arrays:
+            return set(arrays) == set(IMAGES)
+    except Exception:  # NumPy and zipfile raise errors of many types.
+        return False
 
 
 def read_batch(path, names=ARRAYS):

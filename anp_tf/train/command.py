@@ -44,6 +44,8 @@ def plan():
     if given.export:
         check_plain("workdir", folder)
     methods = [method.strip() for method in given.method.split(",")]
+    if len(set(methods)) < len(methods):
+        raise ValueError(f"method: expected each method once, received {given.method}")
     if given.standard_epochs is not None and given.standard_epochs < 1:
         raise ValueError(
             f"standard_epochs: expected a value at least 1, received {given.standard_epochs}"

@@ -65,6 +65,28 @@ def test_a_folder_of_classes_is_divided_by_the_share(folder):
     assert again.class_names == ("cat", "cow", "dog")
 
 
+def test_any_part_of_a_folder_has_images_of_all_classes(tmp_path, caplog):
+    for part, count in [("train", 40), ("test", 12)]:
+        for label, name in enumerate("abc"):
+            for number in range(count):
+                path = tmp_path / "set" / part / name / f"{name} {number}.png"
+                write_image(path, shade(80 * label + number))
+    for part, count in [("train", 40), ("test", 12)]:
+        examples = data.load(tmp_path / "set", part)
+        assert np.bincount(examples.labels).tolist() == [count] * 3
+        assert set(examples.take(12).labels.tolist()) == {0, 1, 2}
+        assert [value // 80 for value in shades(examples)] == examples.labels.tolist()
+    assert not caplog.text
+
+
+def test_parts_of_a_set_in_the_order_of_its_classes_are_told(caplog):
+    examples = data.from_arrays(np.zeros((90, 2, 2), np.uint8), np.arange(90) // 30)
+    examples.take(61), examples.take(2), examples.take(31)
+    assert not caplog.text
+    examples.take(20)
+    assert "the first 20 of 90 examples are of 1 of the 3 classes" in caplog.text
+
+
 def test_a_folder_of_parts(tmp_path):
     for part, value in [("train", 1), ("validation", 2), ("test", 3)]:
         for index, name in enumerate("ab"):
@@ -96,7 +118,7 @@ def test_images_of_several_sizes_are_resized(tmp_path):
         data.load(tmp_path, "train")
     examples = data.load(tmp_path, "train", image_size=(5, 7), test_share=0.3)
     assert examples.images.shape == (4, 5, 7, 3)
-    assert shades(examples) == [50, 50, 90, 90]
+    assert sorted(shades(examples)) == [50, 50, 90, 90]
 
 
 def test_wrong_folders(tmp_path, folder, caplog):
@@ -173,7 +195,9 @@ def test_kinds_of_arrays(tmp_path):
     path = tmp_path / "set.npz"
     floats = RNG.random((6, 4, 5)).astype(np.float64)
     names = np.array(["x", "y", "z"] * 2)
-    np.savez(path, **arrays(x_train=floats, y_train=names[:, None], y_test=names[:3]))
+    np.savez(
+        path, **arrays(x_train=floats, x_test=floats[:3], y_train=names[:, None], y_test=names[:3])
+    )
     train = data.load(str(path), "train")
     assert train.images.shape == (6, 4, 5, 1)
     assert train.images.dtype == np.float32
@@ -191,7 +215,11 @@ def test_kinds_of_arrays(tmp_path):
         ({"x_train": np.zeros((6, 4, 5, 1), complex)}, "got complex128"),
         ({"x_train": np.float32(1)}, r"expected images .*, got \(\)"),
         ({"x_train": np.zeros((6, 0, 3))}, r"expected images .*, got \(6, 0, 3\)"),
-        ({"x_train": np.zeros((5, 4, 5, 1), np.uint8)}, "5 images x_train and 6 labels"),
+        (
+            {"x_test": np.zeros((3, 4, 6, 1), np.uint8)},
+            r"got \[4, 5, 3\] in x_train and \[4, 6, 1",
+        ),
+        ({"x_train": np.zeros((5, 4, 5, 3), np.uint8)}, "5 images x_train and 6 labels"),
         ({"y_train": np.eye(6)}, r"shape \[6, 6\].*not one-hot"),
         ({"y_train": np.linspace(0, 1, 6)}, "expected integers or names, got float64"),
         ({"y_train": np.array([0, 1, 3] * 2)}, "class 2 of 4 has no training example"),
@@ -314,6 +342,11 @@ def test_options_that_a_set_has_no_use_for(tmp_path, folder):
         ({"age": np.array(["?"] * 40)}, {}, "column 'age' must hold numbers"),
         ({"label": np.linspace(0, 1, 40)}, {}, "labels must hold integers or names"),
         ({"label": np.r_[np.nan, np.ones(39)]}, {}, "labels must hold integers or names"),
+        (
+            {"label": np.array(["x", "", "y", "y"] * 10)},
+            {},
+            "'label' of labels has no label in row 2",
+        ),
         ({}, {"image_size": (2, 2)}, r"image_size is not for a set of this kind, got .*\(2, 2\)"),
         ({"label": np.arange(40)}, {}, "class 0 has 1 rows"),
     ],

@@ -257,6 +257,11 @@ def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, cha
         (["--workdir={0}", "--attack=fgsm", "--pixels=0,255"], "--pixels: expected together with"),
         (["--workdir={0}", "--attack=fgsm", "--binary"], "--binary: expected together with"),
         (["--workdir={0}", "--attack=fgsm", "--images={0}/none/x.npz"], "--images"),
+        (
+            ["--workdir={0}", "--attack=fgsm", "--images={0}/network.keras"],
+            "--images: expected a new file, or one that this command wrote, received",
+        ),
+        (["--workdir={0}", "--output={0}/network.keras"], "--output: expected a new file, or one"),
     ],
 )
 def test_errors(commands, finished, flags, message):

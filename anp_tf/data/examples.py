@@ -105,7 +105,8 @@ class Examples:
     def _say_if_sorted(self, n):
         """Warns if the first `n` examples have so few of the classes that these are in order."""
         some, classes = len(np.unique(self.labels[:n])), len(np.unique(self.labels))
-        if 2 * some < min(n, classes) or (some < classes and n >= 20 * classes):
+        few = 2 * some < min(n, classes) or (some < classes and n >= 20 * classes)
+        if few and n >= 20:  # a few may be of one class by chance
             log.warning(
                 "the first %d of %d examples are of %d of the %d classes; if they are in the order "
                 "of their classes, shuffle them before",

@@ -38,7 +38,7 @@ def wide_cnn(
         A functional `keras.Model` from pixels [batch, *input_shape] to logits [batch, num_classes].
 
     Raises:
-        ValueError: if the images are too small for three poolings.
+        ValueError: if the images are too small for the stride and three poolings.
     """
     large = all(size is not None and size >= 16 for size in input_shape[:2])
     expected = "a height and a width of at least 16, which are halved four times"

@@ -41,14 +41,15 @@ def check_parent(name, path):
         raise ValueError(f"{name}: there is no folder for {path}")
 
 
-def check_own(name, path, is_own):
-    """A `ValueError` if a file is there that an argument names to be written, and it is foreign.
+def check_written(name, path, is_own):
+    """A `ValueError` unless a file that an argument names can be written, and no foreign one lost.
 
     Args:
         name: Of the argument.
         path: Of the file.
         is_own: Function from the path to whether it is one that a command may write again.
     """
+    check_parent(name, path)
     path = pathlib.Path(path)
     if path.exists() and not is_own(path):
         raise ValueError(

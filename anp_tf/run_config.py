@@ -5,14 +5,37 @@ import logging
 import os
 import pathlib
 
-from anp_tf.errors import WorkdirError
+from anp_tf.errors import OtherRunError, WorkdirError
 from anp_tf.files import atomic_file, read_json
+from anp_tf.options import exact_text
 from anp_tf.settings import Settings
 
 HEADER = "# Written by the run. The same run again:"
 ASKED = "# asked for: --"
 log = logging.getLogger(__name__)
 PATHS = [field.name for field in dataclasses.fields(Settings) if field.metadata["path"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run comes to in a workdir.
+
+    Attributes:
+        settings: The `Settings` that are used: those asked for, but for what `Workdir.use` put in
+            place of them before.
+        written: The `Settings` that are written down.
+        asked: Dict of the options that were asked for where others are used.
+        removes: What is removed first: `"run"`, `"network"`, or `""` for nothing.
+        goes_on: Boolean, whether the run was begun before, and stays.
+        finished: Boolean, whether its network is there, and stays.
+    """
+
+    settings: Settings
+    written: Settings
+    asked: dict
+    removes: str = ""
+    goes_on: bool = False
+    finished: bool = False
 
 
 class RunConfig:
@@ -53,6 +76,64 @@ class RunConfig:
         return Settings.values_of(
             f"--{line.removeprefix(ASKED)}" for line in lines if line.startswith(ASKED)
         )
+
+    def start(self, settings, overwrite, network, resumable):
+        """As of `Workdir`, with the path of its network, and whether it has checkpoints."""
+        if not (network.exists() or resumable):
+            return Start(settings, settings, {})
+        if not self._path.exists():
+            if overwrite:
+                return self._anew(settings, network)
+            raise OtherRunError(
+                f"workdir {self._folder} has a network or checkpoints and no {self._path.name}, so "
+                "that no run can go on there; give another workdir, or overwrite it"
+            )
+        found, asked = self.settings(), self.asked()
+        differing = self.differing(found, asked, settings)
+        finished = network.exists()
+        if overwrite and (differing or finished):
+            return self._anew(settings, network)
+        longer = differing == ["epochs"] and settings.epochs > found.epochs
+        if longer and not resumable:
+            raise OtherRunError(
+                f"workdir {self._folder} has no checkpoint from which its {found.epochs} epochs "
+                f"could go on to {settings.epochs}; give another workdir, or overwrite it"
+            )
+        if differing and not longer:
+            shown = (
+                f"{name}={exact_text(getattr(found, name))} "
+                f"(now {exact_text(getattr(settings, name))})"
+                for name in differing
+            )
+            moved = "dataset" in differing and is_gone(found.dataset)
+            hint = "; a data set may be moved, but has to keep its name" if moved else ""
+            raise OtherRunError(
+                f"workdir {self._folder} is of another configuration: {', '.join(shown)}; give "
+                f"another workdir, or overwrite it{hint}"
+            )
+        used = dataclasses.replace(settings, **{name: getattr(found, name) for name in asked})
+        # The new place of data that was moved is written down by `use`, once it was compared.
+        finished = finished and not longer
+        kept = {} if finished else {"dataset": found.dataset}
+        return Start(
+            used,
+            dataclasses.replace(used, **kept),
+            asked,
+            removes="network" if longer else "",
+            goes_on=True,
+            finished=finished,
+        )
+
+    def _anew(self, settings, network):
+        """The `Start` of a run that removes the one before it."""
+        own = {self._folder.resolve(), network.resolve()}
+        for name in ("network", "init_from", "teacher"):
+            source = getattr(settings, name)
+            if source and pathlib.Path(source).resolve() in own:
+                raise WorkdirError(
+                    f"{name}: {source} is in workdir {self._folder}, which is to be overwritten"
+                )
+        return Start(settings, settings, {}, removes="run")
 
     def differing(self, found, asked, settings):
         """The names of the options that are not those of the run."""

@@ -11,33 +11,9 @@ import shutil
 
 from anp_tf.errors import OtherRunError, WorkdirError
 from anp_tf.files import atomic_file, check_folder, errors_with_path, read_json, write_json
-from anp_tf.options import exact_text
-from anp_tf.run_config import RunConfig, is_gone
-from anp_tf.settings import Settings
+from anp_tf.run_config import RunConfig
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """What a run comes to in a workdir.
-
-    Attributes:
-        settings: The `Settings` that are used: those asked for, but for what `Workdir.use` put in
-            place of them before.
-        written: The `Settings` that are written down.
-        asked: Dict of the options that were asked for where others are used.
-        removes: What is removed first: `"run"`, `"network"`, or `""` for nothing.
-        goes_on: Boolean, whether the run was begun before, and stays.
-        finished: Boolean, whether its network is there, and stays.
-    """
-
-    settings: Settings
-    written: Settings
-    asked: dict
-    removes: str = ""
-    goes_on: bool = False
-    finished: bool = False
 
 
 class Workdir:
@@ -111,61 +87,8 @@ class Workdir:
                 configuration, or of none.
             WorkdirError: if the run would remove what it starts from.
         """
-        if not self._begun():
-            return Start(settings, settings, {})
-        if not self.config.exists():
-            if overwrite:
-                return self._anew(settings)
-            raise OtherRunError(
-                f"workdir {self.path} has a network or checkpoints and no {self.config.name}, so "
-                "that no run can go on there; give another workdir, or overwrite it"
-            )
-        found, asked = self.settings(), self._run_config.asked()
-        differing = self._run_config.differing(found, asked, settings)
-        finished = self.network.exists()
-        if overwrite and (differing or finished):
-            return self._anew(settings)
-        longer = differing == ["epochs"] and settings.epochs > found.epochs
-        if longer and not any(self.checkpoints.glob("[0-9]*")):
-            raise OtherRunError(
-                f"workdir {self.path} has no checkpoint from which its {found.epochs} epochs could "
-                f"go on to {settings.epochs}; give another workdir, or overwrite it"
-            )
-        if differing and not longer:
-            shown = (
-                f"{name}={exact_text(getattr(found, name))} "
-                f"(now {exact_text(getattr(settings, name))})"
-                for name in differing
-            )
-            moved = "dataset" in differing and is_gone(found.dataset)
-            hint = "; a data set may be moved, but has to keep its name" if moved else ""
-            raise OtherRunError(
-                f"workdir {self.path} is of another configuration: {', '.join(shown)}; give "
-                f"another workdir, or overwrite it{hint}"
-            )
-        used = dataclasses.replace(settings, **{name: getattr(found, name) for name in asked})
-        # The new place of data that was moved is written down by `use`, once it was compared.
-        finished = finished and not longer
-        kept = {} if finished else {"dataset": found.dataset}
-        return Start(
-            used,
-            dataclasses.replace(used, **kept),
-            asked,
-            removes="network" if longer else "",
-            goes_on=True,
-            finished=finished,
-        )
-
-    def _anew(self, settings):
-        """The `Start` of a run that removes the one before it."""
-        own = {self.path.resolve(), self.network.resolve()}
-        for name in ("network", "init_from", "teacher"):
-            source = getattr(settings, name)
-            if source and pathlib.Path(source).resolve() in own:
-                raise WorkdirError(
-                    f"{name}: {source} is in workdir {self.path}, which is to be overwritten"
-                )
-        return Start(settings, settings, {}, removes="run")
+        resumable = any(self.checkpoints.glob("[0-9]*"))
+        return self._run_config.start(settings, overwrite, self.network, resumable)
 
     def begin(self, start):
         """Removes what a `Start` removes, and writes its configuration.

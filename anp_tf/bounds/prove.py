@@ -1,8 +1,6 @@
 """A certificate: for each image of a data set, whether it is proved, broken or open."""
 
 import functools
-import hashlib
-import json
 import os
 import pathlib
 import time
@@ -14,17 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from anp_tf import __version__
 from anp_tf.arguments import check, check_count
 from anp_tf.bounds.bounds import ALPHA_STEPS, ROWS, crown_margins, interval_margins, pair_margins
 from anp_tf.bounds.branching import DOMAINS, BranchAndBound
+from anp_tf.bounds.certificate import BROKEN, FILE, OPEN, PROVED, begun, network_sha256, write
 from anp_tf.bounds.network import BoundedNetwork
-from anp_tf.files import atomic_file
 from anp_tf.losses import classified
 from anp_tf.names import PROOFS
-
-PROVED, BROKEN, OPEN = "proved", "broken", "open"
-FILE = "certificate.json"
 
 
 def prove(
@@ -110,14 +104,14 @@ def prove(
         **(identity or {}),
     }
     path = None if path is None else pathlib.Path(path) / FILE
-    certificate = _begun(path, about, x, y)
+    certificate = begun(path, about, x, y)
     outcomes, by, start = certificate["outcomes"], certificate["methods"], time.monotonic()
     before = certificate["seconds"]
     newly = [i for i, outcome in enumerate(outcomes) if outcome == OPEN and broken[i]]
     for index in newly:
         outcomes[index] = BROKEN
     if newly:
-        _write(path, certificate, x, y)
+        write(path, certificate, x, y)
     options = {"norm": norm, "intermediate": intermediate, "rows": rows}
     functions = _functions(network, epsilon, methods, options, alpha_steps, domains)
     for first in range(len(outcomes), len(x), batch_size):
@@ -128,20 +122,11 @@ def prove(
         outcomes.extend(found[0])
         by.extend(found[1])
         certificate["seconds"] = round(before + time.monotonic() - start, 3)
-        _write(path, certificate, x, y)
+        write(path, certificate, x, y)
         if progress is not None:
             progress(len(outcomes))
     _check_apart(outcomes, broken, 0)
     return certificate
-
-
-def network_sha256(network):
-    """SHA-256 of a network's configuration and of its weights, names and shapes included."""
-    digest = hashlib.sha256(json.dumps(network.get_config(), sort_keys=True, default=str).encode())
-    for weight in network.weights:
-        value = np.asarray(weight)
-        digest.update(f"{weight.path} {value.dtype} {value.shape}".encode() + value.tobytes())
-    return digest.hexdigest()
 
 
 def _check(x, y, methods, broken, batch_size, seconds):
@@ -156,47 +141,6 @@ def _check(x, y, methods, broken, batch_size, seconds):
             )
     check("seconds", seconds, seconds is None or seconds > 0, "a number above 0")
     check_count("batch_size", batch_size)
-
-
-def _images_sha256(x, y, count):
-    """SHA-256 of the first images and their labels."""
-    return hashlib.sha256(x[:count].tobytes() + y[:count].tobytes()).hexdigest()
-
-
-def _begun(path, about, x, y):
-    """The certificate of a file, or an empty one."""
-    if path is not None and path.exists():
-        certificate = json.loads(path.read_text())
-        done = len(certificate["outcomes"])
-        if done > len(x):
-            raise ValueError(f"{path} has the proofs of {done} images. Expected: {len(x)} at most")
-        for name, value in {**about, "images": _images_sha256(x, y, done)}.items():
-            if certificate.get(name) != value:
-                raise ValueError(
-                    f"{path} has the proofs of something else: its `{name}` is "
-                    f"{certificate.get(name)!r}. Expected: {value!r}"
-                )
-        return certificate
-    versions = {"anp_tf": __version__, "keras": keras.__version__, "tensorflow": tf.__version__}
-    return {
-        **about,
-        "images": _images_sha256(x, y, 0),
-        "versions": versions,
-        "seconds": 0.0,
-        "counts": _counts([], []),
-        "outcomes": [],
-        "methods": [],
-    }
-
-
-def _write(path, certificate, x, y):
-    """Brings a certificate up to its outcomes, and writes it to a path that is not None."""
-    certificate["counts"] = _counts(certificate["outcomes"], certificate["methods"])
-    certificate["images"] = _images_sha256(x, y, len(certificate["outcomes"]))
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(certificate, indent=1) + "\n")
 
 
 def _functions(network, epsilon, methods, options, alpha_steps, domains):
@@ -298,8 +242,3 @@ def _check_apart(outcomes, broken, first):
             f"Image {first + both[0]} is both proved and broken. Either the proof or the attack is "
             "in error; no certificate is made."
         )
-
-
-def _counts(outcomes, by):
-    counts = {name: outcomes.count(name) for name in (PROVED, BROKEN, OPEN)}
-    return {**counts, "proved_by": {name: by.count(name) for name in PROOFS}}

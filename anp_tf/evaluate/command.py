@@ -9,7 +9,7 @@ from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import black_box_images, comparison, results_row, said_hints
-from anp_tf.files import atomic_file, check_folder, check_own, check_parent
+from anp_tf.files import atomic_file, check_folder, check_written
 from anp_tf.names import INTERMEDIATE, PROOFS
 from anp_tf.options import EVALUATION, one_of
 from anp_tf.progress import counting
@@ -73,8 +73,7 @@ def main():
     one_of("norm", given.norm, NORMS)
     part = _part()
     if given.images:
-        check_parent("images", given.images)
-        check_own("images", given.images, holds_images)
+        check_written("images", given.images, holds_images)
     if (given.workdir is None) == (given.model is None):
         raise ValueError("model: expected either --workdir or --model")
     check_names(given.attack or [])
@@ -278,8 +277,7 @@ def _row():
     source = load_network(given.source, "source") if given.source else None
     output = given.output or (None if changes else workdir.results)
     if output:
-        check_parent("output", output)
-        check_own("output", output, holds_results)
+        check_written("output", output, holds_results)
     examples = test_examples(settings)
     black_box = source and black_box_images(settings, source, examples, counting)
     row = results_row(settings, network, examples, black_box, counting)

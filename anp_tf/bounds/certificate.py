@@ -1,0 +1,70 @@
+"""What was proved of each image, in `certificate.json`."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from anp_tf import __version__
+from anp_tf.files import atomic_file
+from anp_tf.names import PROOFS
+
+PROVED, BROKEN, OPEN = "proved", "broken", "open"
+FILE = "certificate.json"
+
+
+def network_sha256(network):
+    """SHA-256 of a network's configuration and of its weights, names and shapes included."""
+    digest = hashlib.sha256(json.dumps(network.get_config(), sort_keys=True, default=str).encode())
+    for weight in network.weights:
+        value = np.asarray(weight)
+        digest.update(f"{weight.path} {value.dtype} {value.shape}".encode() + value.tobytes())
+    return digest.hexdigest()
+
+
+def _images_sha256(x, y, count):
+    """SHA-256 of the first images and their labels."""
+    return hashlib.sha256(x[:count].tobytes() + y[:count].tobytes()).hexdigest()
+
+
+def begun(path, about, x, y):
+    """The certificate of a file, or an empty one."""
+    if path is not None and path.exists():
+        certificate = json.loads(path.read_text())
+        done = len(certificate["outcomes"])
+        if done > len(x):
+            raise ValueError(f"{path} has the proofs of {done} images. Expected: {len(x)} at most")
+        for name, value in {**about, "images": _images_sha256(x, y, done)}.items():
+            if certificate.get(name) != value:
+                raise ValueError(
+                    f"{path} has the proofs of something else: its `{name}` is "
+                    f"{certificate.get(name)!r}. Expected: {value!r}"
+                )
+        return certificate
+    versions = {"anp_tf": __version__, "keras": keras.__version__, "tensorflow": tf.__version__}
+    return {
+        **about,
+        "images": _images_sha256(x, y, 0),
+        "versions": versions,
+        "seconds": 0.0,
+        "counts": _counts([], []),
+        "outcomes": [],
+        "methods": [],
+    }
+
+
+def write(path, certificate, x, y):
+    """Brings a certificate up to its outcomes, and writes it to a path that is not None."""
+    certificate["counts"] = _counts(certificate["outcomes"], certificate["methods"])
+    certificate["images"] = _images_sha256(x, y, len(certificate["outcomes"]))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(certificate, indent=1) + "\n")
+
+
+def _counts(outcomes, by):
+    counts = {name: outcomes.count(name) for name in (PROVED, BROKEN, OPEN)}
+    return {**counts, "proved_by": {name: by.count(name) for name in PROOFS}}

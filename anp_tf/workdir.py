@@ -115,9 +115,6 @@ class Workdir:
             "the data of the run, or another workdir"
         )
 
-    def _begun(self):
-        return self.network.exists() or any(self.checkpoints.glob("[0-9]*"))
-
     def use(self, settings, used):
         """Writes down the `Settings` that are used in place of those that were asked for."""
         now = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}

@@ -39,6 +39,8 @@ def read(path, split, label_key=None, test_share=None):
                 with _opened(archive, f"x_{part}", path) as array:
                     shape = list(array.shape[1:])
                     shapes[part] = [*shape, 1] if len(shape) == 2 else shape  # as `as_pixels`
+                    if (part, split) == ("test", "train"):  # not only when training has ended
+                        check_pixels(array.shape, array.dtype, array.parts(), f"{path}: x_test")
             with _opened(archive, f"x_{split}", path) as array:
                 images = _images(array, path, f"{path}: x_{split}")
             if shapes["train"] != shapes["test"]:

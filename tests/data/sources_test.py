@@ -219,6 +219,8 @@ def test_kinds_of_arrays(tmp_path):
             {"x_test": np.zeros((3, 4, 6, 1), np.uint8)},
             r"got \[4, 5, 3\] in x_train and \[4, 6, 1",
         ),
+        ({"x_test": np.full((3, 4, 5, 3), np.nan)}, "x_test: 180 values are NaN or infinite"),
+        ({"x_test": np.full((3, 4, 5, 3), 1.5, order="F")}, "x_test: .* in .* from 1.5 to 1.5"),
         ({"x_train": np.zeros((5, 4, 5, 3), np.uint8)}, "5 images x_train and 6 labels"),
         ({"y_train": np.eye(6)}, r"shape \[6, 6\].*not one-hot"),
         ({"y_train": np.linspace(0, 1, 6)}, "expected integers or names, got float64"),

@@ -138,19 +138,37 @@ def _runs(process):
     return True
 
 
-def read_json(path, damaged=WorkdirError):
+def read_json(path, damaged=WorkdirError, kind=dict, keys=(), each=None):
     """What a JSON file holds, or None if there is none.
 
     Args:
         path: `pathlib.Path`.
         damaged: Class of the error that is raised if it is damaged.
+        kind: `dict` or `list`, what it must hold.
+        keys: Sequence of keys that the dict must have.
+        each: Sequence of keys; its values, or items, must be dicts that have them. None: may be
+            anything.
     """
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except ValueError as error:
         raise damaged(f"{path} is damaged; remove it: {error}") from error
+    _check_json(path, content, kind, keys, damaged)
+    if each is not None:
+        for value in content.values() if kind is dict else content:
+            _check_json(path, value, dict, each, damaged)
+    return content
+
+
+def _check_json(path, content, kind, keys, damaged):
+    named = f" with {', '.join(keys)}" if keys else ""
+    if not isinstance(content, kind) or any(key not in content for key in keys):
+        raise damaged(
+            f"{path} is damaged; remove it: expected a {kind.__name__}{named}, received "
+            f"{str(content)[:80]}"
+        )
 
 
 def write_json(path, content):

@@ -194,19 +194,19 @@ class Workdir:
 
     def class_names(self):
         """List of the names of the classes, or None where they are not known."""
-        return read_json(self.labels)
+        return read_json(self.labels, kind=list)
 
     def column_ranges(self):
         """List of dicts of a column's `name`, `low` and `high`; None unless it is of a table."""
-        return read_json(self.columns)
+        return read_json(self.columns, kind=list, each=("name", "low", "high"))
 
-    def load_results(self):
+    def load_results(self, keys=()):
         """The results row in `results.json`.
 
         Raises:
-            WorkdirError: if the file is damaged.
+            WorkdirError: if the file is damaged, or has not these keys.
         """
-        return read_json(self.results)
+        return read_json(self.results, keys=keys)
 
     def log_epoch(self, record):
         """Appends a line to `metrics.jsonl`."""

@@ -3,10 +3,11 @@
 import errno
 import os
 import pathlib
+import re
 
 import pytest
 
-from anp_tf.files import atomic_directory, atomic_file, check_plain
+from anp_tf.files import atomic_directory, atomic_file, check_plain, read_json
 
 
 class CrashError(Exception):
@@ -95,6 +96,25 @@ def test_file_keeps_the_old_one_after_an_error(tmp_path):
         write_half(temporary)
     assert target.read_text() == "old"
     assert names(tmp_path) == ["table.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, "Expecting value"),
+        ("[]", {}, "expected a dict, received []"),
+        ("null", {"kind": list}, "expected a list, received None"),
+        ('{"a": 1}', {"keys": ("a", "b")}, "expected a dict with a, b, received {'a': 1}"),
+        ('{"a": {"b": 1}, "c": {}}', {"each": ("b",)}, "expected a dict with b, received {}"),
+        ("[1]", {"kind": list, "each": ()}, "expected a dict, received 1"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, text, options, message):
+    path = tmp_path / "file.json"
+    assert read_json(path, **options) is None
+    path.write_text(text)
+    with pytest.raises(CrashError, match=re.escape(f"{path} is damaged; remove it: {message}")):
+        read_json(path, CrashError, **options)
 
 
 def test_naming_adds_the_path_of_a_full_disk(tmp_path):

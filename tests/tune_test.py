@@ -190,6 +190,9 @@ def test_space(space):
         ("beta = 3", r"\[beta\]"),
         ("[beta]\nmin = 1.0", "received no max"),
         ("[beta]\nmin = 2\nmax = 1", "expected min below max"),
+        ("[beta]\nmin = 1\nmax = 2\nstep = -1", "expected a step above 0, received -1.0"),
+        ("[attack_steps]\nmin = 1\nmax = 2\nstep = 0", "expected a step above 0, received 0"),
+        ("[target_units]\nchoices = ['1,2']", "expected an option that is a number.*is a list"),
         ("[beta]\nmin = 'a'\nmax = 1", "expected values of type float, received 'a'"),
         ("[attack_steps]\nmin = 1.5\nmax = 2", "expected values of type int, received 1.5"),
         ("[mask]\nmin = 1\nmax = 2", "expected choices for an option of type str"),
@@ -215,12 +218,15 @@ def test_bad_spaces(tmp_path, text, message):
         (["--space={space}", "--min_sparsity=2"], "--min_sparsity"),
         (["--space={space}", "--sparsity_weight=-1"], "--sparsity_weight"),
         (["--space={bad}", *FLAGS], "--mask"),
+        (["--space={epochs}", *FLAGS, "--tuner=hyperband"], "--space: expected no epochs"),
     ],
 )
 def test_errors(commands, space, tmp_path, flags, message):
     bad = tmp_path / "bad.toml"
     bad.write_text('[mask]\nchoices = ["no_such_mask"]')
-    flags = [flag.format(space=space, bad=bad) for flag in flags]
+    epochs = tmp_path / "epochs.toml"
+    epochs.write_text("[epochs]\nchoices = [1, 2]")
+    flags = [flag.format(space=space, bad=bad, epochs=epochs) for flag in flags]
     outcome = commands.run("tune", f"--workdir={tmp_path / 'run'}", *flags)
     assert outcome.code == 2, outcome.err
     assert outcome.err.count("\n") == 1

@@ -70,7 +70,8 @@ def prove(
             intervals and CROWN alone, which always are tried. None: as long as it takes.
         path: Folder that `certificate.json` is written to after each batch. One that is there, of
             the same network, settings and first images, is gone on with.
-        identity: Dict of what else identifies the certificate, which has it too; or None.
+        identity: Dict of what else identifies the certificate, which has it too; or None. Its
+            `path` and `dataset` are not compared: network and images are known by their digests.
         progress: Function that is called with the number of images done; or None.
 
     Returns:

@@ -12,6 +12,7 @@ from anp_tf.data.on_disk import OnDisk
 
 log = logging.getLogger(__name__)
 
+READ_AT_ONCE = 1000
 _SPLITTING = -1  # takes an epoch's place in the seed of `split_validation`
 
 
@@ -89,6 +90,14 @@ class Examples:
         """
         about = repr((tuple(self.images.shape), self.class_names, self.columns))
         return hashlib.sha256(about.encode() + self.labels.tobytes()).hexdigest()[:16]
+
+    def digest(self):
+        """SHA-256 of the pixels and the labels, as hexadecimal digits; it reads all of them."""
+        total = hashlib.sha256(f"{self.images.dtype} {tuple(self.images.shape)}".encode())
+        for first in range(0, len(self), READ_AT_ONCE):
+            total.update(np.ascontiguousarray(self.images[first : first + READ_AT_ONCE]))
+        total.update(self.labels.tobytes())
+        return total.hexdigest()
 
     def take(self, n):
         """Returns the first `n` examples, or all of them where there are fewer.

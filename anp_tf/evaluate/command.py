@@ -234,9 +234,10 @@ def _threat(settings):
             raise ValueError("epsilon: expected the radius of the ball, received none")
         epsilon = settings.epsilon
     pgd = {"steps": given.eval_attack_steps, "step_size": given.eval_attack_step_size}
-    if pgd["step_size"] is not None and not pgd["step_size"] > 0:
+    if pgd["step_size"] is not None and not 0 < pgd["step_size"] < float("inf"):
         raise ValueError(
-            f"eval_attack_step_size: expected a value above 0, received {pgd['step_size']}"
+            "eval_attack_step_size: expected a value above 0, and finite, received "
+            f"{pgd['step_size']}"
         )
     if own and epsilon == settings.epsilon and pgd["steps"] is None:
         pgd["steps"] = settings.eval_attack_steps

@@ -119,6 +119,7 @@ def _origin(run, examples):
         "network": run.digest(),
         "dataset": run.settings.dataset,
         "test_examples": len(examples),
+        "images": examples.digest(),
         "attack": f"PGD-{attack.steps}",
         "epsilon": attack.epsilon,
         "step_size": attack.step_size,

@@ -132,7 +132,7 @@ def _commands(runs):
         if source:
             evaluate.append(f"--source={source}")
         lines += [shlex.join(train), shlex.join(evaluate)]
-        again = [(suite, f"--attack={suite['attack']}") for suite in run.suites]
+        again = [(suite, *shlex.split(f"--attack={suite['attack']}")) for suite in run.suites]
         if run.checklist:
             again.append((run.checklist, "--checks"))
         if run.certificate:

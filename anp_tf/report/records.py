@@ -135,6 +135,10 @@ def _conditions(record):
     norm, epsilon, images = (record[name] for name in ("norm", "epsilon", "test_examples"))
     return {
         "conditions": f"{norm}, ε = {length_text(epsilon)}, {images:,} test images",
-        "threat": [f"--norm={norm}", f"--epsilon={exact_text(epsilon)}"],
+        "threat": [
+            f"--norm={norm}",
+            f"--epsilon={exact_text(epsilon)}",
+            f"--seed={record['seed']}",
+        ],
         "images": images,
     }

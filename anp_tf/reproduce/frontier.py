@@ -5,9 +5,18 @@ from anp_tf.figures import canvas
 from anp_tf.files import read_json
 from anp_tf.intervals import clopper_pearson, with_interval
 from anp_tf.options import length_text
-from anp_tf.robustness import digest, robustness_of
+from anp_tf.robustness import VERDICT, digest, robustness_of
 from anp_tf.tables import plain_table
 from anp_tf.workdir import Workdir
+
+KEYS = (  # of the `results.json` of a network
+    "dataset",
+    "epsilon",
+    "flops_reduction",
+    "sparsity_percent",
+    "slim_parameter_bytes",
+    "dense_parameter_bytes",
+)
 
 
 def frontier_points(paths):
@@ -45,12 +54,12 @@ def frontier_points(paths):
 def _point(name, workdir):
     if not workdir.results.exists():
         raise WorkdirError(f"{workdir.results} does not exist; python -m anp_tf.evaluate writes it")
-    results = workdir.load_results()
+    results = workdir.load_results(KEYS)
     attack = f"standard, Linf, {results['epsilon']:g}"
     if workdir.network.exists():  # which may have been trained anew since
         found = robustness_of(workdir.robustness, digest(workdir.network))
     else:
-        found = read_json(workdir.robustness) or {}
+        found = read_json(workdir.robustness, each=VERDICT) or {}
     verdict = found.get(attack)
     if verdict is None:
         raise WorkdirError(

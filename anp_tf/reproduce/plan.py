@@ -47,7 +47,7 @@ class Run:
         if not self.workdir.results.exists():
             return False
         return self.source is None or (
-            self.workdir.load_results()["black_box_source"] == str(self.source.path)
+            self.workdir.load_results().get("black_box_source") == str(self.source.path)
         )
 
     def standard_attack(self):

@@ -5,7 +5,6 @@ import pathlib
 import keras
 import numpy as np
 
-from anp_tf.errors import WorkdirError
 from anp_tf.figures import canvas
 from anp_tf.files import read_json, write_json
 from anp_tf.options import length_text
@@ -41,7 +40,7 @@ def named_paths(texts):
         name, equals, path = text.partition("=")
         path = pathlib.Path(path if equals else text)
         name = name if equals else path.name.removesuffix(".keras")
-        if not name or "/" in name or name in paths:
+        if name in ("", ".", "..", *paths) or "/" in name:
             raise ValueError(
                 "networks: expected names that differ, of folders, such as NAME=PATH; received "
                 f"{text}"
@@ -128,7 +127,7 @@ def make_points(candidates, epsilons, folder, seed, attacks, proofs, seconds=Non
         RuntimeError: as `consistent`, and as `prove_candidate`.
     """
     path = pathlib.Path(folder) / "proved.json"
-    known = read_json(path, WorkdirError) or []
+    known = read_json(path, kind=list, each=("network", "epsilon", "outcomes")) or []
     points, others = [], known
     for name, candidate in candidates.items():
         for epsilon in sorted(epsilons):
@@ -139,6 +138,7 @@ def make_points(candidates, epsilons, folder, seed, attacks, proofs, seconds=Non
                 "epsilon": epsilon,
                 "dataset": candidate.dataset,
                 "images": candidate.count,
+                "data": candidate.examples.digest(),
                 "seed": seed,
                 "attacks": list(attacks),
                 "proofs": list(proofs),

@@ -36,6 +36,7 @@ from anp_tf.robustness.proof import (
     prove_candidate,
 )
 from anp_tf.robustness.suite import (
+    VERDICT,
     attack_candidate,
     check_candidate,
     checks_of,

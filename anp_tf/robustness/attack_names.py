@@ -37,6 +37,23 @@ TAKERS = {
 }
 
 
+FLAGS = {"steps": "eval_attack_steps", "step_size": "eval_attack_step_size"}  # other names
+
+
+def title_of(names, options, gradients=True):
+    """What some attacks are called: their names, and the flags of options with another value.
+
+    Args:
+        names: Sequence of names, as of `named_attacks`.
+        options: Dict of `steps`, `step_size`, `restarts` and `queries`; None stands for a default.
+        gradients: Boolean, whether the network has gradients.
+    """
+    defaults = {"steps": STEPS, "queries": QUERIES, "restarts": 1 if gradients else None}
+    other = {k: v for k, v in options.items() if v is not None and v != defaults.get(k)}
+    flags = [f"--{FLAGS.get(name, name)}={value}" for name, value in sorted(other.items())]
+    return " ".join([",".join(names), *flags])
+
+
 def named_attacks(
     names,
     threat,

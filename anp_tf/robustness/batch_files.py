@@ -1,14 +1,16 @@
 """The files of an evaluation under attack: a folder with a file for each batch."""
 
+import hashlib
 import json
 import pathlib
 
 import numpy as np
 
-from anp_tf.files import atomic_file, errors_with_path, write_json
+from anp_tf.files import atomic_file, errors_with_path, read_json, write_json
 
-ARRAYS = ("label", "fooled_by", "image", "seconds", "left_out")
+ARRAYS = ("label", "fooled_by", "image", "seconds", "left_out")  # and `data`, see `write_batch`
 IMAGES = ("index", "label", "attack", "image")
+NOT_COMPARED = "dataset"  # its name or path; the images are known by their digests
 CLEAN = "clean"  # stands for an attack where the image itself is misclassified
 
 
@@ -70,12 +72,10 @@ def open_folder(folder, identity):
     """
     path = folder / "evaluation.json"
     identity = json.loads(json.dumps(identity))
-    if path.exists():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError as error:
-            raise EvaluationError(f"{path} is damaged; remove its folder: {error}") from error
-        names = [name for name in {**found, **identity} if found.get(name) != identity.get(name)]
+    found = read_json(path, EvaluationError)
+    if found is not None:
+        names = {*found, *identity} - {NOT_COMPARED}
+        names = sorted(name for name in names if found.get(name) != identity.get(name))
         if names:
             raise EvaluationError(
                 f"{folder} holds the evaluation of another {', '.join(names)}; remove it first"
@@ -104,10 +104,28 @@ def _batches(folder):
     return [(path, int(path.stem.split("-")[0])) for path in paths]
 
 
-def write_batch(path, batch):
-    """Writes the record of a batch, a dict of arrays, whole or not at all."""
+def write_batch(path, batch, x, y):
+    """Writes the record of a batch, a dict of arrays, and by what its images and labels are known.
+
+    It is written whole or not at all.
+    """
     with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **batch)
+        np.savez_compressed(file, **batch, data=_digest(x, y))
+
+
+def check_batch(path, x, y):
+    """An `EvaluationError` if the batch in a file was of other images or labels, or is damaged."""
+    if read_batch(path, ["data"])["data"] != _digest(x, y):
+        raise EvaluationError(
+            f"{path}: the images or labels differ from those that were attacked. Expected the same "
+            "data in the same order at each pass (are they shuffled?); remove its folder to begin "
+            "anew"
+        )
+
+
+def _digest(x, y):
+    """SHA-256 of pixels and labels, NumPy arrays."""
+    return hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
 
 
 def holds_images(path):

@@ -15,7 +15,7 @@ from anp_tf.arguments import check
 from anp_tf.files import read_json, write_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.progress import silent
-from anp_tf.robustness.attack_names import named_attacks
+from anp_tf.robustness.attack_names import named_attacks, title_of
 from anp_tf.robustness.batch_files import EvaluationError
 from anp_tf.robustness.candidate import Candidate
 from anp_tf.robustness.checks import run_checks
@@ -33,6 +33,8 @@ from anp_tf.robustness.threat import Threat
 from anp_tf.robustness.worst_case import worst_case
 from anp_tf.settings import READING
 
+# Keys that each result in a `robustness.json` has.
+VERDICT = ("network", "test_examples", "robust_accuracy")
 FAR_BETTER = 20  # points of clean accuracy, with pixels of another range
 
 
@@ -85,7 +87,7 @@ def attack_candidate(
     _refuse_other_pixels(candidate, judged, x, y)
     if isinstance(names, Mapping):
         check("options", options, not options, "none for attacks of one's own")
-        attacks, not_made = dict(names), []
+        attacks, not_made, title = dict(names), [], ",".join(names)
     else:
         attacks, not_made = named_attacks(
             names,
@@ -95,6 +97,7 @@ def attack_candidate(
             gradients=reason is None,
             **options,
         )
+        title = title_of(names, options, gradients=reason is None)
     if "square" in attacks and x.ndim != 4:
         raise ValueError(
             "attack: square, which is one of standard, moves squares of images; expected others "
@@ -105,12 +108,13 @@ def attack_candidate(
             f"attack: none of {', '.join(not_made)} can be made, for {reason}; expected square or "
             "noise, or another network as source"
         )
-    title = ",".join(names)
     used = any(name.split()[0].startswith("transfer") for name in attacks)
     identity = candidate.identity(source=source if used else None)
     if not steady:
         identity["samples"] = threat.samples
-    _refuse_other_data(pathlib.Path(output) / "robustness.json", identity)
+    path = pathlib.Path(output) / "robustness.json"
+    _refuse_other_network(path, candidate, read_json(path, EvaluationError, each=VERDICT) or {})
+    _refuse_other_data(path, identity)
     folder = attacks_folder(output, title, threat)
     with counter(title, candidate.count) as progress:
         found = worst_case(
@@ -129,7 +133,7 @@ def attack_candidate(
     draws = None if steady else threat.samples
     result = {"attack": title, **_asked(candidate, threat), **identity, "draws": draws, **found}
     result |= {"not_made": not_made, "not_made_because": reason if not_made else None}
-    _keep(pathlib.Path(output) / "robustness.json", result)
+    _keep(path, result)
     return result, folder
 
 
@@ -145,17 +149,20 @@ def check_candidate(candidate, output, threat, *, undefended=None, source=None, 
         List of `Check`.
     """
     others = {"undefended": undefended, "source": source}
+    path = pathlib.Path(output) / "checks.json"
+    known = read_json(path, EvaluationError)
+    _refuse_other_network(path, candidate, {} if known is None else {"checks": known})
     folder = attacks_folder(output, "checks", threat)
     checks = run_checks(candidate, folder, threat, **others, **options)
     record = _asked(candidate, threat) | candidate.identity(**others)
     record |= {"test_examples": candidate.count, "checks": list(map(dataclasses.asdict, checks))}
-    _write(pathlib.Path(output) / "checks.json", record)
+    _write(path, record)
     return checks
 
 
 def robustness_of(path, network):
     """The results in a `robustness.json` that are of a network, by its digest: a dict."""
-    found = read_json(path, EvaluationError) or {}
+    found = read_json(path, EvaluationError, each=VERDICT) or {}
     return {name: result for name, result in found.items() if result["network"] == network}
 
 
@@ -187,6 +194,24 @@ def _refuse_other_pixels(candidate, network, x, y):
                 f"pixels: expected the range that the network {candidate.path} takes, for it is "
                 f"far better with other pixels than those in [0, 1]: {pixels.figure}; give 0,1 to "
                 "judge it all the same"
+            )
+
+
+def _refuse_other_network(path, candidate, known):
+    """Raises where there are results of a network from elsewhere, which would be lost.
+
+    Those of a run that was trained anew, or that has moved, are in its own folder.
+    """
+    for result in known.values():
+        of = result.get("path")
+        if (
+            result.get("network") != candidate.digest
+            and not _same_place(of, str(candidate.path))
+            and not _same_place(str(path.parent), str(candidate.path))
+        ):
+            raise EvaluationError(
+                f"output: expected a folder without results of other networks, received {path}, "
+                f"which has those of {of}"
             )
 
 
@@ -234,7 +259,7 @@ def _keep(path, result):
 
 def attacks_folder(output, title, threat):
     """Where the images of some attacks are."""
-    title = title.replace(",", "+")
+    title = title.replace(",", "+").replace(" --", "+")
     return pathlib.Path(output) / "attacks" / f"{title}-{threat.norm}-{threat.epsilon:g}"
 
 

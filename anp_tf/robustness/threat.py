@@ -40,9 +40,9 @@ class Threat:
         if self.norm not in NORMS:
             raise ValueError(f"norm: expected one of {', '.join(NORMS)}, received {self.norm!r}")
         linf = self.norm == "Linf"
-        radius = "in (0, 1], in pixel units such as 8/255" if linf else "above 0"
+        radius = "in (0, 1], in pixel units such as 8/255" if linf else "above 0, and finite"
         for name, valid, expected in (
-            ("epsilon", 0 < self.epsilon <= (1 if linf else float("inf")), radius),
+            ("epsilon", 0 < self.epsilon <= (1 if linf else np.finfo(float).max), radius),
             ("seed", 0 <= self.seed < 2**31, "in [0, 2^31)"),
             ("batch_size", self.batch_size >= 1, "of at least 1"),
             ("samples", self.samples >= 1, "of at least 1"),

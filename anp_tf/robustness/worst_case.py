@@ -18,6 +18,7 @@ from anp_tf.robustness.batch_files import (
     CLEAN,
     EvaluationError,
     batch_path,
+    check_batch,
     open_folder,
     read_batch,
     remove_superseded,
@@ -102,9 +103,12 @@ def worst_case(
     paths, done = [], 0
     for path, first, x, y in _in_files(folder, batches):
         if len(paths) % parts == number - 1:
-            if not path.exists():
+            if path.exists():
+                check_batch(path, x.numpy(), y.numpy())
+            else:
                 note = progress and functools.partial(_share_done, progress, done, len(x))
-                write_batch(path, _attack_batch(judge, steps, x, y, first, threat, note))
+                batch = _attack_batch(judge, steps, x, y, first, threat, note)
+                write_batch(path, batch, x.numpy(), y.numpy())
             done += len(x)
             if progress:
                 progress(done)
@@ -211,13 +215,9 @@ class _Tally:
         self.check = dict.fromkeys(keys, 0)
 
     def add(self, path, x, y, judge, threat, deterministic):
+        check_batch(path, x.numpy(), y.numpy())
         batch = read_batch(path)
         known = {"", *self.fooled}
-        if not np.array_equal(batch["label"], y):
-            raise EvaluationError(
-                f"{path}: the labels differ from those that were attacked. Expected the same data "
-                "in the same order at each pass (is it shuffled?); remove its folder to begin anew"
-            )
         if not set(batch["fooled_by"]) <= known:
             raise EvaluationError(f"{path} is of other attacks; remove its folder")
         which, images = batch["fooled_by"] != "", batch["image"]

@@ -10,11 +10,15 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from anp_tf.errors import NonFiniteError, WorkdirError
-from anp_tf.files import atomic_file, check_plain, write_json
+from anp_tf.files import atomic_file, check_plain, read_json, write_json
 from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
 
 SCORE_NAME = "score"
+KEYS = {  # of files of KerasTuner, without which it cannot go on
+    "oracle.json": ("ongoing_trials", "hyperparameters", "start_order", "end_order"),
+    "trial.json": ("trial_id", "hyperparameters", "metrics", "status"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +101,10 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
 
     def run_trial(self, trial):
         values = dict(trial.hyperparameters.values)
-        epochs = values.get("tuner/epochs", self.settings.epochs)  # of Hyperband
         changes = {name: value for name, value in values.items() if "/" not in name}
+        of_hyperband = {"epochs": values["tuner/epochs"]} if "tuner/epochs" in values else {}
         workdir = Workdir(self.folder / "trials" / trial.trial_id)
-        train(dataclasses.replace(self.settings, **changes, epochs=epochs), workdir)
+        train(dataclasses.replace(self.settings, **{**changes, **of_hyperband}), workdir)
         score, epoch = self.goal.of(workdir.epochs())
         self._show(trial.trial_id, changes, score, epoch)
         return {SCORE_NAME: score}
@@ -155,6 +159,8 @@ def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
     """
     check_plain("workdir", folder)
     folder = pathlib.Path(folder)
+    if tuner == "hyperband" and "epochs" in space:
+        raise ValueError("space: expected no epochs, which hyperband sets, received some")
     _open(folder, settings, space, goal, tuner)
     objective = keras_tuner.Objective(SCORE_NAME, "max")
     common = {"objective": objective, "hyperparameters": space, "seed": settings.seed}
@@ -184,14 +190,13 @@ def _open(folder, settings, space, goal, tuner):
     if not path.exists():
         write_json(path, asked)
         return
-    for file in (path, *sorted(folder.glob("search/**/*.json"))):
-        try:
-            json.loads(file.read_text())
-        except ValueError as error:
-            raise WorkdirError(
-                f"{file} is damaged: {error}; remove {folder} to search anew"
-            ) from error
-    found = json.loads(path.read_text())
+
+    def damaged(text):
+        return WorkdirError(text.replace("remove it", f"remove {folder} to search anew"))
+
+    for file in sorted(folder.glob("search/**/*.json")):
+        read_json(file, damaged, keys=KEYS.get(file.name, ()))
+    found = read_json(path, damaged)
     differing = [name for name in asked if found.get(name) != asked[name]]
     if differing:
         raise WorkdirError(

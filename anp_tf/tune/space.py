@@ -55,6 +55,8 @@ def read_space(path):
 
 def _add(space, name, kind, table):
     """Adds an option of a type to the space."""
+    if not isinstance(kind, type):
+        raise ValueError("expected an option that is a number, a text, true or false; it is a list")
     unknown = set(table) - {"choices", "min", "max", "step", "sampling"}
     if unknown:
         raise ValueError(f"expected choices, or min and max, received {', '.join(sorted(unknown))}")
@@ -74,6 +76,8 @@ def _add(space, name, kind, table):
     options = {"sampling": table.get("sampling", "linear")}
     if "step" in table:
         options["step"] = _checked(table["step"], kind)
+        if not options["step"] > 0:
+            raise ValueError(f"expected a step above 0, received {options['step']}")
     (space.Int if kind is int else space.Float)(name, *bounds, **options)
 
 

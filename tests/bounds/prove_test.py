@@ -79,6 +79,8 @@ def test_goes_on_where_it_was_stopped(network, data, tmp_path):
     assert len(begun["outcomes"]) == 10
     resumed = bounds.prove(network, x, y, 0.3, attack=lambda network, x, y: x, **arguments)
     whole = bounds.prove(network, x, y, 0.3, methods=["interval"])
+    moved = bounds.prove(network, x, y, 0.3, identity={"path": "b", "dataset": "c"}, **arguments)
+    assert (moved["outcomes"], moved["path"]) == (whole["outcomes"], "b")
     assert resumed["outcomes"] == whole["outcomes"]
     assert resumed["outcomes"][:10] == begun["outcomes"]
     with pytest.raises(ValueError, match="something else: its `epsilon`"):

@@ -111,7 +111,7 @@ def test_the_default_folder_of_a_model(commands, copy, tmp_path):
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "network.keras.robustness"
     ((name, result),) = json.loads((folder / "robustness.json").read_text()).items()
-    assert name == "pgd2, L2, 2"
+    assert name == "pgd2 --eval_attack_step_size=1.5, L2, 2"
     # It says what was attacked, and how.
     assert result["network"] == digest(tmp_path / "network.keras")
     made_by = {"kind": "PGD", "epsilon": 2.0, "steps": 2, "loss": "cross_entropy"}
@@ -279,4 +279,4 @@ def test_another_network_in_the_same_folder_is_refused(commands, copy, finished)
     assert commands.run("evaluate", f"--workdir={copy}", *flags).code == 0
     outcome = commands.run("evaluate", f"--workdir={finished.path / 'standard'}", *flags)
     assert outcome.code == 2
-    assert "holds the evaluation of another network" in outcome.err
+    assert "expected a folder without results of other networks" in outcome.err

@@ -49,7 +49,7 @@ def test_names_of_networks():
         "y": "x/y.keras",
         "run.1": "run.1",
     }
-    for texts in ([], ["runs/at", "at=other"], ["a/b=runs/at"], ["=runs/at"]):
+    for texts in ([], ["runs/at", "at=other"], ["a/b=runs/at"], ["=runs/at"], ["..=runs/at"]):
         with pytest.raises(ValueError, match="networks: expected"):
             proved.named_paths(texts)
 

@@ -47,6 +47,23 @@ def test_kinds(name, norm):
     assert type(inner.norm).__name__ == norm
 
 
+@pytest.mark.parametrize(
+    ("names", "options", "title"),
+    [
+        (["apgd", "fgsm"], {"restarts": None}, "apgd,fgsm"),
+        (["standard"], {"queries": 5000}, "standard"),
+        (["standard"], {"queries": 1}, "standard --queries=1"),
+        (
+            ["pgd"],
+            {"steps": 20, "step_size": 0.01, "restarts": 2},
+            "pgd --restarts=2 --eval_attack_step_size=0.01 --eval_attack_steps=20",
+        ),
+    ],
+)
+def test_a_title_says_what_is_not_as_by_default(names, options, title):
+    assert attack_names.title_of(names, options) == title
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_every_name_is_made(name):
     attacks, _ = named_attacks([name], Threat(0.2), 10, source=1)
@@ -147,6 +164,7 @@ def test_without_gradients():
         ({"epsilon": -1}, "epsilon: expected a value in"),
         ({"epsilon": 8}, "epsilon: expected a value in"),
         ({"epsilon": float("nan")}, "epsilon: expected a value in"),
+        ({"epsilon": float("inf"), "norm": "L2"}, "epsilon: expected a value above 0, and finite"),
         ({"epsilon": 0.1, "norm": "L1"}, "norm: expected one of Linf, L2, received 'L1'"),
         ({"epsilon": 0.1, "seed": -1}, "seed: expected"),
         ({"epsilon": 0.1, "batch_size": 0}, "batch_size: expected"),

@@ -1,12 +1,15 @@
 """Proofs of a candidate, together with what attacks have broken."""
 
+import dataclasses
 import json
+import pathlib
 
 import keras
 import numpy as np
 import pytest
 
 from anp_tf import bounds, data
+from anp_tf.files import write_json
 from anp_tf.robustness import (
     Interface,
     Threat,
@@ -14,6 +17,7 @@ from anp_tf.robustness import (
     certificate_lines,
     certificate_of,
     certificate_table,
+    check_candidate,
     from_network,
     prove_candidate,
 )
@@ -56,6 +60,21 @@ def test_what_attacks_broke_counts(candidate, tmp_path):
     low, high = 100 * counts["proved"] / 40, 100 * (40 - counts["broken"]) / 40
     for text in (certificate_table(certificate), "\n".join(certificate_lines(certificate))):
         assert f"between {low:.2f} % (proved) and {high:.2f} % (attacked)" in text
+
+
+def test_results_of_another_network_stay(candidate, tmp_path):
+    attack_candidate(candidate, ["noise"], tmp_path, THREAT)
+    other = dataclasses.replace(candidate, digest="another", path=pathlib.Path("other.keras"))
+    write_json(tmp_path / "checks.json", {"network": "a network", "path": "network"})
+    for judge in (
+        lambda: attack_candidate(other, ["fgsm"], tmp_path, THREAT),
+        lambda: check_candidate(other, tmp_path, THREAT),
+    ):
+        with pytest.raises(ValueError, match=r"without results of other networks, .* of network"):
+            judge()
+    anew = dataclasses.replace(other, path=candidate.path)  # trained anew
+    attack_candidate(anew, ["fgsm"], tmp_path, THREAT)
+    assert list(json.loads((tmp_path / "robustness.json").read_text())) == ["fgsm, Linf, 0.1"]
 
 
 def test_without_attacks_pgd_breaks(candidate, tmp_path):

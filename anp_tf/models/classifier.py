@@ -24,11 +24,12 @@ def check_classifier(network, known_size=False):
     """
     inputs, outputs = (getattr(network, name, None) or [] for name in ("inputs", "outputs"))
     is_float = len(inputs) == 1 and tf.as_dtype(inputs[0].dtype).is_floating
-    if not is_float or len(outputs) != 1 or len(outputs[0].shape) != 2:
+    named = isinstance(getattr(network, "output", None), dict)
+    if not is_float or named or len(outputs) != 1 or len(outputs[0].shape) != 2:
         raise ValueError(
             "Argument `network` must have one float input [batch, ...], the pixels, and one output "
             f"[batch, classes], the logits. Received: inputs {_described(inputs)}; outputs "
-            f"{_described(outputs)}"
+            f"{_described(outputs)}{' in a dict' if named else ''}"
         )
     shape = inputs[0].shape[1:]
     if known_size and None in shape:

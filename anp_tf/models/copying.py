@@ -15,18 +15,19 @@ class Copying:
 
     Attributes:
         copies: Dict from a layer to its copy.
+        names: `Names` of the copies, and for what is added to them.
     """
 
     def __init__(self, graph, fill=copy_state):
         self.copies = {}
-        self._names, self._fill = Names(graph), fill
+        self.names, self._fill = Names(graph), fill
 
     def __call__(self, node, tensors, kind=None, **changes):
         """The outputs of a call; where the copy is made for it, with `copy_layer`'s arguments."""
         layer = node.layer
         fresh = layer not in self.copies or not isinstance(layer, keras.Layer)
         if fresh:
-            self.copies[layer] = copy_layer(layer, self._names(node), kind, **changes)
+            self.copies[layer] = copy_layer(layer, self.names(node), kind, **changes)
         copy = self.copies[layer]
         args, kwargs = node.arguments(tensors)
         outputs = copy(*args, **kwargs)

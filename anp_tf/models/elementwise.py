@@ -111,13 +111,13 @@ def as_function(node):
 
 
 def _found(function):
-    rows = [NUMBERS[None], NUMBERS[:, None], NUMBERS[None, ::-1], 2 * NUMBERS[None]]
+    rows = [NUMBERS[None], NUMBERS[:, None], NUMBERS[None, None, None, ::-1], 2 * NUMBERS[None]]
     try:
         with tf.init_scope(), np.errstate(all="ignore"):  # numbers also while a graph is traced
             values, column, reverse, doubled = (_called(function, row) for row in rows)
     except Exception:
         return None  # not a function of one tensor of any shape
-    if not (_alike(values, column.T) and _alike(values, reverse[:, ::-1])):
+    if not (_alike(values, column.T) and _alike(values, reverse[0, 0, :, ::-1])):
         return None
     (values,), (doubled,) = values, doubled
     at_zero, at_one = values[0], values[NUMBERS == 1][0]

@@ -103,24 +103,42 @@ class Graph:
 class Names:
     """Names for a graph's layers in one flat model: their own, or the path's where these clash.
 
+    What is added to the layers takes none of their names.
+
     Args:
         graph: `Graph`.
     """
 
     def __init__(self, graph):
-        layers = {node.layer for node in graph.nodes}
-        self._counts = collections.Counter(layer.name for layer in layers)
+        counts = collections.Counter(layer.name for layer in {node.layer for node in graph.nodes})
         self._taken = {tensor.name for tensor in keras.tree.flatten(graph.input)}
+        self._own, self._given = {}, set()
+        for node in graph.nodes:
+            name = node.layer.name
+            if node.layer not in self._own:
+                clashes = counts[name] > 1
+                self._own[node.layer] = self.new("_".join([*node.path, name]) if clashes else name)
 
     def __call__(self, node):
         """A name for the layer of a node that was given to none before."""
-        name = node.layer.name
-        if self._counts[name] > 1:
-            name = "_".join([*node.path, name])
+        name = self._own[node.layer]
+        if name in self._given:
+            return self.new(name)
+        self._given.add(name)
+        return name
+
+    def new(self, name):
+        """This name, or a longer one where it is taken."""
         while name in self._taken:
             name += "_"
         self._taken.add(name)
         return name
+
+    def of_added(self, tensor):
+        """A tensor that an added layer or operation made, which gets a name of its own."""
+        operation = tensor._keras_history.operation
+        operation.name = self.new(operation.name)
+        return tensor
 
 
 def graph_of(model):

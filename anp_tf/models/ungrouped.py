@@ -66,11 +66,14 @@ def without_groups(model):
             kernel = kernel.reshape(*kernel.shape[:-2], layer.groups, -1)
             return once("copy", lambda: _depthwise(layer, name), [kernel, *bias])(*tensors)
         axis = -1 if layer.data_format == "channels_last" else 1
-        outputs = []
-        for i, part in enumerate(keras.ops.split(tensors[0], layer.groups, axis)):
+        outputs, parts = [], keras.ops.split(tensors[0], layer.groups, axis)
+        names.of_added(parts[0])
+        for i, part in enumerate(parts):
             weights = [np.split(array, layer.groups, -1)[i] for array in (kernel, *bias)]
-            outputs.append(once(i, lambda i=i: _of_group(layer, f"{name}_{i}"), weights)(part))
-        return keras.layers.Activation(layer.activation)(keras.ops.concatenate(outputs, axis))
+            convolve = once(i, lambda i=i: _of_group(layer, names.new(f"{name}_{i}")), weights)
+            outputs.append(convolve(part))
+        joined = names.of_added(keras.ops.concatenate(outputs, axis))
+        return names.of_added(keras.layers.Activation(layer.activation)(joined))
 
     return graph.rebuild(call, name=model.name)
 

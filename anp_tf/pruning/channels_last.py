@@ -44,11 +44,14 @@ def channels_last(model):
             changes["axis"] = -1
         outputs = copying(node, tensors, **changes)
         return keras.tree.map_structure(
-            lambda x: _Placed(x, moves and len(x.shape) == rank > 2), outputs
+            lambda x: _Placed(x, moves and len(x.shape) == rank > 2, copying.names), outputs
         )
 
     return graph.rebuild(
-        call, name=model.name, begin=lambda x: _Placed(x, False), end=lambda x: x.first()
+        call,
+        name=model.name,
+        begin=lambda x: _Placed(x, False, copying.names),
+        end=lambda x: x.first(),
     )
 
 
@@ -58,11 +61,12 @@ class _Placed:
     Args:
         tensor: Symbolic tensor.
         is_moved: Boolean.
+        names: `Names` for the permutations.
     """
 
-    def __init__(self, tensor, is_moved):
+    def __init__(self, tensor, is_moved, names):
         self.is_moved = is_moved
-        self._forms = {is_moved: tensor}
+        self._forms, self._names = {is_moved: tensor}, names
         self.shape = tensor.shape
 
     def last(self):
@@ -75,7 +79,8 @@ class _Placed:
         if is_last not in self._forms:
             axes = list(range(1, len(self.shape)))
             order = [*axes[1:], axes[0]] if is_last else [axes[-1], *axes[:-1]]
-            self._forms[is_last] = keras.layers.Permute(order)(self._forms[not is_last])
+            permuted = keras.layers.Permute(order)(self._forms[not is_last])
+            self._forms[is_last] = self._names.of_added(permuted)
         return self._forms[is_last]
 
 

@@ -94,14 +94,15 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
         if group not in masks:
             # A depthwise convolution may come before the layers that its channels are joined with.
             first = next((layer for layer in groups.layers[group] if layer in copies), caller)
-            masks[group] = mask(name=f"{copies[first].name}_mask")
+            masks[group] = mask(name=copying.names.new(f"{copies[first].name}_mask"))
             masks[group].dtype_policy = caller.dtype_policy
         return masks[group](x)
 
     def split(layer):
         """The activation of a layer whose mask is to come before it."""
         if layer not in activations:
-            name, activation = f"{copies[layer].name}_activation", layer.activation
+            name = copying.names.new(f"{copies[layer].name}_activation")
+            activation = layer.activation
             if isinstance(activation, keras.Layer):
                 activations[layer] = copy_layer(activation, name)
             else:

@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from anp_tf.layers import BayesianMask
 from anp_tf.models.kinds import APPLIED, DENSE, TRANSPOSED
 
 # Layers and operations of Keras that multiply tensors with one another.
@@ -16,7 +17,7 @@ PRODUCTS = (
 
 def is_known(layer):
     """Whether the multiply-adds of a layer or an operation can be counted; most have none."""
-    if isinstance(layer, APPLIED + TRANSPOSED):
+    if isinstance(layer, (BayesianMask, *APPLIED, *TRANSPOSED)):
         return True
     is_named = type(layer).__module__.split(".")[0] in ("keras", "anp_tf")
     weights = kernels(layer) if is_named else getattr(layer, "weights", ())

@@ -17,7 +17,7 @@ import tensorflow as tf
 from anp_tf.layers import BayesianMask, FusedBatchNormalization
 from anp_tf.models.graph import Graph, graph_of
 from anp_tf.pruning.handlers.base import weights_of
-from anp_tf.pruning.slim import Plan, check_masks, unchanged
+from anp_tf.pruning.slim import Plan, check_masks
 
 BASE = 1024  # of the digits of an index, small enough to survive a product in float32
 
@@ -54,6 +54,8 @@ class Probe:
         weights = [weight for layer in layers for weight in getattr(layer, "weights", ())]
         self.weights = list({id(weight): weight for weight in weights}.values())
         self._no_view_error = no_view_error(network)
+        if any(getattr(layer, "renorm", False) for layer in layers):  # what slimming drops
+            raise self._no_view_error
         random = np.random.default_rng(1)
         with self._numbers([random.uniform(0.5, 1.5, w.shape) for w in self.weights], {}):
             self._plan = Plan(self._graph)
@@ -61,7 +63,7 @@ class Probe:
         self.network = self._graph.rebuild(
             self._plan.rebuilder(self._making(self._plan.maker(FusedBatchNormalization))),
             name=network.name,
-            begin=unchanged,
+            begin=self._plan.unchanged,
             end=lambda output: output.plain().tensor,
         )
         self.sources = {}
@@ -86,7 +88,7 @@ class Probe:
         with self._numbers(weights, masks or {}):
             self._plan.update_constants()
             call = self._plan.rebuilder(self._replay(found))
-            self._graph.compute([unchanged(x) for x in self.network.inputs], call)
+            self._graph.compute([self._plan.unchanged(x) for x in self.network.inputs], call)
         named = {}
         for copy, arrays in found.items():
             names = names_of(copy)

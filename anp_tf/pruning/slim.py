@@ -34,9 +34,9 @@ def slim(model: keras.Model, round_to: int = 1) -> keras.Model:
 
     Layers without channels to cut, and those that need all of them, such as a layer
     normalization, are kept as they are. Two kinds of calls are added, and only where weights cannot
-    do it: a `Rescaling` where factors or constants can be folded neither into the layers before nor
-    into those after, `keras.ops.take` where the positions that a flatten makes channels of are
-    pruned unevenly.
+    do it: a `Rescaling` (of vectors, between two `Reshape`s) where factors or constants can be
+    folded neither into the layers before nor into those after, `keras.ops.take` where the positions
+    that a flatten makes channels of are pruned unevenly.
 
     Args:
         model: Built functional or Sequential `keras.Model` with mask layers; it is not changed.
@@ -60,7 +60,7 @@ def slim(model: keras.Model, round_to: int = 1) -> keras.Model:
     return graph.rebuild(
         plan.rebuilder(plan.maker()),
         name=model.name,
-        begin=unchanged,
+        begin=plan.unchanged,
         end=lambda output: output.plain().tensor,
     )
 
@@ -88,7 +88,7 @@ class Plan:
     """
 
     def __init__(self, graph, round_to=1):
-        self._graph = graph
+        self._graph, self._names = graph, Names(graph)
         self._calls = [Call(node, handler_of(node)) for node in graph.nodes]
         self._by_node = {call.node: call for call in self._calls}
         counts = collections.Counter(node.layer for node in graph.nodes)
@@ -115,7 +115,14 @@ class Plan:
         Args:
             normalization: Class of the copies of batch normalizations.
         """
-        return _Maker(self._graph, self._shared, normalization)
+        return _Maker(self._names, self._shared, normalization)
+
+    def unchanged(self, tensor):
+        """An input of the network as `Slimmed`."""
+        return self._named(slimmed(tensor, np.arange(channels(tensor))))
+
+    def _named(self, output, **changes):
+        return dataclasses.replace(output, names=self._names, **changes)
 
     def rebuilder(self, make):
         """The function for `Graph.compute` from the `Slimmed` inputs of a node to its outputs."""
@@ -137,26 +144,21 @@ class Plan:
                 outputs = [outputs] if call.handler.single_output else outputs
             # A factor must not change what the other readers get.
             return [
-                dataclasses.replace(output, fold=None) if self._reads[id(tensor)] > 1 else output
+                self._named(output, **({"fold": None} if self._reads[id(tensor)] > 1 else {}))
                 for tensor, output in zip(node.outputs, outputs, strict=True)
             ]
 
         return rebuild
 
 
-def unchanged(tensor):
-    """An input of the network as `Slimmed`."""
-    return slimmed(tensor, np.arange(channels(tensor)))
-
-
 class _Maker:
     """Calls copies of layers, a copy for each layer: `copies`, by the layer."""
 
-    def __init__(self, graph, shared, normalization):
+    def __init__(self, names, shared, normalization):
         self._shared = shared
         self._normalization = normalization
         self.copies = {}
-        self._names = Names(graph)
+        self._names = names
 
     def __call__(self, node, tensors, weights=None, **changes):
         """Returns the output and the copy, for arguments as of the `make` of `Handler.build`.

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from anp_tf.models.graph import Names
+
 
 @dataclasses.dataclass(frozen=True)
 class Slimmed:
@@ -21,6 +23,7 @@ class Slimmed:
         offset: Float array [len(kept)], likewise.
         fold: Function of a factor [len(kept)] that multiplies it into the weights the tensor comes
             from, so that a mask that comes next costs nothing; None where that is not possible.
+        names: `Names` for what is added; None: Keras' automatic ones.
     """
 
     tensor: keras.KerasTensor | None
@@ -28,14 +31,30 @@ class Slimmed:
     factor: np.ndarray
     offset: np.ndarray
     fold: Callable | None = None
+    names: Names | None = None
 
     def plain(self):
         """The same with factor 1 and offset 0: what is left of them becomes a `Rescaling` layer."""
         if not (np.any(self.factor != 1) or np.any(self.offset != 0)):
             return self
-        numbers = (array.astype(np.float32).tolist() for array in (self.factor, self.offset))
-        scaling = keras.layers.Rescaling(*numbers, dtype=self.tensor.dtype)
-        return slimmed(scaling(self.tensor), self.kept)
+        # With three axes they are of the last one, whatever the global image format is.
+        numbers = (
+            array.astype(np.float32).reshape(1, 1, -1).tolist()
+            for array in (self.factor, self.offset)
+        )
+        made = [keras.layers.Rescaling(*numbers, dtype=self.tensor.dtype)]
+        if len(self.tensor.shape) == 2:  # to which three axes would add one
+            shapes = (1, len(self.kept)), (len(self.kept),)
+            before, after = (keras.layers.Reshape(s, dtype=self.tensor.dtype) for s in shapes)
+            made = [before, *made, after]
+        tensor = self.tensor
+        for layer in made:
+            tensor = self.added(layer(tensor))
+        return dataclasses.replace(slimmed(tensor, self.kept), names=self.names)
+
+    def added(self, tensor):
+        """What a layer or an operation that is added has made, under a name of its own."""
+        return tensor if self.names is None else self.names.of_added(tensor)
 
     def passed(self, tensor, **changes):
         """The same channels of another tensor, whose weights fold nothing."""

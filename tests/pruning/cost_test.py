@@ -17,7 +17,11 @@ def mask(name):
 
 
 class OpenMask(BayesianMask):
-    """A mask that keeps all units but those cut by hand."""
+    """A mask, with a weight of its own, that keeps all units but those cut by hand."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.add_unit_weight("noise", "zeros")
 
     def expected(self):
         return tf.ones(self.units)
@@ -109,6 +113,7 @@ def test_flops_are_those_of_the_profiler(build):
 def test_masks_cost_nothing_and_slim_networks_less():
     model, dense = lenet5_caffe(mask), lenet5_caffe()
     assert cost(model) == cost(dense)
+    assert cost(lenet5_caffe(OpenMask)).flops == cost(dense).flops
     assert cost(dense).parameters == dense.count_params()
     for layer in mask_layers(model):
         layer.prune(np.arange(0, layer.units, 2))

@@ -22,7 +22,8 @@ def masked_and_slimmed(model, pruned=(0, 2, 3)):
     for mask in mask_layers(masked):
         mask.prune([unit for unit in pruned if unit < mask.units - 1])
     slimmed = slim(masked)
-    x = [rng.normal(size=(3, *tensor.shape[1:])).astype(np.float32) for tensor in model.inputs]
+    shapes = [[3, *(size or 10 for size in tensor.shape[1:])] for tensor in model.inputs]
+    x = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
     x = x[0] if len(x) == 1 else x
     expected, actual = masked(x), slimmed(x)
     scale = np.abs(expected).max()
@@ -70,6 +71,8 @@ IMAGES = {
     "row": lambda x: x[:, 3:4],
     "channels": lambda x: x[..., 1:7:2],
     "all but a channel": lambda x: x[..., :-1],
+    "all channels backwards": lambda x: x[..., ::-1],
+    "some channels backwards": lambda x: x[..., 6:1:-1],
     "vector": lambda x: x * VECTOR + np.float32(1.0),
     "vector first": lambda x: ops.subtract(VECTOR.reshape(1, 1, 1, 8), x),
     "maximum with a vector": lambda x: ops.maximum(x, ops.convert_to_tensor(VECTOR)),
@@ -112,6 +115,12 @@ def test_constants_that_differ_by_place_are_kept():
         x = between(layers.Conv2D(8, 3, activation="silu", name="first")(x))
         x = layers.GlobalMaxPooling2D()(layers.Conv2D(6, 1, activation="gelu")(x))
         masked_and_slimmed(keras.Model(inputs, layers.Dense(3)(x)))
+
+
+def test_a_sum_over_an_unknown_number_of_positions_is_no_constant():
+    inputs = keras.Input((None, None, 3))
+    x = ops.sum(layers.Conv2D(8, 3, activation="sigmoid")(inputs), axis=(1, 2))
+    masked_and_slimmed(keras.Model(inputs, layers.Dense(3)(x)))
 
 
 def test_sums_and_averages_in_hand_written_normalizations():
@@ -161,16 +170,27 @@ def test_attention(bias):
     assert shapes == [(5, 2, 3), (5, 2, 3), (5, 2, 3), (2, 3, 5)]
 
 
-def test_attention_between_two_sequences():
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda layer, query, value, key: layer(query, value, key=key),
+        lambda layer, query, value, key: layer(query=query, value=value, key=key),
+    ],
+    ids=["by position", "by name"],
+)
+def test_attention_between_two_sequences(call):
     queries, values = keras.Input((6, 4)), keras.Input((7, 5))
     x, y = layers.Dense(8, "relu", name="q")(queries), layers.Dense(6, "relu", name="v")(values)
-    x = layers.MultiHeadAttention(2, 3, value_dim=2, name="attention")(x, y, key=y * 2.0)
+    x = call(layers.MultiHeadAttention(2, 3, value_dim=2, name="attention"), x, y, y * 2.0)
     x = layers.Dense(5, activation="relu")(x)
     model = keras.Model([queries, values], layers.Dense(3)(layers.Flatten()(x)))
     masked, slimmed = masked_and_slimmed(model)
     assert sorted(mask.units for mask in mask_layers(masked)) == [5, 6, 8, 8]
     kernels = [w.shape for w in slimmed.get_layer("attention").weights if len(w.shape) == 3]
     assert [tuple(shape) for shape in kernels] == [(5, 2, 3), (3, 2, 3), (3, 2, 2), (2, 2, 5)]
+    projections = 6 * 8 * 6 + 7 * 6 * 6 + 7 * 6 * 4 + 6 * 4 * 8
+    (counted,) = (x.multiply_adds for x in cost(masked).layers if x.name == "attention")
+    assert counted == projections + 6 * 7 * (6 + 4)
 
 
 def by_layers(x):

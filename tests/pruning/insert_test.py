@@ -144,6 +144,20 @@ def test_nested_models_and_layers_of_the_same_name():
     np.testing.assert_array_equal(outputs(masked), outputs(model))
 
 
+def test_what_is_added_takes_no_name_of_a_layer():
+    keras.utils.clear_session(free_memory=False)  # as where a network is loaded
+    x = inputs = keras.Input((3, 8, 8))
+    x = layers.Conv2D(4, 3, data_format="channels_first", activation="relu", name="conv")(x)
+    for name in ("conv_activation", "conv_mask", "permute"):
+        x = layers.Dropout(0.1, name=name)(x)
+    x = layers.Conv2D(4, 3, data_format="channels_first", name="last")(x)
+    x = layers.Flatten()(x)  # of channels that come first
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    masked = insert_masks(model, unit_mask)
+    assert all(type(masked.get_layer(x.name)) is type(x) for x in model.layers[1:])
+    assert names(masked) == ["conv_mask_"]
+
+
 class Unknown(layers.Layer):
     def call(self, x):
         return keras.ops.cumsum(x, axis=-1)

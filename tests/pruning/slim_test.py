@@ -13,7 +13,7 @@ from keras import layers
 
 from anp_tf.layers import BayesianMask, BetaBernoulliDropout, mask_layers
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
-from anp_tf.pruning import Handler, cost, handlers, register_handler, slim
+from anp_tf.pruning import Handler, cost, handlers, insert_masks, register_handler, slim
 
 
 def mask(name):
@@ -408,6 +408,64 @@ def test_negative_factors():
     slimmed = slim(model)
     assert_same_outputs(model, slimmed)
     assert "Rescaling" in operations(slimmed)  # no weights before the pooling can take them
+
+
+def test_factors_do_not_pass_a_fill():
+    inputs = keras.Input((8, 8, 3))
+    x = FixedMask([0.5, 0.2, 0.0, 1.0])(layers.Conv2D(4, 3, activation="relu")(inputs))
+    x = keras.ops.image.resize(x, (6, 4), pad_to_aspect_ratio=True, fill_value=1.0)
+    model = randomise(keras.Model(inputs, layers.Conv2D(4, 1)(x)))
+    assert_same_outputs(model, slim(model))
+
+
+@pytest.fixture
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+def test_what_is_added_is_of_the_last_axis(channels_first):
+    """Of images and of vectors, whatever the global image format is."""
+    x = inputs = keras.Input((8, 8, 3))
+    x = keras.ops.sin(layers.Conv2D(4, 3, data_format="channels_last")(x))
+    x = keras.ops.sin(FixedMask([1.0, -0.5, 0.0, 0.3])(x))
+    x = layers.Conv2D(4, 1, data_format="channels_last")(x)
+    x = keras.ops.sin(FixedMask([1.0, 0.2, 0.0, 0.7])(keras.ops.mean(x, axis=(1, 2))))
+    model = randomise(keras.Model(inputs, layers.Dense(3)(x)))
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    assert operations(slimmed).count("Rescaling") == 2
+    again = randomise(insert_masks(slimmed, mask))
+    for layer in mask_layers(again):
+        layer.prune([1])
+    assert_same_outputs(again, slim(again))
+
+
+def test_what_is_added_takes_no_name_of_a_layer():
+    keras.utils.clear_session(free_memory=False)  # as where a network is loaded
+    x = inputs = keras.Input((8, 8, 3))
+    x = FixedMask([1.0, -0.5, 0.0, 0.3])(keras.ops.sin(layers.Conv2D(4, 3)(x)))
+    x, y = keras.ops.split(keras.ops.sin(x), 2, axis=-1)
+    taken = "rescaling", "get_item", "take"
+    for name in taken:
+        x = layers.Dropout(0.1, name=name)(x)
+    x = layers.Flatten()(layers.AveragePooling2D(3)(x))
+    x = layers.Dense(3)(FixedMask([1.0] * 7 + [0.0])(x))
+    model = randomise(keras.Model(inputs, [x, y]))
+    slimmed = slim(model)
+    assert_same_outputs(model, slimmed)
+    assert {"GetItem", "Rescaling", "Take"} <= set(operations(slimmed))
+    assert all(type(slimmed.get_layer(name)) is layers.Dropout for name in taken)
+
+
+def test_batch_renormalization_is_a_normalization():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization(renorm=True)(layers.Conv2D(4, 3)(inputs))
+    x = layers.Conv2D(3, 3)(layers.ReLU()(mask("mask")(x)))
+    model = randomise(keras.Model(inputs, x))
+    model.get_layer("mask").prune([1])
+    assert_same_outputs(model, slim(model))
 
 
 class Odd(layers.Layer):

@@ -243,6 +243,9 @@ WITHOUT_A_VIEW = {
     "bias": lambda: chain(
         *(dense(8), UnitMask(), keras.layers.Activation("sigmoid"), dense(3, use_bias=False))
     ),
+    "batch renormalization": lambda: chain(
+        *(dense(4), keras.layers.BatchNormalization(renorm=True), UnitMask(), dense(2))
+    ),
     "no configuration": lambda: chain(
         *(dense(4), WithoutConfiguration(1), UnitMask(), keras.layers.ReLU(), dense(2))
     ),

@@ -22,7 +22,6 @@ from anp_tf.pruning.handlers.base import (
     channels,
     is_any,
     is_not_negative,
-    is_one,
     is_zero_or_one,
 )
 from anp_tf.pruning.handlers.composite import (
@@ -41,7 +40,7 @@ from anp_tf.pruning.handlers.normalization import (
     RMSNormalization,
 )
 from anp_tf.pruning.handlers.operations import of_operation
-from anp_tf.pruning.handlers.shapes import Reshape, of_permute
+from anp_tf.pruning.handlers.shapes import Reshape, of_permute, of_resizing
 
 __all__ = ["Handler", "PerChannel", "channels", "handler_of", "register_handler"]
 
@@ -67,15 +66,6 @@ class _Mask(PerChannel):
             )
         source.fold(factor)
         return source.passed(source.tensor)
-
-
-def _of_resizing(node):
-    layer = node.layer
-    if layer.data_format != "channels_last":
-        return None
-    if layer.pad_to_aspect_ratio:
-        return PerChannel(is_any if layer.fill_value == 0 else is_one)
-    return AVERAGE
 
 
 def _of_time_distributed(node):
@@ -106,7 +96,7 @@ _HANDLERS = {
     keras.layers.RepeatVector: AVERAGE,
     keras.layers.Rescaling: Scaling(),
     keras.layers.Reshape: Reshape(),
-    keras.layers.Resizing: _of_resizing,
+    keras.layers.Resizing: of_resizing,
     keras.layers.SimpleRNN: Recurrent(),
     keras.layers.Softmax: WHOLE,
     keras.layers.TimeDistributed: _of_time_distributed,

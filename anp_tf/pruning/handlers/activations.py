@@ -87,29 +87,30 @@ class Scaling(PerChannel):
         super().__init__(is_one)
 
     def knows(self, node):
-        layer = node.layer
-        if isinstance(layer, keras.layers.Rescaling):
-            return all(np.ndim(value) <= 1 for value in (layer.scale, layer.offset))
         return all(
             value.shape in ((), (1,) * (value.ndim - 1) + value.shape[-1:])
-            for value in (np.asarray(layer.mean), np.asarray(layer.variance))
+            for value in map(np.asarray, self._numbers(node.layer))
         )
+
+    def _numbers(self, layer):
+        if isinstance(layer, keras.layers.Rescaling):
+            return layer.scale, layer.offset
+        return layer.mean, layer.variance
 
     def build(self, node, make, kept, constants, *sources):
         source, layer = sources[0].plain(), node.layer
         total = len(constants[0])
 
         def cut(value):
-            value = np.ravel(np.asarray(value, np.float64))
-            return [float(v) for v in (value[kept] if len(value) == total > 1 else value)]
+            value = np.asarray(value, np.float64)
+            return value[..., kept] if value.size == total > 1 else value
 
+        numbers = map(cut, self._numbers(layer))
         if isinstance(layer, keras.layers.Rescaling):
-            changes = {
-                name: cut(value) if np.ndim(value) else value
-                for name, value in (("scale", layer.scale), ("offset", layer.offset))
-            }
+            scale, offset = (value.tolist() for value in numbers)
+            changes = {"scale": scale, "offset": offset}
         else:
-            mean, variance = cut(layer.mean), cut(layer.variance)
+            mean, variance = (value.ravel().tolist() for value in numbers)
             single = len(mean) == 1
             changes = {
                 "axis": None if single else -1,

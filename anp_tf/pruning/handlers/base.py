@@ -6,6 +6,7 @@ import numpy as np
 from anp_tf.pruning.slimmed import slimmed
 
 CONSTANT = 1e-6  # a relative spread up to this is rounding
+SIZES = 16, 32  # that unknown sizes may have
 
 
 class Handler:
@@ -133,18 +134,25 @@ def probe(node, *constants):
     known = ~np.logical_or.reduce(np.broadcast_arrays(*(np.isnan(array) for array in constants)))
     if not known.any():
         return np.full(channels(node.outputs[0]), np.nan)
-    tensors = []
-    for tensor, array in zip(node.inputs, constants, strict=True):
-        shape = [1, *(size or 16 for size in tensor.shape[1:-1]), len(array)]
-        values = np.broadcast_to(np.nan_to_num(array), shape).astype(np.float32)
-        tensors.append(keras.ops.cast(keras.ops.convert_to_tensor(values), tensor.dtype))
-    args, kwargs = node.arguments(tensors)
-    result = np.asarray(keras.ops.cast(node.layer(*args, **kwargs), "float32"), np.float64)
-    result = result.reshape(-1, result.shape[-1])
+    is_unknown = any(None in tensor.shape[1:-1] for tensor in node.inputs)
+    sizes = SIZES if is_unknown else SIZES[:1]
+    result = np.concatenate([_called(node, constants, size) for size in sizes])
     with np.errstate(invalid="ignore"):  # of an infinite spread
         spread = np.ptp(result, axis=0) > CONSTANT * np.abs(result).max(axis=0)
     known = np.broadcast_to(known & ~spread & np.isfinite(result[0]), result.shape[-1])
     return np.where(known, result[0], np.nan)
+
+
+def _called(node, constants, unknown):
+    """What comes out of constants at all places [places, channels], where unknown sizes are one."""
+    tensors = []
+    for tensor, array in zip(node.inputs, constants, strict=True):
+        shape = [1, *(size or unknown for size in tensor.shape[1:-1]), len(array)]
+        values = np.broadcast_to(np.nan_to_num(array), shape).astype(np.float32)
+        tensors.append(keras.ops.cast(keras.ops.convert_to_tensor(values), tensor.dtype))
+    args, kwargs = node.arguments(tensors)
+    result = np.asarray(keras.ops.cast(node.layer(*args, **kwargs), "float32"), np.float64)
+    return result.reshape(-1, result.shape[-1])
 
 
 def alike(node):

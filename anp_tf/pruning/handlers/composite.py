@@ -1,6 +1,7 @@
 """Layers that have layers or gates inside: attention, recurrent layers, layers per time step."""
 
 import dataclasses
+import inspect
 import math
 
 import keras
@@ -70,12 +71,22 @@ class Attention(Handler):
     needs_all = False
 
     def knows(self, node):
-        given = {name: value for name, value in node.kwargs.items() if not _is_default(value)}
-        tensors = keras.tree.flatten((node.args, given))
-        known = {"query", "value", "key"} >= given.keys()
+        given = self._arguments(node, node.inputs)
+        known = {name for name, value in given.items() if not _is_default(value)}
         # A gate would have weights of its own.
         plain = len(node.layer.weights) == 4 * self._step(node.layer)
-        return known and plain and len(tensors) == len(node.inputs)
+        return plain and known <= {"query", "value", "key"}
+
+    def _arguments(self, node, tensors):
+        """The arguments of the call by name, with other tensors in place of its inputs."""
+        args, kwargs = node.arguments(tensors)
+        return inspect.signature(node.layer.call).bind(*args, **kwargs).arguments
+
+    def _projected(self, node, tensors):
+        """What stands for query, key and value, of what stands for the inputs of the call."""
+        given = self._arguments(node, tensors)
+        key = given.get("key")
+        return given["query"], given["value"] if key is None else key, given["value"]
 
     def _step(self, layer):
         """The number of weights of a projection."""
@@ -91,8 +102,10 @@ class Attention(Handler):
 
     def multiply_adds(self, node):
         layer = node.layer
-        query, value, *key = (known_sizes(layer.name, x.shape[1:-1]) for x in node.inputs)
-        positions = (query, key[0] if key else value, value, query)
+        query, key, value = (
+            known_sizes(layer.name, x.shape[1:-1]) for x in self._projected(node, node.inputs)
+        )
+        positions = (query, key, value, query)
         # In the order that the layer builds them in: query, key, value, output.
         kernels = [weight for weight in layer.weights if weight.name == "kernel"]
         count = sum(
@@ -100,7 +113,7 @@ class Attention(Handler):
             for sizes, kernel in zip(positions, kernels, strict=True)
         )
         # Each query's products with the keys, and the sums of the values.
-        attended = math.prod(positions[1][axis - 1] for axis in layer._attention_axes)
+        attended = math.prod(key[axis - 1] for axis in layer._attention_axes)
         channels_of_both = math.prod(kernels[1].shape[1:]) + math.prod(kernels[2].shape[1:])
         return count + math.prod(query) * attended * channels_of_both
 
@@ -108,9 +121,8 @@ class Attention(Handler):
         sources = [s.plain() if np.any(s.offset) else s for s in sources]
         weights = weights_of(node.layer)
         step = self._step(node.layer)
-        query, value, *key = sources
         # In the order that the layer builds them in: query, key, value, output.
-        for index, source in enumerate((query, key[0] if key else value, value)):
+        for index, source in enumerate(self._projected(node, sources)):
             kernel = weights[step * index]
             weights[step * index] = kernel[source.kept] * source.factor[:, None, None]
         weights[step * 3 :] = [array[..., kept] for array in weights[step * 3 :]]

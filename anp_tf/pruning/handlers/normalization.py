@@ -35,7 +35,9 @@ class BatchNormalization(PerChannel):
         gamma = gamma * source.factor
         mean = (mean - source.offset) / source.factor
         present = [gamma] * layer.scale + [beta] * layer.center
-        tensor, copy = make(node, [source.tensor], [*present, mean, variance])
+        # Without the weights of batch renormalization, which inference does not read.
+        changes = {"renorm": False} if getattr(layer, "renorm", False) else {}
+        tensor, copy = make(node, [source.tensor], [*present, mean, variance], **changes)
         fold = None
         if copy is not None and layer.scale:
 

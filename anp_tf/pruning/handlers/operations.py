@@ -18,7 +18,7 @@ from anp_tf.pruning.handlers.base import (
     probe,
 )
 from anp_tf.pruning.handlers.merging import Concatenation, Merge, Product, Sum
-from anp_tf.pruning.handlers.shapes import Reshape
+from anp_tf.pruning.handlers.shapes import Reshape, of_resizing
 from anp_tf.pruning.slimmed import Slimmed, slimmed
 
 _SUM = PerChannel(is_any)
@@ -124,12 +124,12 @@ def taken(source, places, kept):
         return slimmed(None, [])
     chosen = np.searchsorted(source.kept, places)
     tensor = source.tensor
-    if len(chosen) < len(source.kept):
+    if not np.array_equal(chosen, np.arange(len(source.kept))):
         step = int(chosen[1] - chosen[0]) if len(chosen) > 1 else 1
-        if np.all(np.diff(chosen) == step):
-            tensor = tensor[..., int(chosen[0]) : int(chosen[-1]) + 1 : step]
+        if step > 0 and np.all(np.diff(chosen) == step):
+            tensor = source.added(tensor[..., int(chosen[0]) : int(chosen[-1]) + 1 : step])
         else:
-            tensor = keras.ops.take(tensor, chosen.astype(np.int32), axis=-1)
+            tensor = source.added(keras.ops.take(tensor, chosen.astype(np.int32), axis=-1))
     return Slimmed(tensor, kept, source.factor[chosen], source.offset[chosen])
 
 
@@ -238,10 +238,6 @@ def _indexing(node):
     return ChannelSlice() if of_channels else WHOLE
 
 
-def _resized(node):
-    return AVERAGE if node.layer.data_format == "channels_last" else None
-
-
 _POINTWISE = Pointwise()
 _OF_SEVERAL = {
     "Add": Sum(),
@@ -278,7 +274,7 @@ _BY_NAME = {
     "Squeeze": _of_positions,
     "Flip": _of_positions,
     "Roll": _of_positions,
-    "Resize": _resized,
+    "Resize": of_resizing,
     "Softmax": lambda node: WHOLE,
     "LogSoftmax": lambda node: WHOLE,
 }

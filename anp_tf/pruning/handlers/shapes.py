@@ -3,7 +3,16 @@
 import keras
 import numpy as np
 
-from anp_tf.pruning.handlers.base import AVERAGE, WHOLE, Handler, alike, channels
+from anp_tf.pruning.handlers.base import (
+    AVERAGE,
+    WHOLE,
+    Handler,
+    PerChannel,
+    alike,
+    channels,
+    is_any,
+    is_one,
+)
 from anp_tf.pruning.slimmed import Slimmed
 
 
@@ -87,7 +96,7 @@ class Reshape(Handler):
         tensor, _ = make(node, [source.tensor], **changes)
         chosen = np.flatnonzero(np.isin(there, kept))
         if len(chosen) < len(there):
-            tensor = keras.ops.take(tensor, chosen.astype(np.int32), axis=-1)
+            tensor = source.added(keras.ops.take(tensor, chosen.astype(np.int32), axis=-1))
         return Slimmed(tensor, kept, *(a[chosen] for a in repeated))
 
 
@@ -101,3 +110,13 @@ def of_permute(node):
     """The handler of a `Permute`: channels may not move; else all are kept."""
     dims = node.layer.dims
     return AVERAGE if dims[-1] == len(dims) else WHOLE
+
+
+def of_resizing(node):
+    """The handler of a `Resizing` or `keras.ops.image.resize`, or None."""
+    layer = node.layer
+    if layer.data_format != "channels_last":
+        return None
+    if layer.pad_to_aspect_ratio:
+        return PerChannel(is_any if layer.fill_value == 0 else is_one)
+    return AVERAGE

@@ -100,7 +100,9 @@ SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "an
 @pytest.mark.slow
 def test_the_shipped_network_fits_a_microcontroller(commands, tmp_path):
     folder = shutil.copytree(SHIPPED, tmp_path / "anp_vs", ignore=lambda *_: ["1.micro"])
-    (folder / "README.md").write_text("# A network\n\n| file |\n|---|\n| `1` |\n\nThe end.\n")
+    start = "# A network\n\n| column |\n|---|\n| a |\n\n| file |\n|---|\n| `1` |\n"
+    end = "\nTrained by\n\n```sh\npython -m anp_tf.train \\\n  --dataset=mnist\n```\n"
+    (folder / "README.md").write_text(start + end)
     flags = [f"--model={folder}", "--format=micro"]
     outcome = commands.run("export", *flags)
     assert (outcome.code, outcome.out) == (
@@ -114,8 +116,8 @@ def test_the_shipped_network_fits_a_microcontroller(commands, tmp_path):
     shipped = (SHIPPED / "1.micro" / "network.h").read_text()
     assert re.findall("Add.*", header) == re.findall("Add.*", shipped)
     card = (folder / "README.md").read_text()
-    assert card.startswith("# A network\n\n| file |\n|---|\n| `1` |\n| `1.micro` | 18,5")
-    assert card.endswith(" --format=micro`.\n\nThe end.\n")
+    assert card.startswith(f"{start}| `1.micro` | 18,5")
+    assert card.endswith(f" --format=micro`.\n{end}")
     outcome = commands.run("export", *flags)
     assert outcome.code == 2
     assert "exists already" in outcome.err
@@ -128,3 +130,13 @@ def test_a_model_is_for_microcontrollers(commands):
         "anp_tf.export: --model goes with --format=micro or --format=card, received "
         "--format=saved_model\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("format", "flag"),
+    [("card", "--workdir=."), ("card", "--data_dir=."), ("micro", "--output=out")],
+)
+def test_what_has_no_effect_on_a_model_is_refused(commands, format, flag):
+    outcome = commands.run("export", f"--model={SHIPPED}", f"--format={format}", flag)
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1), outcome.err
+    assert f"{flag.partition('=')[0]}: expected in the export of a run" in outcome.err

@@ -1,7 +1,6 @@
 """Model cards and what is released with them."""
 
 import json
-import pathlib
 import re
 import shlex
 import shutil
@@ -14,13 +13,15 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
-from anp_tf.export.card import model_card, renew_card
+from anp_tf.export.beside import check_own
+from anp_tf.export.card import model_card
 from anp_tf.export.release import FORMAT_PACKAGES, ReleaseForm, release
+from anp_tf.export.written_card import renew_card
 from anp_tf.intervals import with_interval
 from anp_tf.robustness import digest, evaluate_robustness
 from anp_tf.serving import litert_network
 from anp_tf.settings import Settings
-from anp_tf.workdir import Workdir, WorkdirError
+from anp_tf.workdir import Workdir
 
 
 def test_release(finished, tmp_path):
@@ -58,7 +59,7 @@ def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
     asked = {"dataset": "mnist", "norm": "Linf", "epsilon": 0.3, "test_examples": 1000}
     asked["network"] = digest(workdir.network)
     result = {**asked, "attack": "standard", "clean_accuracy": 98.5, "attacks": attacks}
-    result["draws"] = None
+    result |= {"robust_accuracy": 91.25, "draws": None}
     outdated = {**result, "network": "of another network", "clean_accuracy": 1.0}
     check = {"status": "warn", "title": "PGD is not weaker", "figure": "PGD 90 %, FGSM 89 %"}
     records = {
@@ -78,6 +79,49 @@ def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
     served = tmp_path / "served"
     assert json.loads((served / "robustness.json").read_text()) == {"standard": result}
     assert json.loads((served / "checks.json").read_text()) == records[workdir.checks]
+
+
+def test_what_is_beside_the_versions_is_of_the_newest(finished, tmp_path):
+    workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
+    served, form = tmp_path / "served", ReleaseForm(warmup_images=0)
+    (path,) = release(workdir, served, form=form)
+    shown = ("attack", "dataset", "norm", "epsilon", "clean_accuracy", "robust_accuracy")
+    result = dict.fromkeys(shown, 12.34) | {"test_examples": 100, "attacks": [], "draws": None}
+    result["network"] = digest(path)
+    (served / "robustness.json").write_text(json.dumps({"standard": result}))
+    with_onnx = ReleaseForm(format=("onnx",))
+    release(workdir, served, 1, with_onnx)  # of the network that the verdict is of
+    assert "12.34 (" in (served / "README.md").read_text()
+
+    network = workdir.load_network()
+    network.set_weights([0.5 * weight for weight in network.get_weights()])
+    workdir.save_network(network)
+    workdir.results.unlink()
+    workdir.labels.unlink()
+    release(workdir, served, form=form)
+    configs = {"models.config", "batching.config"}
+    names = {path.name for path in served.iterdir()}
+    assert names == {"1", "1.onnx", "2", "README.md", *configs}
+    before = renew_card(served).read_text()
+    assert "It was not evaluated" in before
+    assert "Worst case" not in before
+
+    (served / "1.onnx").unlink()
+    workdir.save_results({"method": "of the older"})
+    release(workdir, served, 1, with_onnx)
+    assert (served / "1.onnx").is_file()
+    assert (served / "README.md").read_text() == before
+    assert not (served / "results.json").exists()
+
+
+@pytest.mark.parametrize("version", ["2023/notes.txt", "2023/saved_model.pb", "1.onnx"])
+@pytest.mark.parametrize("mine", ["README.md", "results.json"])
+def test_files_of_ones_own_are_not_overwritten(version, mine, tmp_path):
+    (tmp_path / "2023").mkdir()
+    (tmp_path / version).touch()
+    (tmp_path / mine).write_text('{"mine": "Trained by me"}')
+    with pytest.raises(FileExistsError, match=mine.replace(".", r"\.")):
+        check_own(tmp_path)
 
 
 @pytest.mark.slow
@@ -153,6 +197,11 @@ def test_without_warmup_no_data_are_read(finished, tmp_path):
             "format: expected some of saved_model, litert, onnx, micro, received none",
         ),
         ({"precision": ("int4",)}, "precision: expected one of float32, float16, int8"),
+        (
+            {"format": ("litert",), "precision": ("int8", "int8")},
+            "precision: expected each once, received int8,int8",
+        ),
+        ({"format": ("onnx", "onnx")}, "format: expected each once, received onnx,onnx"),
         ({"warmup_images": -1}, "warmup_images: expected a value at least 0, received -1"),
         ({"litert_examples": 0}, "litert_examples: expected a value at least 1, received 0"),
     ],
@@ -192,52 +241,3 @@ def test_drawn_weights_are_in_the_card_where_measured(finished, drawn):
         row["sampled_white_box_accuracy"] = drawn
     card = model_card(Settings(), row, [])
     assert ("drawn weights, % | 77.50 (" in card) == (drawn is not None)
-
-
-SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models" / "mnist_cpu" / "anp_vs"
-
-
-def test_a_card_says_what_the_verdicts_beside_it_say(tmp_path):
-    folder = shutil.copytree(SHIPPED, tmp_path / "anp_vs")
-    before = (folder / "README.md").read_text()
-    assert renew_card(folder).read_text() == before  # the shipped card is of its verdicts
-
-    judged = json.loads((folder / "robustness.json").read_text())
-    (result,) = judged.values()
-    result["clean_accuracy"] = 12.3
-    (folder / "robustness.json").write_text(json.dumps(judged))
-    (folder / "checks.json").unlink()
-    file = folder / "1.micro" / "network.tflite"
-    of_file = {"standard": {**result, "network": digest(file), "clean_accuracy": 45.6}}
-    (folder / "1.micro" / "robustness.json").write_text(json.dumps(of_file))
-    after = renew_card(folder).read_text()
-    shown = re.findall(r"\| none \| \| ([\d.]+) ", after)
-    assert shown == ["12.30", "45.60"]
-    assert "Of the file in `1.micro`:\n\nWorst case" in after
-    assert "Checks of" not in after
-    assert [text.split("Worst case")[0] for text in (after, before)] == [
-        before.split("Worst case")[0]
-    ] * 2
-    assert after.split("Trained by")[1] == before.split("Trained by")[1]
-    assert renew_card(folder).read_text() == after
-
-    file.write_bytes(b"another file")
-    assert "Of the file" not in renew_card(folder).read_text()
-
-
-def test_a_card_keeps_what_is_proved(tmp_path):
-    folder = shutil.copytree(SHIPPED.parents[1] / "mnist_proved", tmp_path / "proved")
-    before = (folder / "README.md").read_text()
-    assert "Proved (`--prove`)" in before
-    assert renew_card(folder).read_text() == before
-    assert "Of the file `1.int8.tflite`:" in before
-    (folder / "certificate.json").unlink()
-    (folder / "1.int8.tflite").unlink()
-    after = renew_card(folder).read_text()
-    assert "Proved (`--prove`)" not in after
-    assert "Of the file" not in after
-
-
-def test_a_card_that_is_not_there(tmp_path):
-    with pytest.raises(WorkdirError, match=r"no README.md of a network"):
-        renew_card(tmp_path)

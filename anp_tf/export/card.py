@@ -8,25 +8,17 @@ import shlex
 import jinja2
 
 from anp_tf import data
-from anp_tf.errors import WorkdirError
-from anp_tf.files import atomic_file, read_json
 from anp_tf.intervals import with_interval
 from anp_tf.options import length_text
 from anp_tf.robustness import (
     Robustness,
     certificate_lines,
     checks_lines,
-    digest,
     robustness_lines,
-    robustness_of,
 )
 from anp_tf.serving import Micro
 
 SHOWN_NAMES = 100  # classes or columns that the card names
-OF_FILE = "Of the file "
-# How the lines on verdicts begin, and those that come after them.
-VERDICT_STARTS = ("Worst case over ", OF_FILE, "Checks of the evaluation ", "Proved (`--prove`)")
-AFTER_VERDICTS_STARTS = ("The network before slimming", "Trained by")
 
 RESULT_LINES = {
     "clean_accuracy": "clean accuracy, %",
@@ -141,49 +133,3 @@ def verdict_lines(suites, checks, certificate, of_files=()):
         *(checks_lines(checks) if checks else ()),
         *(certificate_lines(certificate) if certificate else ()),
     ]
-
-
-def renew_card(directory):
-    """The card of an earlier release says what the verdicts beside it say now.
-
-    They are `robustness.json`, `checks.json` and `certificate.json`, as `evaluate` writes them with
-    `--output`, of the network; and `robustness.json` of one of its other files, in the folder that
-    the file is in or in `FILE.robustness` beside it.
-
-    Args:
-        directory: Folder of a release: of versions and `README.md`.
-
-    Returns:
-        The `pathlib.Path` of the card.
-
-    Raises:
-        WorkdirError: if there is no card of a release.
-    """
-    directory = pathlib.Path(directory)
-    card = directory / "README.md"
-    lines = card.read_text().splitlines() if card.is_file() else []
-    ends = [i for i, line in enumerate(lines) if line.startswith(AFTER_VERDICTS_STARTS)]
-    if not ends:
-        raise WorkdirError(f"{directory} has no README.md of a network that was exported")
-    starts = [i for i, line in enumerate(lines[: ends[0]]) if line.startswith(VERDICT_STARTS)]
-    verdicts = (
-        read_json(directory / name)
-        for name in ("robustness.json", "checks.json", "certificate.json")
-    )
-    lines[min([*starts, ends[0]]) : ends[0]] = verdict_lines(*verdicts, _of_files(directory))
-    with atomic_file(card) as temporary:
-        temporary.write_text("\n".join([*lines, ""]))
-    return card
-
-
-def _of_files(directory):
-    """What the verdicts in the folders of a release say of the files there."""
-    lines = []
-    for path in sorted(directory.glob("*/robustness.json")):
-        folder = path.parent
-        inside = dict.fromkeys(folder.iterdir(), f"in `{folder.name}`")
-        beside = folder.with_name(folder.name.removesuffix(".robustness"))
-        for file, name in {**inside, beside: f"`{beside.name}`"}.items():
-            if file.is_file() and (judged := robustness_of(path, digest(file))):
-                lines += [f"{OF_FILE}{name}:", "", *robustness_lines(judged)]
-    return lines

@@ -3,11 +3,21 @@
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.export.card import renew_card
 from anp_tf.export.release import ReleaseForm, add_micro, release, say_exported
+from anp_tf.export.written_card import renew_card
 from anp_tf.files import check_folder
 from anp_tf.silence import silent_stderr
 from anp_tf.workdir import Workdir
+
+OF_RUNS = (
+    "workdir",
+    "output",
+    "version",
+    "precision",
+    "name",
+    "warmup_images",
+    "litert_examples",
+)
 
 
 def main():
@@ -33,6 +43,12 @@ def _released(given):
 
 
 def _again(given):
+    for name in (*OF_RUNS, *(["data_dir"] if given.format == ["card"] else [])):
+        if given[name].present:
+            raise ValueError(
+                f"{name}: expected in the export of a run, received together with "
+                f"--model={given.model} and --format={','.join(given.format)}"
+            )
     if given.format == ["card"]:
         print(renew_card(given.model))
         return []

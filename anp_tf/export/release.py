@@ -2,10 +2,8 @@
 
 import dataclasses
 import importlib.util
-import json
 import pathlib
 import re
-import shlex
 
 import keras
 import tensorflow as tf
@@ -13,20 +11,18 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.errors import WorkdirError
 from anp_tf.evaluate.row import evaluation_attack
-from anp_tf.export.card import ReleasedFile, data_name, micro_lines, model_card, verdict_lines
-from anp_tf.files import atomic_file, write_json
+from anp_tf.export.beside import RESULTS, check_own, verdicts_of, write_beside
+from anp_tf.export.card import ReleasedFile, data_name, model_card, verdict_lines
+from anp_tf.export.written_card import CARD, add_file, data_settings
+from anp_tf.files import atomic_file
 from anp_tf.names import FORMATS, PRECISIONS
 from anp_tf.options import one_of
 from anp_tf.pruning import fold_batch_normalization, slim
 from anp_tf.robustness import (
     LiteRtNetwork,
     adversarial_batches,
-    certificate_of,
-    checks_of,
-    digest,
     entered,
     measure_robustness,
-    robustness_of,
     test_examples,
 )
 from anp_tf.serving import (
@@ -37,10 +33,9 @@ from anp_tf.serving import (
     export_saved_model,
     latest_version,
     saved_model_bytes,
+    versions,
     write_server_config,
 )
-from anp_tf.serving.saved_model import versions
-from anp_tf.settings import Settings
 
 FORMAT_PACKAGES = {
     "litert": "ai_edge_litert",
@@ -50,7 +45,6 @@ FORMAT_PACKAGES = {
 REPRESENTATIVE_IMAGES = 200  # training images that give int8 its ranges
 MICRO_EXAMPLES = 100  # test images that outputs on a microcontroller are compared on
 BATCH_SIZE = 250
-RELEASE_FILES = ("results.json", "README.md")
 SERVING_SIGNATURE = "serving_default"
 
 
@@ -68,7 +62,8 @@ class ReleaseForm:
         data_dir: Directory of TFDS data sets; None: that of the run.
 
     Raises:
-        ValueError: if a value is not among these, or if a format needs a package that is missing.
+        ValueError: if a value is not among these or there twice, or if a format needs a package
+            that is missing.
     """
 
     format: tuple[str, ...] = ("saved_model",)
@@ -85,6 +80,8 @@ class ReleaseForm:
                 raise ValueError(f"{name}: expected some of {', '.join(known)}, received none")
             for value in given:
                 one_of(name, value, known)
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name}: expected each once, received {','.join(given)}")
         for name in self.format:
             if name in FORMAT_PACKAGES and importlib.util.find_spec(FORMAT_PACKAGES[name]) is None:
                 raise ValueError(f"format: {name} needs more: pip install 'anp_tf[{name}]'")
@@ -110,8 +107,9 @@ def release(workdir, directory, version=None, form=None):
 
     Args:
         workdir: `Workdir` of a finished run.
-        directory: Folder of the versions; `README.md`, `results.json` and the server's
-            configuration in it are of the newest.
+        directory: Folder of the versions; `README.md`, `results.json`, verdicts, labels and the
+            server's configuration in it are of the newest, and those of earlier ones are replaced
+            or removed.
         version: Integer, at least 1. None: one above the highest version that is there.
         form: `ReleaseForm`; None: the default one.
 
@@ -129,8 +127,15 @@ def release(workdir, directory, version=None, form=None):
     network = fold_batch_normalization(slim(workdir.load_network()))
     settings = workdir.settings()
     settings = dataclasses.replace(settings, data_dir=form.data_dir or settings.data_dir)
-    _check_own(directory)
+    check_own(directory)
     version = checked_version(directory, version)
+    is_newest = version >= max(versions(directory), default=0)
+    results, verdicts = workdir.load_results(), verdicts_of(workdir, directory, version)
+    described = {
+        workdir.labels.name: workdir.class_names(),
+        workdir.columns.name: workdir.column_ranges(),
+    }
+    stronger = verdict_lines(*verdicts.values())
     files = []
     if "saved_model" in form.format:
         files.append(_saved_model(workdir, settings, network, directory, version, form))
@@ -145,37 +150,15 @@ def release(workdir, directory, version=None, form=None):
         files.append(ReleasedFile(path, path.stat().st_size))
     if "micro" in form.format:
         files.append(_micro(settings, network, directory / f"{version}.micro"))
-    results = workdir.load_results() if workdir.results.exists() else None
-    if results:
-        workdir.save_results(results, directory / "results.json")
-    network_digest = digest(workdir.network)
-    verdicts = {
-        workdir.robustness: robustness_of(workdir.robustness, network_digest),
-        workdir.checks: checks_of(workdir.checks, network_digest),
-        workdir.certificate: certificate_of(workdir.certificate, network_digest),
-    }
-    described = {
-        workdir.labels: workdir.class_names(),
-        workdir.columns: workdir.column_ranges(),
-    }
-    for path, content in (verdicts | described).items():
-        if content:
-            write_json(directory / path.name, content)
-    stronger = verdict_lines(*verdicts.values())
-    with atomic_file(directory / "README.md") as temporary:
-        temporary.write_text(model_card(settings, results, files, stronger, *described.values()))
+    if is_newest:
+        if "saved_model" in form.format:
+            name = form.name or f"{data_name(settings)}_{settings.method}"
+            write_server_config(directory, name)
+        write_beside(directory, {RESULTS: results, **verdicts, **described})
+        card = model_card(settings, results, files, stronger, *described.values())
+        with atomic_file(directory / CARD) as temporary:
+            temporary.write_text(card)
     return [file.path for file in files]
-
-
-def _check_own(directory):
-    """A FileExistsError if files in a folder would be lost that are not of an earlier export."""
-    names = (*RELEASE_FILES, "models.config", "batching.config", "labels.json", "columns.json")
-    there = [name for name in names if (directory / name).exists()]
-    if there and not versions(directory):
-        raise FileExistsError(
-            f"{directory} has {', '.join(there)}, and no version of a network that they could be "
-            "of: name another folder"
-        )
 
 
 def add_micro(directory, data_dir=None):
@@ -184,38 +167,34 @@ def add_micro(directory, data_dir=None):
     The card of the release gets a line on it.
 
     Args:
-        directory: Folder of a release: of versions, `results.json` and `README.md`.
+        directory: Folder of a release: of versions and `README.md`, whose command says what data
+            the network was trained on.
         data_dir: Directory of TFDS data sets; None: TFDS's default.
 
     Returns:
         List of the `pathlib.Path` of what was written, the folder `<version>.micro`.
 
     Raises:
-        WorkdirError: if there is no such release.
+        WorkdirError: if there is no such release, or its data are not there.
         FileExistsError, ImportError, ValueError, OSError: as `export_micro`, `anp_tf.data.load`.
     """
     directory = pathlib.Path(directory)
-    served, (results, card) = latest_version(directory), map(directory.joinpath, RELEASE_FILES)
-    if served is None or not results.is_file() or not card.is_file():
-        raise WorkdirError(
-            f"{directory} has no version of a network with {' and '.join(RELEASE_FILES)} beside it"
-        )
-    settings = Settings(dataset=json.loads(results.read_text())["dataset"], data_dir=data_dir)
+    settings, served = data_settings(directory, data_dir), latest_version(directory)
+    if served is None:
+        raise WorkdirError(f"{directory} has no SavedModel of a network")
     saved = tf.saved_model.load(str(served)).signatures[SERVING_SIGNATURE]
     (pixels,) = saved.structured_input_signature[1].values()
     inputs = keras.Input(pixels.shape[1:])
     network = keras.layers.TFSMLayer(str(served), call_endpoint=SERVING_SIGNATURE)
     network = keras.Model(inputs, network(inputs)["logits"], name="served")
-    file = _micro(settings, network, directory / f"{served.name}.micro")
-    lines = card.read_text().splitlines()
-    end = next(i for i, line in enumerate(lines) if line.startswith("|---"))
-    while lines[end].startswith("|"):
-        end += 1
-    command = f"python -m anp_tf.export --model={shlex.quote(str(directory))} --format=micro"
-    made = [*micro_lines(file.micro)[:-1], f"Made by `{command}`.", ""]
-    lines[end : end + 1] = [file.row(), "", *made]
-    with atomic_file(card) as temporary:
-        temporary.write_text("\n".join([*lines, ""]))
+    try:
+        file = _micro(settings, network, directory / f"{served.name}.micro")
+    except data.DataError as error:
+        raise WorkdirError(
+            f"{error}; {directory / CARD} names the data, by a path from where the training was "
+            "started if they are no TFDS set: export from there"
+        ) from error
+    add_file(directory, file)
     return [file.path]
 
 
@@ -225,7 +204,6 @@ def _saved_model(workdir, settings, network, directory, version, form):
         examples = test_examples(settings).take(form.warmup_images)
         names, images = names or examples.class_names, examples.pixels
     path = export_saved_model(network, directory, version, names, images, workdir.column_ranges())
-    write_server_config(directory, form.name or f"{data_name(settings)}_{settings.method}")
     return ReleasedFile(path, saved_model_bytes(path))
 
 

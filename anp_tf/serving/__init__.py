@@ -4,12 +4,11 @@ from anp_tf.serving.litert import export_litert, litert_content, litert_network
 from anp_tf.serving.micro import Micro, export_micro
 from anp_tf.serving.onnx import export_onnx
 from anp_tf.serving.saved_model import (
-    checked_version,
     export_saved_model,
-    latest_version,
     saved_model_bytes,
 )
 from anp_tf.serving.server_config import write_server_config
+from anp_tf.serving.versions import checked_version, latest_version, versions
 
 __all__ = [
     "export_litert",

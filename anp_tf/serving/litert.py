@@ -17,6 +17,9 @@ from anp_tf.serving.saved_model import write
 
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2}  # of the largest logit; int8 has none
 
+# Operations in TensorFlow's error: one by one, and in the list of a kind.
+LACKING = r"(?:^|\s)tf\.(\w+)\{|(?:Flex|Select) ops: ([\w, ]+)"
+
 
 def export_litert(network, path, precision="float32", representative=None):
     """Writes a network as a LiteRT file, whole or not at all.
@@ -47,8 +50,13 @@ def export_litert(network, path, precision="float32", representative=None):
             f"Argument `precision` must be one of {', '.join(PRECISIONS)}. "
             f"Received: precision={precision!r}"
         )
-    if precision == "int8" and (representative is None or not len(representative)):
-        raise ValueError("Argument `representative` must be some images where precision='int8'.")
+    if precision == "int8":
+        if representative is None:
+            raise ValueError(
+                "Argument `representative` must be some images where precision='int8'. "
+                "Received: None"
+            )
+        representative = signatures.checked_images("representative", representative, network)
     if path.exists():
         raise FileExistsError(f"{path} exists already and is not overwritten")
     with tempfile.TemporaryDirectory() as directory:
@@ -92,8 +100,9 @@ def converted(converter):
         try:
             return converter.convert()
         except Exception as error:  # TensorFlow exports no class of its own for it
-            names = sorted(set(re.findall(r"(?:^|\s)tf\.(\w+)\{|f\w+ ops: ([\w, ]+)", str(error))))
-            lacking = ", ".join(a or b for a, b in names) or str(error).strip().splitlines()[0]
+            found = re.findall(LACKING, str(error))
+            names = sorted({name.strip() for pair in found for name in ",".join(pair).split(",")})
+            lacking = ", ".join(filter(None, names)) or str(error).strip().splitlines()[0]
             raise ValueError(
                 f"Argument `network` needs what LiteRT does not have. Received: {lacking}"
             ) from error

@@ -74,7 +74,8 @@ def export_micro(network, path, representative, images):
         path: The folder; it must not exist.
         representative: Float array [images, *image shape] in [0, 1], some hundred training images,
             which give int8 its ranges.
-        images: Float array like `representative`, on which the outputs are compared with LiteRT's.
+        images: Float array like `representative`, at least one image, on which the outputs are
+            compared with LiteRT's.
 
     Returns:
         `Micro`.
@@ -82,10 +83,13 @@ def export_micro(network, path, representative, images):
     Raises:
         FileExistsError: if the folder exists.
         ImportError: if `tflite-micro` or `ai-edge-litert` is not installed.
-        ValueError: if the network is not one from images of a known size to logits, or needs an
-            operator that LiteRT or TensorFlow Lite Micro lacks.
+        ValueError: if the network is not one from images of a known size to logits, if the images
+            are not as described, or if it needs an operator that LiteRT or TensorFlow Lite Micro
+            lacks.
     """
     signatures.check_network(network)
+    representative = signatures.checked_images("representative", representative, network)
+    images = signatures.checked_images("images", images, network)
     path = pathlib.Path(path)
     with atomic_directory(path) as temporary:
         content = micro_content(network, representative)
@@ -102,8 +106,8 @@ def export_micro(network, path, representative, images):
             micro.arena(),
             tuple(sorted(operators)),
             len(values),
-            int(max(differences, default=0)),
-            float(np.mean(same)) if same else 1.0,
+            int(max(differences)),
+            float(np.mean(same)),
         )
         (temporary / f"{NAME}.tflite").write_bytes(content)
         (temporary / f"{NAME}.h").write_text(_header(measured, reference))
@@ -124,8 +128,7 @@ def micro_content(network, representative):
             directory, signature_keys=[signatures.PREDICT]
         )
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        images = np.asarray(representative, np.float32)
-        converter.representative_dataset = lambda: ({"pixels": image[None]} for image in images)
+        converter.representative_dataset = lambda: ({"pixels": x[None]} for x in representative)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
         return converted(converter)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from anp_tf.files import atomic_directory, check_plain
 from anp_tf.serving import signatures
+from anp_tf.serving.versions import checked_version
 from anp_tf.serving.warmup import write_warmup
 
 CLASSIFY_METHOD = tf.saved_model.CLASSIFY_METHOD_NAME
@@ -46,9 +47,9 @@ def export_saved_model(
             before.
         directory: Folder of the versions, TensorFlow Serving's `base_path`; made if needed.
         version: Integer, at least 1. None: one above the highest version that is there.
-        class_names: Sequence of strings, a name for each logit. None: "0", "1", and so on.
-        warmup_images: Optional float array [images, *image shape] in [0, 1]; a server asks each
-            signature for the first of them, and for all, before it answers others.
+        class_names: Sequence of a name for each logit. None: "0", "1", and so on.
+        warmup_images: Optional float array [images, *image shape] in [0, 1], at least one image; a
+            server asks each signature for the first of them, and for all, before it answers others.
         columns: Optional list of dicts of a column's `name`, `low` and `high`, the range that was
             scaled to [0, 1], in order.
 
@@ -58,10 +59,13 @@ def export_saved_model(
     Raises:
         FileExistsError: if the version exists.
         ValueError: if `version` is not an integer of at least 1, if the network is not one from
-            images of a known size to logits, or if `class_names` are not as many.
+            images of a known size to logits, if `class_names` are not as many, or if
+            `warmup_images` are not as described.
     """
     signatures.check_network(network)
     check_plain("directory", directory)
+    if warmup_images is not None:
+        warmup_images = signatures.checked_images("warmup_images", warmup_images, network)
     directory = pathlib.Path(directory)
     path = directory / str(checked_version(directory, version))
     functions = {
@@ -99,25 +103,13 @@ def _name_method(directory):
 def checked_names(network, class_names):
     """The names of the classes, as many as the network has."""
     classes = network.outputs[0].shape[-1]
-    names = [str(label) for label in range(classes)] if class_names is None else list(class_names)
+    names = [str(name) for name in (range(classes) if class_names is None else class_names)]
     if len(names) != classes:
         raise ValueError(
             f"Argument `class_names` must have a name for each of the {classes} classes. Received: "
             f"class_names={class_names}"
         )
     return names
-
-
-def checked_version(directory, version):
-    """The version, or one above the highest there is where it is None."""
-    if version is None:
-        return 1 + max(versions(directory), default=0)
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise ValueError(
-            "Argument `version` must be an integer of at least 1, since TensorFlow Serving reads "
-            f"versions from the folders' names. Received: version={version!r}"
-        )
-    return version
 
 
 def saved_model_bytes(path):
@@ -133,17 +125,3 @@ def saved_model_bytes(path):
     if not (path / "saved_model.pb").is_file():
         raise FileNotFoundError(f"{path} is not a SavedModel: it has no saved_model.pb")
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def latest_version(directory):
-    """The folder of the highest version in a directory, or None if there is none."""
-    directory = pathlib.Path(directory)
-    found = [version for version in versions(directory) if (directory / str(version)).is_dir()]
-    return directory / str(max(found)) if found else None
-
-
-def versions(directory):
-    """The versions of what is in a folder, which need not exist: `3`, `3.float32.tflite`."""
-    directory = pathlib.Path(directory)
-    names = [path.name.split(".")[0] for path in directory.iterdir()] if directory.is_dir() else []
-    return [int(name) for name in names if name.isdecimal()]

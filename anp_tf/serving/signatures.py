@@ -15,6 +15,32 @@ def check_network(network):
     check_classifier(network, known_size=True)
 
 
+def checked_images(name, images, network):
+    """Images as a float32 array, checked.
+
+    Args:
+        name: Of the argument, for the error.
+        images: Float array [images, *image shape] in [0, 1], at least one image.
+        network: `keras.Model` that takes them.
+
+    Raises:
+        ValueError: if they are not as described.
+    """
+    images, shape = np.asarray(images), network.inputs[0].shape[1:]
+    are_floats = tf.as_dtype(images.dtype).is_floating
+    received = f"{images.dtype} {list(images.shape)}"
+    if are_floats and images.size:
+        received += f" from {images.min():g} to {images.max():g}"
+    fit = are_floats and images.shape[1:] == shape and images.size
+    if not fit or not np.all((images >= 0) & (images <= 1)):  # NaN is not
+        expected = ", ".join(map(str, ["images", *shape]))
+        raise ValueError(
+            f"Argument `{name}` must be floats [{expected}] in [0, 1], at least one image. "
+            f"Received: {received}"
+        )
+    return images.astype(np.float32)
+
+
 def check_logits(kind, logits, network, pixels, tolerance):
     """Raises a ValueError unless a file's logits are the network's.
 

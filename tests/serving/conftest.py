@@ -21,6 +21,24 @@ def masked():
     return model
 
 
+UNFIT_IMAGES = {
+    "none": lambda images: images[:0],
+    "empty list": lambda images: [],
+    "another shape": lambda images: images[:, :-1],
+    "one image": lambda images: images[0],
+    "255": lambda images: 255 * images,
+    "negative": lambda images: images - 0.5,
+    "NaN": lambda images: np.where(images > 0.5, np.nan, images),
+    "integers": lambda images: images.astype(np.uint8),
+}
+
+
+@pytest.fixture(params=UNFIT_IMAGES)
+def unfit_images(request, images):
+    """What is not some images, floats in [0, 1], of the network's shape."""
+    return UNFIT_IMAGES[request.param](images)
+
+
 @pytest.fixture(scope="package")
 def slimmed(masked):
     return slim(masked)

@@ -59,13 +59,27 @@ def test_files_are_not_overwritten(slimmed, tmp_path):
     [
         ({"precision": "int4"}, "one of float32, float16, int8. Received: precision='int4'"),
         ({"precision": "int8"}, "`representative` must be some images"),
-        ({"precision": "int8", "representative": []}, "`representative` must be some images"),
     ],
 )
 def test_invalid_arguments(slimmed, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         export_litert(slimmed, tmp_path / "network.tflite", **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_unfit_representative_images(slimmed, unfit_images, tmp_path):
+    with pytest.raises(ValueError, match=r"`representative` must be floats \[images, 28, 28, 1\]"):
+        export_litert(slimmed, tmp_path / "network.tflite", "int8", unfit_images)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_operations_that_litert_lacks_in_a_precision_are_named(dtype, tmp_path):
+    inputs = keras.Input((4, 4, 3), dtype=dtype)
+    x = keras.layers.Conv2D(2, 3, dtype=dtype)(inputs)
+    outputs = keras.layers.Dense(3, dtype=dtype)(keras.layers.Flatten(dtype=dtype)(x))
+    with pytest.raises(ValueError, match=r"Received: BiasAdd, Conv2D(, \w+)*$"):
+        export_litert(keras.Model(inputs, outputs), tmp_path / "network.tflite")
 
 
 def test_operations_that_litert_lacks_are_named(tmp_path):

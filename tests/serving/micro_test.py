@@ -63,3 +63,11 @@ def test_an_operator_that_it_lacks_is_named(tmp_path):
         export_micro(network, tmp_path / "1.micro", images, images)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["representative", "images"])
+def test_unfit_images(slimmed, images, unfit_images, name, tmp_path):
+    given = {"representative": images, "images": images} | {name: unfit_images}
+    with pytest.raises(ValueError, match=rf"`{name}` must be floats \[images, 28, 28, 1\] in"):
+        export_micro(slimmed, tmp_path / "1.micro", **given)
+    assert list(tmp_path.iterdir()) == []

@@ -214,6 +214,19 @@ def test_class_names_are_as_many_as_classes(tmp_path, tiny):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_class_names_are_written_as_text(tmp_path, tiny):
+    path = export_saved_model(tiny, tmp_path, class_names=[7, np.int64(8), "nine"])
+    classify = tf.saved_model.load(str(path)).signatures["classify"]
+    classes = classify(inputs=tf.constant(serialized(np.zeros((1, 4)))))["classes"]
+    assert classes.numpy().tolist() == [[b"7", b"8", b"nine"]]
+
+
+def test_unfit_warmup_images(tmp_path, slimmed, unfit_images):
+    with pytest.raises(ValueError, match=r"`warmup_images` must be floats \[images, 28, 28, 1\]"):
+        export_saved_model(slimmed, tmp_path, warmup_images=unfit_images)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_weights_are_variables_and_stored_once(tmp_path):
     network = lenet5_caffe()
     path = export_saved_model(network, tmp_path)
@@ -276,7 +289,7 @@ def test_versions(tmp_path, tiny):
     assert sorted(directory.rglob("*")) == before
 
 
-@pytest.mark.parametrize("version", [0, -1, 1.0, "3", True])
+@pytest.mark.parametrize("version", [0, -1, 1.0, "3", True, 2**63])
 def test_invalid_versions(tmp_path, tiny, version):
     with pytest.raises(ValueError, match="`version` must be an integer of at least 1"):
         export_saved_model(tiny, tmp_path / "models", version=version)
@@ -306,6 +319,7 @@ def unfit(kind):
     inputs, outputs = {
         "two inputs": lambda: ([x, other := keras.Input((5, 4), name="second")], dense(x + other)),
         "two outputs": lambda: (x, [dense(x), keras.layers.Dense(2)(dense(x + 1))]),
+        "named output": lambda: (x, {"logits": dense(x)}),
         "rank": lambda: (x, keras.layers.ReLU()(x)),
         "integers": lambda: (i := keras.Input((4,), dtype="int32", name="first"), dense(i)),
         "one class": lambda: (x, dense(x, units=1)),
@@ -328,6 +342,7 @@ def unfit(kind):
 UNFIT = {
     "two inputs": r"inputs `first` float32 \[\?, 5, 4\], `second` float32 \[\?, 5, 4\]; outputs",
     "two outputs": r"outputs `\w+` float32 \[\?, 3\], `\w+` float32 \[\?, 2\]",
+    "named output": r"Received: .* outputs `\w+` float32 \[\?, 3\] in a dict$",
     "rank": r"\[batch, classes\], the logits. Received: .* \[\?, 5, 4\]",
     "integers": r"one float input .* Received: inputs `first` int32 \[\?, 4\]",
     "one class": r"at least 2 classes. Received: .* float32 \[\?, 1\]",

@@ -130,6 +130,7 @@ def make_points(candidates, epsilons, folder, seed, attacks, proofs, seconds=Non
     known = read_json(path, kind=list, each=("network", "epsilon", "outcomes")) or []
     points, others = [], known
     for name, candidate in candidates.items():
+        images = candidate.examples.digest()
         for epsilon in sorted(epsilons):
             threat = Threat(epsilon, seed=seed)
             key = {
@@ -138,7 +139,7 @@ def make_points(candidates, epsilons, folder, seed, attacks, proofs, seconds=Non
                 "epsilon": epsilon,
                 "dataset": candidate.dataset,
                 "images": candidate.count,
-                "data": candidate.examples.digest(),
+                "data": images,
                 "seed": seed,
                 "attacks": list(attacks),
                 "proofs": list(proofs),

@@ -4,6 +4,7 @@ On a shipped, trained network, with the same budget and the same starting points
 the same within a point. Where a peer departs from the paper its test says how.
 """
 
+import fcntl
 import pathlib
 import warnings
 
@@ -18,7 +19,9 @@ from anp_tf.attacks import APGD, FGSM, L2, PGD, Linf, Square
 from anp_tf.benchmark.agreement import BallFirst
 from anp_tf.losses import cross_entropy, dlr
 
-with warnings.catch_warnings():
+# One worker after the other: where ART has no configuration it writes one when it is imported.
+with open(__file__) as lock, warnings.catch_warnings():
+    fcntl.flock(lock, fcntl.LOCK_EX)
     warnings.simplefilter("ignore")  # of ART without PyTorch, and foolbox's import from SciPy
     import art.attacks.evasion
     import art.estimators.classification

@@ -26,9 +26,9 @@ def network_sha256(network):
     return digest.hexdigest()
 
 
-def _images_sha256(x, y, count):
-    """SHA-256 of the first images and their labels."""
-    return hashlib.sha256(x[:count].tobytes() + y[:count].tobytes()).hexdigest()
+def images_sha256(x, y):
+    """SHA-256 of images and their labels, NumPy arrays."""
+    return hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
 
 
 def begun(path, about, x, y):
@@ -38,7 +38,7 @@ def begun(path, about, x, y):
         done = len(certificate["outcomes"])
         if done > len(x):
             raise ValueError(f"{path} has the proofs of {done} images. Expected: {len(x)} at most")
-        for name, value in {**about, "images": _images_sha256(x, y, done)}.items():
+        for name, value in {**about, "images": images_sha256(x[:done], y[:done])}.items():
             if name not in NOT_COMPARED and certificate.get(name) != value:
                 raise ValueError(
                     f"{path} has the proofs of something else: its `{name}` is "
@@ -48,7 +48,7 @@ def begun(path, about, x, y):
     versions = {"anp_tf": __version__, "keras": keras.__version__, "tensorflow": tf.__version__}
     return {
         **about,
-        "images": _images_sha256(x, y, 0),
+        "images": images_sha256(x[:0], y[:0]),
         "versions": versions,
         "seconds": 0.0,
         "counts": _counts([], []),
@@ -60,7 +60,8 @@ def begun(path, about, x, y):
 def write(path, certificate, x, y):
     """Brings a certificate up to its outcomes, and writes it to a path that is not None."""
     certificate["counts"] = _counts(certificate["outcomes"], certificate["methods"])
-    certificate["images"] = _images_sha256(x, y, len(certificate["outcomes"]))
+    done = len(certificate["outcomes"])
+    certificate["images"] = images_sha256(x[:done], y[:done])
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary:

@@ -37,7 +37,7 @@ TAKERS = {
 }
 
 
-FLAGS = {"steps": "eval_attack_steps", "step_size": "eval_attack_step_size"}  # other names
+LONG_NAMES = {"steps": "eval_attack_steps", "step_size": "eval_attack_step_size"}  # as flags
 
 
 def title_of(names, options, gradients=True):
@@ -50,7 +50,7 @@ def title_of(names, options, gradients=True):
     """
     defaults = {"steps": STEPS, "queries": QUERIES, "restarts": 1 if gradients else None}
     other = {k: v for k, v in options.items() if v is not None and v != defaults.get(k)}
-    flags = [f"--{FLAGS.get(name, name)}={value}" for name, value in sorted(other.items())]
+    flags = [f"--{LONG_NAMES.get(name, name)}={value}" for name, value in sorted(other.items())]
     return " ".join([",".join(names), *flags])
 
 

@@ -1,11 +1,11 @@
 """The files of an evaluation under attack: a folder with a file for each batch."""
 
-import hashlib
 import json
 import pathlib
 
 import numpy as np
 
+from anp_tf.bounds.certificate import images_sha256
 from anp_tf.files import atomic_file, errors_with_path, read_json, write_json
 
 ARRAYS = ("label", "fooled_by", "image", "seconds", "left_out")  # and `data`, see `write_batch`
@@ -110,22 +110,17 @@ def write_batch(path, batch, x, y):
     It is written whole or not at all.
     """
     with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **batch, data=_digest(x, y))
+        np.savez_compressed(file, **batch, data=images_sha256(x, y))
 
 
 def check_batch(path, x, y):
     """An `EvaluationError` if the batch in a file was of other images or labels, or is damaged."""
-    if read_batch(path, ["data"])["data"] != _digest(x, y):
+    if read_batch(path, ["data"])["data"] != images_sha256(x, y):
         raise EvaluationError(
             f"{path}: the images or labels differ from those that were attacked. Expected the same "
             "data in the same order at each pass (are they shuffled?); remove its folder to begin "
             "anew"
         )
-
-
-def _digest(x, y):
-    """SHA-256 of pixels and labels, NumPy arrays."""
-    return hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
 
 
 def holds_images(path):

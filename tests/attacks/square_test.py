@@ -55,6 +55,26 @@ def accuracy(network, x, y):
     return np.mean(np.argmax(network(x, training=False), -1) == y)
 
 
+def test_half_precision_images_stay_finite_in_l2():
+    """Squared lengths in float16 made one of these images NaN."""
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(784, 3)).astype(np.float32)
+    x = tf.cast(random.random((40, 28, 28, 1)), tf.float16)
+
+    def never_fooled(pixels, training):
+        assert pixels.dtype == tf.float16
+        logits = tf.reshape(tf.cast(pixels, tf.float32), [-1, 784]) @ weights
+        return logits + tf.constant([1000.0, 0.0, 0.0])
+
+    attack = Square(epsilon=3, queries=10, norm=L2())
+    moved = attack(never_fooled, x, tf.zeros(40, tf.int64), seed=SEED)
+    assert moved.dtype == tf.float16
+    distances = np.linalg.norm(
+        np.asarray(moved, float).reshape(40, -1) - np.reshape(x, (40, -1)), axis=1
+    )
+    assert distances == pytest.approx(3, rel=0.1)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_result_is_in_the_ball_and_are_pixels(problem, norm):
     network, x, y = problem

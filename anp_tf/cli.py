@@ -135,7 +135,7 @@ def workdir():
     return flags.FLAGS.workdir
 
 
-def run(command, define_flags, subjects=()):
+def run(command, define_flags, subjects=(), goes_on=None):
     """Runs a command: every expected error is one line on stderr and an exit code.
 
     What needs no TensorFlow, which takes seconds to be imported, is done first: `--help`, and
@@ -146,13 +146,15 @@ def run(command, define_flags, subjects=()):
             subjects where there are some.
         define_flags: Function that defines the flags.
         subjects: What the command line may name beside the flags; all are meant if it names none.
+        goes_on: Function from those it names to whether the same command goes on where it was
+            stopped, or begins anew; None: it goes on.
     """
     _open_streams()
     define_flags()
     purpose = define_flags.__globals__["__doc__"]
     signal.signal(signal.SIGTERM, _stop)
     app.run(
-        lambda argv: _guarded(command, argv, subjects),
+        lambda argv: _guarded(command, argv, subjects, goes_on),
         flags_parser=lambda argv: _parse(argv, purpose),
     )
 
@@ -168,7 +170,7 @@ def _open_streams():
             setattr(sys, name, os.fdopen(place, mode))
 
 
-def _guarded(command, argv, subjects):
+def _guarded(command, argv, subjects, goes_on):
     try:
         unknown = [argument for argument in argv[1:] if argument not in subjects]
         if unknown:
@@ -187,11 +189,11 @@ def _guarded(command, argv, subjects):
                 stream.flush()
         os._exit(EXIT_STOPPED)  # or TensorFlow would wait for the other for up to a minute more
     except Stopped as stopped:
-        _exit(str(stopped), EXIT_STOPPED)
+        _exit(_of_stop(stopped, argv, goes_on), EXIT_STOPPED)
     except NonFiniteError as error:
         _exit(str(error), EXIT_NON_FINITE)
     except BrokenPipeError:
-        _exit(str(nobody_reads()), EXIT_STOPPED)
+        _exit(_of_stop(nobody_reads(), argv, goes_on), EXIT_STOPPED)
     except OSError as error:
         _exit(str(error), EXIT_USAGE)
     except OtherRunError as error:
@@ -273,6 +275,12 @@ def packaged_config(name):
 
 def _stop(signum, frame):
     raise Stopped("stopped; the same command goes on from there")
+
+
+def _of_stop(stopped, argv, goes_on):
+    """What a stop says, without that the command goes on if it does not."""
+    text = str(stopped)
+    return text if goes_on is None or goes_on(argv[1:]) else text.partition(";")[0]
 
 
 def _exit(message, code):

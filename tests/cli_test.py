@@ -371,3 +371,27 @@ def test_interrupt_from_the_keyboard(commands, tmp_path):
     flags = [f"--workdir={tmp_path / 'run'}", *QUICK]
     outcome = commands.run("train", *flags, kill_at="examples:1:SIGINT")
     assert "interrupted" in message(outcome, "train", code=75)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["commands"], "anp_tf.benchmark: stopped"),
+        (
+            ["networks", "--rows=rows.json"],
+            "anp_tf.benchmark: stopped; the same command goes on from there",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_a_stopped_benchmark_says(commands, tmp_path, flags, expected):
+    """Rows alone are kept in a file as it goes."""
+    stopping = """
+import os, signal
+from anp_tf.benchmark import command
+command.BENCHMARKS = dict.fromkeys(
+    command.BENCHMARKS, lambda given: os.kill(os.getpid(), signal.SIGTERM)
+)
+"""
+    outcome = commands.run("benchmark", *flags, cwd=tmp_path, before=stopping)
+    assert message(outcome, "benchmark", code=75).strip() == expected

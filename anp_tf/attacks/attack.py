@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check, check_number
 from anp_tf.attacks import draws
 from anp_tf.attacks.description import Described
 from anp_tf.attacks.entrance import Logits, checked_labels, checked_pixels
@@ -29,8 +29,8 @@ class Attack(Described):
         check("norm", norm, isinstance(self.norm, Linf | L2), "Linf() or L2()")
         most = self.norm.largest_radius
         expected = "a number above 0" if most is None else f"a number in (0, {most:g}]"
-        valid = epsilon > 0 and (most is None or epsilon <= most)
-        check("epsilon", epsilon, valid, f"{expected}, in pixel units")
+        expected = f"{expected}, in pixel units"
+        check_number("epsilon", epsilon, lambda v: 0 < v <= (most or v), expected)
         self.epsilon = float(epsilon)
 
     @tf.autograph.experimental.do_not_convert  # there is nothing to convert, which takes seconds

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check_number
 from anp_tf.attacks.entrance import Logits
 from anp_tf.attacks.pgd import PGD
 from anp_tf.losses import cross_entropy
@@ -40,7 +40,7 @@ class LatentPGD(PGD):
             loss=self._loss,
             norm=norm,
         )
-        check("weight", weight, weight >= 0, "a number of at least 0")
+        check_number("weight", weight, lambda v: v >= 0, "a number of at least 0")
         self.weight = float(weight)
 
     def _entered(self, network, x):

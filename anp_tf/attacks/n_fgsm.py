@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check_number
 from anp_tf.attacks.description import Described
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import PGD
@@ -28,8 +28,10 @@ class NFGSM(Described):
     """
 
     def __init__(self, *, epsilon, noise=2.0, loss=cross_entropy):
-        check("epsilon", epsilon, 0 < epsilon <= 1, "a number in (0, 1], in pixel units")
-        check("noise", noise, noise >= 0, "a number of at least 0, in units of epsilon")
+        expected = "a number in (0, 1], in pixel units"
+        check_number("epsilon", epsilon, lambda v: 0 < v <= 1, expected)
+        expected = "a number of at least 0, in units of epsilon"
+        check_number("noise", noise, lambda v: v >= 0, expected)
         self.epsilon = float(epsilon)
         self.noise = float(noise)
         self.loss = loss

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from anp_tf.arguments import check, check_count
+from anp_tf.arguments import check_count, check_number
 from anp_tf.attacks import draws
 from anp_tf.attacks.attack import Attack, rows
 from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
@@ -55,7 +55,8 @@ class PGD(Attack):
         norm: Linf | L2 | None = None,
     ) -> None:
         super().__init__(epsilon=epsilon, norm=norm)
-        check("step_size", step_size, step_size > 0, "a number above 0, in pixel units")
+        expected = "a number above 0, in pixel units"
+        check_number("step_size", step_size, lambda v: v > 0, expected)
         self.step_size = float(step_size)
         self.steps = check_count("steps", steps)
         self.random_start = random_start

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from anp_tf.arguments import check, check_count
+from anp_tf.arguments import check_count, check_number
 from anp_tf.attacks import draws
 from anp_tf.attacks.attack import Attack, rows, with_rows
 from anp_tf.attacks.l2 import L2
@@ -69,7 +69,7 @@ class Square(Attack):
         norm=None,
     ):
         super().__init__(epsilon=epsilon, norm=norm)
-        check("first_share", first_share, 0 < first_share <= 1, "a number in (0, 1]")
+        check_number("first_share", first_share, lambda v: 0 < v <= 1, "a number in (0, 1]")
         self.queries = check_count("queries", queries)
         self.first_share = float(first_share)
         self.restarts = check_count("restarts", restarts)

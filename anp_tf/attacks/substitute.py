@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check, check_number
 from anp_tf.attacks.gradients import input_gradient
 from anp_tf.losses import cross_entropy
 
@@ -81,7 +81,7 @@ def train_substitute(
         valid = isinstance(value, numbers.Integral) and value >= least
         check(name, value, valid, f"an integer of at least {least}")
     for name, value in (("step", step), ("learning_rate", learning_rate)):
-        check(name, value, value > 0, "a number above 0")
+        check_number(name, value, lambda v: v > 0, "a number above 0")
     shape = substitute.input_shape
     if not (len(points) and tf.TensorShape(shape).is_compatible_with(points.shape)):
         raise ValueError(

@@ -1,5 +1,7 @@
 """Measures ratios of speed and size, each in one process."""
 
+from absl import flags
+
 from anp_tf import cli
 from anp_tf.names import BENCHMARK_NETWORKS, BENCHMARKS, METHODS
 
@@ -27,5 +29,10 @@ def define_flags():
     cli.define("repeats", 10, "timed calls of each subject", int)
 
 
+def goes_on(subjects):
+    """Whether a benchmark that was stopped goes on: rows in a file are not made again."""
+    return bool(flags.FLAGS.rows) and not {"networks", "agreement"}.isdisjoint(subjects)
+
+
 if __name__ == "__main__":
-    cli.run("anp_tf.benchmark.command", define_flags, BENCHMARKS)
+    cli.run("anp_tf.benchmark.command", define_flags, BENCHMARKS, goes_on)

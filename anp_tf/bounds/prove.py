@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from anp_tf.arguments import check, check_count
+from anp_tf.arguments import check_count, check_number
 from anp_tf.bounds.bounds import ALPHA_STEPS, ROWS, crown_margins, interval_margins, pair_margins
 from anp_tf.bounds.branching import DOMAINS, BranchAndBound
 from anp_tf.bounds.certificate import BROKEN, FILE, OPEN, PROVED, begun, network_sha256, write
@@ -140,7 +140,8 @@ def _check(x, y, methods, broken, batch_size, seconds):
                 f"Argument `{name}` must have a value for each of the {len(x)} images. "
                 f"Received: shape {np.shape(array)}"
             )
-    check("seconds", seconds, seconds is None or seconds > 0, "a number above 0")
+    if seconds is not None:
+        check_number("seconds", seconds, lambda v: v > 0, "a number above 0", infinite=True)
     check_count("batch_size", batch_size)
 
 

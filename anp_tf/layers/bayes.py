@@ -7,7 +7,7 @@ import threading
 import keras
 import tensorflow as tf
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check_number
 
 _local = threading.local()
 
@@ -65,12 +65,9 @@ class BayesLayer(keras.layers.Layer):
         self, *args, prior_scale=1.0, initial_rho=-3.0, kl_weight=0.0, seed=None, **kwargs
     ):
         super().__init__(*args, **kwargs)
-        for name, value, valid, expected in (
-            ("prior_scale", prior_scale, 0 < prior_scale < math.inf, "a number above 0"),
-            ("initial_rho", initial_rho, math.isfinite(initial_rho), "a finite number"),
-            ("kl_weight", kl_weight, kl_weight >= 0, "a number of at least 0"),
-        ):
-            check(name, value, valid, expected)
+        check_number("prior_scale", prior_scale, lambda v: v > 0, "a number above 0")
+        check_number("initial_rho", initial_rho, None, "a number")
+        check_number("kl_weight", kl_weight, lambda v: v >= 0, "a number of at least 0")
         if getattr(self, "lora_rank", None):
             self.enable_lora()
         if self.quantization_mode:

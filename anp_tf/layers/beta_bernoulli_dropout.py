@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check, check_number
 from anp_tf.distributions import beta_logits, relaxed_bernoulli
 from anp_tf.layers import kumaraswamy_masks
 from anp_tf.layers.mask import BayesianMask
@@ -61,8 +61,10 @@ class BetaBernoulliDropout(BayesianMask):
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("alpha", alpha), ("temperature", temperature)):
-            check(name, value, value > 0, "a number above 0")
-        check("threshold", threshold, 0 <= threshold < 1, "a number in [0, 1)")
+            check_number(name, value, lambda v: v > 0, "a number above 0")
+        for name, value in (("initial_a", initial_a), ("initial_b", initial_b)):
+            check_number(name, value, None, "a number")
+        check_number("threshold", threshold, lambda v: 0 <= v < 1, "a number in [0, 1)")
         check("posterior", posterior, posterior in POSTERIORS, f"one of {POSTERIORS}")
         self.alpha = alpha
         self.temperature = temperature
@@ -79,6 +81,7 @@ class BetaBernoulliDropout(BayesianMask):
 
     def concentrations(self):
         """The posterior's parameters (a, b), two positive tensors [units]."""
+        self._check_built()
         return kumaraswamy_masks.concentrations([self])
 
     def posterior_distribution(self):
@@ -88,6 +91,7 @@ class BetaBernoulliDropout(BayesianMask):
 
     def keep_probabilities(self):
         """E[pi] of each unit under the posterior, float32 [units] in [0, 1], not thresholded."""
+        self._check_built()
         if self.posterior == "kumaraswamy":
             return kumaraswamy_masks.keep_probabilities([self])[0]
         return self.posterior_distribution().mean()
@@ -108,6 +112,7 @@ class BetaBernoulliDropout(BayesianMask):
         return tf.where(keep > self.threshold, keep, 0.0)
 
     def kl(self):
+        self._check_built()
         if self.posterior == "kumaraswamy":
             return kumaraswamy_masks.divergences([self])[0]
         prior = tfd.Beta(self.alpha, 1.0)

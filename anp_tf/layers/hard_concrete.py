@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check, check_number
 from anp_tf.layers.mask import BayesianMask
 from anp_tf.layers.within import Within
 
@@ -88,13 +88,16 @@ class HardConcrete(BayesianMask):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        within = 0 < initial_drop_rate < 1
-        check("initial_drop_rate", initial_drop_rate, within, "a number in (0, 1)")
+        expected = "a number in (0, 1)"
+        check_number("initial_drop_rate", initial_drop_rate, lambda v: 0 < v < 1, expected)
         for name, value in (("temperature", temperature), ("unit_cost", unit_cost)):
-            check(name, value, value > 0, "a number above 0")
-        pair = len(stretch) == 2 and stretch[0] < 0 and stretch[1] > 1
-        check("stretch", stretch, pair, "two numbers, one below 0 and one above 1")
+            check_number(name, value, lambda v: v > 0, "a number above 0")
+        expected = "two numbers, one below 0 and one above 1"
+        pair = isinstance(stretch, tuple | list) and len(stretch) == 2
+        check("stretch", stretch, pair, expected)
         low, high = stretch
+        check_number("stretch", low, lambda v: v < 0, expected)
+        check_number("stretch", high, lambda v: v > 1, expected)
         expected = "limits with low / (low - high) above 0.0099, or no unit could be pruned"
         check("stretch", stretch, low / (low - high) > 0.01 / 1.01, expected)
         self.initial_drop_rate = initial_drop_rate
@@ -113,6 +116,7 @@ class HardConcrete(BayesianMask):
 
     def location(self):
         """log a within its bounds, float32 [units]."""
+        self._check_built()
         return tf.clip_by_value(tf.convert_to_tensor(self.log_a), LOW, HIGH)
 
     def keep_probabilities(self):

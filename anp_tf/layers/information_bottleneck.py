@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check_number
 from anp_tf.layers.mask import BayesianMask
 from anp_tf.layers.within import Within
 
@@ -52,9 +52,9 @@ class InformationBottleneck(BayesianMask):
     def __init__(self, initial_mean=1.0, initial_logvar=-9.0, threshold=0.0, **kwargs):
         super().__init__(**kwargs)
         for name, value in (("initial_mean", initial_mean), ("threshold", threshold)):
-            check(name, value, abs(value) < float("inf"), "a finite number")
-        within = LOW <= initial_logvar <= HIGH
-        check("initial_logvar", initial_logvar, within, f"a number in [{LOW:g}, {HIGH:g}]")
+            check_number(name, value, None, "a number")
+        expected = f"a number in [{LOW:g}, {HIGH:g}]"
+        check_number("initial_logvar", initial_logvar, lambda v: LOW <= v <= HIGH, expected)
         self.initial_mean = initial_mean
         self.initial_logvar = initial_logvar
         self.threshold = threshold
@@ -72,6 +72,7 @@ class InformationBottleneck(BayesianMask):
 
     def parameters(self):
         """mu and log sigma^2, the latter within its bounds: two tensors [units]."""
+        self._check_built()
         logvar = tf.clip_by_value(tf.convert_to_tensor(self.logvar), LOW, HIGH)
         return tf.convert_to_tensor(self.mu), logvar
 

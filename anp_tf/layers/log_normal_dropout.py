@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check_number
 from anp_tf.layers.mask import BayesianMask
 from anp_tf.layers.within import Within
 from anp_tf.truncated_normal import TruncatedNormal
@@ -52,8 +52,8 @@ class LogNormalDropout(BayesianMask):
         super().__init__(**kwargs)
         for name, value in (("mu", initial_mu), ("log_sigma", initial_log_sigma)):
             expected = f"a number in [{LOW:g}, {HIGH:g}]"
-            check(f"initial_{name}", value, LOW <= value <= HIGH, expected)
-        check("threshold", threshold, threshold > 0, "a number above 0")
+            check_number(f"initial_{name}", value, lambda v: LOW <= v <= HIGH, expected)
+        check_number("threshold", threshold, lambda v: v > 0, "a number above 0")
         self.initial_mu = initial_mu
         self.initial_log_sigma = initial_log_sigma
         self.threshold = threshold
@@ -70,6 +70,7 @@ class LogNormalDropout(BayesianMask):
 
     def posterior(self):
         """The distribution of h = log z, a `TruncatedNormal` of [units]."""
+        self._check_built()
         mu, log_sigma = (
             tf.cast(tf.clip_by_value(tf.convert_to_tensor(v), LOW, HIGH), tf.float64)
             for v in (self.mu, self.log_sigma)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.arguments import check
+from anp_tf.arguments import check, check_number
 
 _local = threading.local()
 
@@ -65,7 +65,7 @@ class BayesianMask(keras.layers.Layer):
 
     def __init__(self, kl_weight=0.0, seed=None, **kwargs):
         super().__init__(**kwargs)
-        check("kl_weight", kl_weight, kl_weight >= 0, "a number of at least 0")
+        check_number("kl_weight", kl_weight, lambda v: v >= 0, "a number of at least 0")
         self.kl_weight = kl_weight
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -147,7 +147,17 @@ class BayesianMask(keras.layers.Layer):
         if not self.built:
             raise ValueError(f"Layer `{self.name}` has no units yet: build the model first.")
 
+    def _check_inputs(self, inputs):
+        shape, dtype = tf.TensorShape(inputs.shape), tf.as_dtype(inputs.dtype)
+        several = shape.rank is not None and shape.rank >= 2
+        if not dtype.is_floating or not several or shape[-1] not in (None, self.units):
+            raise ValueError(
+                f"Layer `{self.name}` masks floats [batch, ..., {self.units}] of a known rank. "
+                f"Received: {dtype.name} of shape {shape}"
+            )
+
     def call(self, inputs, training=False):
+        self._check_inputs(inputs)
         if training and self.kl_weight > 0:
             self.add_loss(self.kl_weight * self.kl())
         mask = self._given_mask()
@@ -165,8 +175,25 @@ class BayesianMask(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
+    def compute_output_spec(self, inputs, training=False):
+        if self.built:
+            self._check_inputs(inputs)
+        return super().compute_output_spec(inputs, training=training)
+
     def get_config(self):
         return {**super().get_config(), "kl_weight": self.kl_weight, "seed": self.seed}
+
+
+def made_mask(make, name):
+    """The mask layer of a name; a ValueError if what is to make it is none that makes layers.
+
+    Args:
+        make: Function `name -> mask layer`, such as the class of a mask.
+        name: String.
+    """
+    valid = callable(make) and not isinstance(make, keras.layers.Layer)
+    check("mask", make, valid, "a function `name -> mask layer`, or the class of a mask")
+    return make(name=name)
 
 
 def mask_layers(model):

@@ -8,9 +8,13 @@ import re
 import keras
 import tensorflow as tf
 
+from anp_tf.attacks.gradients import NO_FINITE_GRADIENT
+from anp_tf.methods.checks import ATTACKED_ARE, NOT_FINITE
+
 PIXELS_ARE = "Pixels must be numbers in [0, 1]"
 LABELS_ARE = "Labels must be classes of the network"
 ONE_HOT_ARE = "One-hot labels must have a 1 for the class and 0 elsewhere"
+WEIGHTS_ARE = "Sample weights must be finite"
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +74,12 @@ class BatchReader:
         inside = tf.reduce_all((pixels >= 0) & (pixels <= 1))
         unknown = tf.reduce_sum(tf.cast(~tf.math.is_finite(pixels), tf.int32))
         checks.append((inside, PIXELS_ARE, tf.reduce_min(pixels), tf.reduce_max(pixels), unknown))
+        if weights is not None:
+            weights = _weights(tf.cast(weights, tf.float32))
+            checks.append((tf.reduce_all(tf.math.is_finite(weights)), WEIGHTS_ARE))
         checked = [tf.raw_ops.Assert(condition=check, data=told) for check, *told in checks]
         with tf.control_dependencies(checked):
             pixels, labels = tf.identity(pixels), tf.identity(labels)
-        if weights is not None:
-            weights = _weights(tf.cast(weights, tf.float32))
         return Batch(pixels, labels, weights, targets)
 
     def pixels(self, x):
@@ -83,6 +88,8 @@ class BatchReader:
         if not x.shape.is_compatible_with(self.shape):
             expected = ", ".join("any" if size is None else str(size) for size in self.shape[1:])
             raise ValueError(f"Images must be [batch, {expected}]. Received: {x.shape}")
+        if x.shape.rank is None:
+            x = tf.ensure_shape(x, self.shape)
         if x.dtype == tf.uint8:
             if not self._announced:
                 self._announced = True
@@ -103,6 +110,11 @@ class BatchReader:
             one_hot = tf.equal(tf.reduce_sum(ones, -1), 1)
             one_hot &= tf.equal(tf.reduce_sum(ones + zeros, -1), self.classes)
             return tf.argmax(ones, -1, tf.int32), [(tf.reduce_all(one_hot), ONE_HOT_ARE)]
+        if y.shape.rank is None:
+            raise ValueError(
+                "Labels must have a known rank, as with `output_signature` in place of "
+                f"`output_types` of tf.data. Received: {y.dtype.name} of an unknown shape"
+            )
         if not y.dtype.is_integer or y.shape.rank not in (1, 2) or y.shape[1:] not in ((), (1,)):
             raise ValueError(
                 f"Labels must be integers, [batch] or [batch, 1], or one-hot, [batch, "
@@ -126,10 +138,16 @@ def _weights(weights):
 
 @contextlib.contextmanager
 def told():
-    """Makes a ValueError of one line of a check of `BatchReader` that fails in the block."""
+    """Makes an error of one line of a check that fails in a step in the block.
+
+    A ValueError of those of `BatchReader`, a FloatingPointError of what is not finite.
+    """
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
+        for sentence in (NOT_FINITE, NO_FINITE_GRADIENT):
+            if sentence in error.message:
+                raise FloatingPointError(f"{sentence}. A lower learning rate may help") from None
         sentence = _sentence(error.message)
         if sentence is None:
             raise
@@ -142,7 +160,12 @@ def _sentence(message):
         return (
             f"{ONE_HOT_ARE}; smoothing is the argument `label_smoothing`. Received: other vectors"
         )
+    if WEIGHTS_ARE in message:
+        return f"{WEIGHTS_ARE}. Received: a batch with NaN or infinite ones"
     number = r" \[([^\]]*)\]"
+    if found := re.search(rf"\[{re.escape(ATTACKED_ARE)}\]{2 * number}", message):
+        low, high = map(float, found.groups())
+        return f"{ATTACKED_ARE}. Received: a batch of {low:g} to {high:g}"
     if found := re.search(rf"\[{re.escape(LABELS_ARE)}\]{3 * number}", message):
         low, high, classes = map(int, found.groups())
         return f"{LABELS_ARE}, 0 to {classes - 1}. Received: a batch of {low} to {high}"

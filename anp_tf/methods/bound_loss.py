@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from anp_tf.arguments import check_count, check_number
 from anp_tf.bounds import BoundedNetwork, interval_margins, proved
 from anp_tf.layers import given_masks
 from anp_tf.losses import cross_entropy, weighted_mean
@@ -34,15 +35,9 @@ class Bound:
     masks: bool = False
 
     def __post_init__(self):
-        for name, valid, expected in (
-            ("weight", 0 <= self.weight <= 1, "in [0, 1]"),
-            ("epsilon", 0 < self.epsilon <= 1, "in (0, 1]"),
-            ("warmup_steps", self.warmup_steps >= 0, "at least 0"),
-        ):
-            if not valid:
-                raise ValueError(
-                    f"bound: expected a {name} {expected}, received {getattr(self, name)}"
-                )
+        check_number("weight", self.weight, lambda v: 0 <= v <= 1, "a number in [0, 1]")
+        check_number("epsilon", self.epsilon, lambda v: 0 < v <= 1, "a number in (0, 1]")
+        check_count("warmup_steps", self.warmup_steps, least=0)
 
 
 class BoundLoss:
@@ -88,8 +83,9 @@ class BoundLoss:
         return loss
 
     def validate(self, x, y, masks):
-        """Counts which images are proved at the whole radius."""
-        margins = self._margins(x, y, masks, self.bound.epsilon)
+        """Counts which images the network itself is proved on at the whole radius."""
+        with given_masks(masks):
+            margins = interval_margins(self._whole, x, y, self.bound.epsilon)
         self.means["proved"].update_state(proved(margins, y))
         self.means["bound_loss"].update_state(cross_entropy(margins, y))
 

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from anp_tf.arguments import check_number
 from anp_tf.models.classifier import check_classifier
 
 
@@ -30,8 +31,7 @@ class Distillation:
     weight: float = 1.0
 
     def __post_init__(self):
-        if not 0 < self.weight <= 1:
-            raise ValueError(f"distillation: expected a weight in (0, 1], received {self.weight}")
+        check_number("weight", self.weight, lambda v: 0 < v <= 1, "a number in (0, 1]")
         check_classifier(self.teacher)
 
     def check(self, network):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.arguments import check, check_count
+from anp_tf.arguments import check_count, check_number
 from anp_tf.methods.training_model import TrainingModel
 
 
@@ -25,7 +25,7 @@ class GradualPruning(TrainingModel):
 
     def __init__(self, *args, target_sparsity=0.8, pruning_steps=1, pruning_updates=1, **kwargs):
         super().__init__(*args, **kwargs)
-        check("target_sparsity", target_sparsity, 0 <= target_sparsity < 1, "a share in [0, 1)")
+        check_number("target_sparsity", target_sparsity, lambda v: 0 <= v < 1, "a share in [0, 1)")
         self.target_sparsity = target_sparsity
         self.pruning_steps = check_count("pruning_steps", pruning_steps)
         self.pruning_updates = min(
@@ -72,7 +72,7 @@ class _Pruning(keras.callbacks.Callback):
         for update in range(done + 1, min(due, model.pruning_updates) + 1):
             model.prune(update)
             model.updates.assign(update)
-        if due:
+        if int(model.updates.numpy()):  # also after a `compile`, with which steps count from 0
             model.cut()
 
 

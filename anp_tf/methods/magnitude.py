@@ -24,14 +24,15 @@ class MagnitudePruning(GradualPruning):
     of the parameters. Units are cut by `anp_tf.pruning.units.cut_by_norms`.
 
     Args:
-        granularity: `"weight"`, `"filter"` or `"unit"`, of any mask; the network needs a mask,
-            `anp_tf.layers.UnitMask`, after each layer whose filters or units may be cut.
+        granularity: `"weight"`, `"filter"` or `"unit"`, of any mask. For the latter two the network
+            needs a mask, `anp_tf.layers.UnitMask`, after each layer whose filters or units may be
+            cut.
         target_units: Sequence of integers, how many units each mask keeps; None: of each the share
             that `target_sparsity` leaves.
     """
 
     in_words = "adversarial training, pruned by magnitude"
-    uses_masks = True
+    uses_masks = masks_are_optional = True
     takes = (*GradualPruning.takes, "granularity")
 
     def __init__(self, *args, granularity="weight", **kwargs):
@@ -40,6 +41,12 @@ class MagnitudePruning(GradualPruning):
             raise ValueError(
                 f"Argument `granularity` must be one of {GRANULARITIES}. "
                 f"Received: granularity={granularity!r}"
+            )
+        if granularity != "weight" and not self.masks:
+            raise ValueError(
+                f"Pruning with granularity={granularity!r} cuts by masks, but "
+                f"`{self.network.name}` has no masks. Expected a network of "
+                "insert_masks(network, mask=UnitMask)"
             )
         self.granularity = granularity
         if self.target_units is None:

@@ -6,7 +6,12 @@ import tensorflow as tf
 from anp_tf.layers import mask_layers
 from anp_tf.methods.batch_reader import BatchReader, told
 from anp_tf.methods.callback_checks import check_callbacks
-from anp_tf.methods.checks import check_compile_arguments, check_finite
+from anp_tf.methods.checks import (
+    check_compile_arguments,
+    check_finite,
+    check_optimizer,
+    check_trained,
+)
 from anp_tf.methods.forward import ATTACKED_ALONE_NAMES, ATTACKED_NAMES, CLEAN_NAMES
 from anp_tf.methods.given_metrics import GivenMetrics
 from anp_tf.methods.replicas import per_replica
@@ -60,12 +65,16 @@ class NetworkTrainer(keras.Model):
 
         Raises:
             ValueError: if the method has masks and `mask_optimizer` is missing or is `optimizer`,
-                or if an argument is not supported.
+                if an argument is not supported, such as an optimizer with averages, accumulated
+                gradients or scaled losses, or if `trainable` of a layer has changed since the
+                method was made.
         """
         check_compile_arguments(kwargs)
+        check_trained(self)
         self.given_metrics = GivenMetrics(metrics, weighted_metrics, tuple(self.means))
         kwargs = {"jit_compile": False, **kwargs, "auto_scale_loss": False}
         super().compile(optimizer=optimizer, **kwargs)
+        check_optimizer("optimizer", self.optimizer)
         # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
         # masks' variables among the others.
         self.optimizer.build(self.weight_variables)
@@ -76,6 +85,7 @@ class NetworkTrainer(keras.Model):
                     f"Received: mask_optimizer={mask_optimizer}"
                 )
             self.mask_optimizer = keras.optimizers.get(mask_optimizer)
+            check_optimizer("mask_optimizer", self.mask_optimizer)
             self.mask_optimizer.build(self.mask_variables)
 
     def apply_gradients(self, tapes, losses):
@@ -119,7 +129,10 @@ class NetworkTrainer(keras.Model):
 
         Raises:
             ValueError: if pixels or labels are out of range; or before the first step, if a
-                callback monitors what will not be there, or a `ModelCheckpoint` cannot save.
+                callback monitors what will not be there, a `ModelCheckpoint` cannot save, or a
+                layer of the network adds a loss of its own.
+            FloatingPointError: if the loss, its gradient or that of the attack is not finite; the
+                step has changed nothing then.
         """
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = list(keras.tree.flatten(callbacks or []))
@@ -142,7 +155,10 @@ class NetworkTrainer(keras.Model):
             )
 
     def evaluate(self, *args, **kwargs):
-        """As `keras.Model.evaluate`, with images and labels as in `fit`."""
+        """As `keras.Model.evaluate`, with images and labels as in `fit`.
+
+        With `return_dict=True` each result has its name; `metrics_names` are those of `fit`, too.
+        """
         with told():
             return super().evaluate(*args, **kwargs)
 
@@ -185,6 +201,10 @@ class NetworkTrainer(keras.Model):
         `save_weights` keeps what training needs to go on, with the optimizers.
         """
         self.network.save(*args, **kwargs)
+
+    def export(self, *args, **kwargs):
+        """Exports `network`, as `keras.Model.export`."""
+        self.network.export(*args, **kwargs)
 
     def _maybe_symbolic_build(self, *args, **kwargs):
         """Nothing is left to build; and over several workers Keras's way of building fails."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from anp_tf.arguments import check, check_count
+from anp_tf.arguments import check, check_count, check_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Schedule:
             check("last_attack", attack, callable(attack), "an attack after the step")
         if self.mask_freeze_step is not None:
             check_count("mask_freeze_step", self.mask_freeze_step, least=0)
-        check("fix_sparsity", self.fix_sparsity, 0 <= self.fix_sparsity < 1, "a share in [0, 1)")
+        expected = "a share in [0, 1)"
+        check_number("fix_sparsity", self.fix_sparsity, lambda v: 0 <= v < 1, expected)
 
     def masks_are_fixed(self, step: int) -> bool:
         """Whether the masks are those of inference after so many steps."""

@@ -1,10 +1,12 @@
 """The attack of a training step: it warms up, grows, and may give way to another one."""
 
+import inspect
+
 import keras
 import tensorflow as tf
 
 from anp_tf.arguments import check
-from anp_tf.attacks import NFGSM, PGD
+from anp_tf.attacks import NFGSM, PGD, Attack
 from anp_tf.methods.schedule import warmed
 
 
@@ -20,7 +22,8 @@ class TrainingAttack:
         noise: Keras variable that holds the noise of an `NFGSM`; None for other attacks.
 
     Raises:
-        ValueError: if the schedule has an attack grow that has no `steps`.
+        ValueError: if the schedule has an attack grow that has no `steps`, or warm up that takes no
+            `scale`.
     """
 
     def __init__(self, attack, attacked, schedule):
@@ -28,7 +31,12 @@ class TrainingAttack:
         self.noise = None
         if attack is not None and schedule.attack_growth is not None:
             expected = "one with `steps`, which `attack_growth` is for"
-            check("attack", attack, hasattr(attack, "steps"), expected)
+            check("attack", attack, hasattr(attack, "steps") and _takes(attack, "steps"), expected)
+        if attack is not None and schedule.epsilon_warmup_steps:
+            last = None if schedule.last_attack is None else schedule.last_attack[1]
+            expected = "one whose call takes `scale`, which `epsilon_warmup_steps` is for"
+            for name, each in (("attack", attack), ("last_attack", last)):
+                check(name, each, each is None or _takes(each, "scale"), expected)
         if isinstance(attack, NFGSM):
             self.noise = keras.Variable(
                 attack.noise, trainable=False, dtype="float32", name="noise", autocast=False
@@ -78,6 +86,17 @@ class TrainingAttack:
             grown = first + share * (self.attack.steps - first)
             strength["steps"] = tf.cast(tf.round(grown), tf.int32)
         return strength
+
+
+def _takes(attack, option):
+    """Whether an attack has a call argument, as far as its signature tells."""
+    function = attack.perturb if isinstance(attack, Attack) else attack
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of what is not written in Python
+        return True
+    kinds = {parameter.kind for parameter in parameters.values()}
+    return option in parameters or inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def validation_attack_like(attack, steps=10):

@@ -59,23 +59,21 @@ class TrainingModel(NetworkTrainer):
         latents: Sequence of the names of the layers whose outputs are the latent features; None:
             those that end in an activation (`anp_tf.models.with_latents`).
         target_units: Sequence of integers, how many units each mask keeps, at most, when the masks
-            are fixed: those of the highest expected masks. None: the masks and `fix_sparsity`
-            decide.
+            are fixed: those of the highest expected masks. None: what the masks do not prune.
         bound: `Bound`, by which what can be proved counts in the losses; None: it does not.
         distillation: `Distillation`, by which a teacher's predictions are labels in training; None:
             those of the data set alone.
-        seed: Integer.
+        seed: Integer of 32 bits.
 
     Raises:
         ValueError: if the network is not one from images to logits, if the vulnerability counts and
             there are no latent features, if the method needs an attack, masks or random weights and
             has none, if it has masks or random weights and needs none, if a layer adds its
-            divergence to the loss by itself, if an argument is out of its range, or if `kl_weights`
-            or `target_units` are not as many as the masks.
+            divergence to the loss by itself, or if an argument is out of its range.
     """
 
     uses_attack = False
-    uses_masks = False
+    uses_masks = masks_are_optional = False
     learns_masks = False  # which are distributions then
     uses_random_weights = False
     suppresses = False  # the vulnerability
@@ -112,13 +110,13 @@ class TrainingModel(NetworkTrainer):
         checks.check_network(type(self), network, attack)
         checks.check_weights(adversarial_weight, beta, vulnerability_weight, weight_decay)
         checks.check_shares(label_smoothing, average_decay, vulnerability_share)
-        checks.check_options(num_examples, validation_attack, decayed)
+        checks.check_options(num_examples, validation_attack, decayed, seed)
+        checks.check_records(schedule, bound, distillation)
         super().__init__(network, **kwargs)
         self.schedule = schedule or Schedule()
         self.attack = attack if self.uses_attack else None
-        if validation_attack == "auto":
-            validation_attack = validation_attack_like(self.attack)
-        self.validation_attack = validation_attack
+        auto = validation_attack == "auto"
+        self.validation_attack = validation_attack_like(self.attack) if auto else validation_attack
         self.num_examples = num_examples
         self.adversarial_weight = adversarial_weight
         self.beta = beta
@@ -145,6 +143,7 @@ class TrainingModel(NetworkTrainer):
             self.means.update(self.bound_loss.means)
         self.slimming = Slimming(network, [r for r in (self.forward, self.bound_loss) if r])
         self.training_attack = TrainingAttack(self.attack, self.slimming.attacked, self.schedule)
+        self._state = TrainingModel.state_variables(self)  # so that Keras's `save_weights` has them
         self._statistics = StatisticsPasses(self)
         self.built = True
 
@@ -257,7 +256,7 @@ class TrainingModel(NetworkTrainer):
 
     def _forward(self, batch, clean, adversarial, masks, training):
         """The passes of a batch, whose results go to the metrics."""
-        passes = self.forward(clean, adversarial, batch, masks, training)
+        passes = self.forward(clean, checks.checked_images(adversarial), batch, masks, training)
         _, clean_logits, _, adversarial_logits, _ = passes
         self.given_metrics.update(batch.targets, clean_logits, adversarial_logits, batch.weights)
         return passes
@@ -275,6 +274,7 @@ class TrainingModel(NetworkTrainer):
     def _terms(self, batch, adversarial, draws, step):
         clean = batch.first_pixels(self.clean_share())
         passes = self._forward(batch, clean, adversarial, draws, training=True)
+        checks.check_own_losses(self.network)
         terms = (*passes, self.divergence(step), self.decay(), batch.weights)
         return Terms(*(None if term is None else tf.cast(term, tf.float32) for term in terms))
 

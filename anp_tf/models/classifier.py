@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.models.elementwise import elementwise
-from anp_tf.models.graph import graph_of
+from anp_tf.models.graph import FUNCTIONAL, graph_of
 
 _HANDING_ON = (
     keras.layers.Dropout,
@@ -23,6 +23,11 @@ def check_classifier(network, known_size=False):
         known_size: Boolean, whether the size of the images must be known.
     """
     inputs, outputs = (getattr(network, name, None) or [] for name in ("inputs", "outputs"))
+    if not inputs or not outputs:
+        raise ValueError(
+            f"Argument `network` must be {FUNCTIONAL}. Received: network={network!r} of type "
+            f"{type(network).__name__}"
+        )
     is_float = len(inputs) == 1 and tf.as_dtype(inputs[0].dtype).is_floating
     named = isinstance(getattr(network, "output", None), dict)
     if not is_float or named or len(outputs) != 1 or len(outputs[0].shape) != 2:

@@ -7,6 +7,11 @@ import keras
 
 from anp_tf.models.inner_calls import inner_models
 
+FUNCTIONAL = (
+    "a functional model, or a Sequential one that is built, and no subclass with a `call` of its "
+    "own"
+)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Node:
@@ -187,8 +192,7 @@ def as_functional(model):
         if isinstance(model, keras.Function):
             return keras.Model(model.input, model.output, name=model.name)
     raise ValueError(
-        "Argument `model` must be a functional model, or a Sequential one that is built, and no "
-        f"subclass with a `call` of its own. Received: model={model!r} of type "
+        f"Argument `model` must be {FUNCTIONAL}. Received: model={model!r} of type "
         f"{type(model).__name__}"
     )
 

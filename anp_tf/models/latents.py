@@ -1,5 +1,7 @@
 """The latent features of a network: the outputs of its activations."""
 
+from collections.abc import Iterable
+
 import keras
 
 from anp_tf.models.elementwise import activation_of
@@ -85,12 +87,13 @@ def latent_nodes(graph, latents=None):
     outputs = {id(tensor) for tensor in keras.tree.flatten(graph.output)}
     hidden = [node for node in graph.nodes if id(node.outputs[0]) not in outputs]
     if latents is not None:
-        names = [latents] if isinstance(latents, str) else list(latents)
+        several = isinstance(latents, Iterable) and not isinstance(latents, str)
+        names = list(latents) if several else [latents]
         missing = set(names) - {node.layer.name for node in hidden}
         if missing:
             raise ValueError(
                 "Argument `latents` must name layers between the input and the output. "
-                f"Received: {', '.join(sorted(missing))}"
+                f"Received: {', '.join(sorted(map(str, missing)))}"
             )
         return [node for node in hidden if node.layer.name in names]
     found = [(node, activation_of(node)) for node in hidden]

@@ -2,7 +2,7 @@
 
 import keras
 
-from anp_tf.models.plain import masked, scaled
+from anp_tf.models.plain import check_images, masked, scaled
 
 
 def lenet5_caffe(
@@ -20,14 +20,18 @@ def lenet5_caffe(
     Args:
         mask: Function `name -> mask layer`, called once per masked place, for instance
             `lambda name: BetaBernoulliDropout(initial_a=2.0, name=name)`. None: no masks.
-        input_shape: Height, width and channels of an image; pixels are in [0, 1].
+        input_shape: Height, width and channels of an image, at least 16x16; pixels are in [0, 1].
         num_classes: Integer, number of logits.
         width_multiplier: Float, positive; scales the 20, 50 and 500 units.
         layers: Namespace that `Conv2D` and `Dense` are taken from.
 
     Returns:
         A functional `keras.Model` from pixels [batch, *input_shape] to logits [batch, num_classes].
+
+    Raises:
+        ValueError: if the images are too small for the convolutions and poolings.
     """
+    check_images(input_shape, 16, "which two 5x5 convolutions and poolings leave one pixel of")
     conv1, conv2, hidden = (scaled(width, width_multiplier) for width in (20, 50, 500))
 
     pixels = keras.Input(input_shape, name="pixels")

@@ -2,6 +2,7 @@
 
 import keras
 
+from anp_tf.layers.mask import made_mask
 from anp_tf.models.plain import PLAIN, scaled
 
 WIDTHS = (64, 128, 256, 512)
@@ -37,7 +38,7 @@ def resnet18(
     """
 
     def masking(name):
-        return (lambda x: x) if mask is None else mask(name=name)
+        return (lambda x: x) if mask is None else made_mask(mask, name)
 
     def conv_bn(x, width, size, strides, conv, bn):
         x = layers.Conv2D(

@@ -2,8 +2,7 @@
 
 import keras
 
-from anp_tf.arguments import check
-from anp_tf.models.plain import PLAIN, masked, scaled
+from anp_tf.models.plain import PLAIN, check_images, masked, scaled
 
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -37,9 +36,7 @@ def vgg16(
     Raises:
         ValueError: if the images are too small for five poolings.
     """
-    large = all(size is not None and size >= 32 for size in input_shape[:2])
-    expected = "a height and a width of at least 32, which are halved five times"
-    check("input_shape", input_shape, large, expected)
+    check_images(input_shape, 32, "which are halved five times")
 
     def dropped(x, rate, name):
         return x if mask is not None else keras.layers.Dropout(rate, name=name)(x)

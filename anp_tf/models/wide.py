@@ -2,8 +2,7 @@
 
 import keras
 
-from anp_tf.arguments import check
-from anp_tf.models.plain import PLAIN, masked, scaled
+from anp_tf.models.plain import PLAIN, check_images, masked, scaled
 
 FIRST = 32
 WIDTHS = (64, 192, 192)  # of the two convolutions of each block
@@ -40,9 +39,7 @@ def wide_cnn(
     Raises:
         ValueError: if the images are too small for the stride and three poolings.
     """
-    large = all(size is not None and size >= 16 for size in input_shape[:2])
-    expected = "a height and a width of at least 16, which are halved four times"
-    check("input_shape", input_shape, large, expected)
+    check_images(input_shape, 16, "which are halved four times")
 
     def convolved(x, width, name, **options):
         width = scaled(width, width_multiplier)

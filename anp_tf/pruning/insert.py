@@ -13,6 +13,7 @@ from anp_tf.layers import (
     FusedBatchNormalization,
     given_masks,
 )
+from anp_tf.layers.mask import made_mask
 from anp_tf.models.comparison import alike, example_inputs
 from anp_tf.models.copies import copy_layer
 from anp_tf.models.copying import Copying
@@ -94,7 +95,7 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
         if group not in masks:
             # A depthwise convolution may come before the layers that its channels are joined with.
             first = next((layer for layer in groups.layers[group] if layer in copies), caller)
-            masks[group] = mask(name=copying.names.new(f"{copies[first].name}_mask"))
+            masks[group] = made_mask(mask, copying.names.new(f"{copies[first].name}_mask"))
             masks[group].dtype_policy = caller.dtype_policy
         return masks[group](x)
 

@@ -9,9 +9,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.attacks.gradients import NO_FINITE_GRADIENT
 from anp_tf.errors import NonFiniteError, WorkerLost
-from anp_tf.methods.checks import NOT_FINITE
 from anp_tf.models import NETWORKS
 from anp_tf.progress import Progress
 from anp_tf.threads import use_op_threads
@@ -177,9 +175,7 @@ def _train(settings, workdir, devices, start):
                     shuffle=False,
                     verbose=0,
                 )
-            except tf.errors.InvalidArgumentError as error:
-                if NOT_FINITE not in error.message and NO_FINITE_GRADIENT not in error.message:
-                    raise
+            except FloatingPointError as error:
                 raise _non_finite(model, checkpoints) from error
             step = until * steps_per_epoch
     if model.averages:

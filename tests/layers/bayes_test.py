@@ -198,10 +198,12 @@ def test_weights_are_drawn_in_float32():
         ("prior_scale", -1.0),
         ("prior_scale", float("inf")),
         ("prior_scale", float("nan")),
+        ("prior_scale", "a"),
         ("initial_rho", float("nan")),
         ("initial_rho", -float("inf")),
         ("kl_weight", -1e-9),
         ("kl_weight", float("nan")),
+        ("kl_weight", None),
     ],
 )
 def test_invalid_arguments(case, argument, value):

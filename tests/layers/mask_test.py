@@ -167,7 +167,30 @@ def test_unknown_number_of_units(mask):
         mask(name="my_mask")(keras.Input((5, None)))
 
 
-@pytest.mark.parametrize("kl_weight", [-1e-9, -1.0, float("nan")])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("inputs", "received"),
+    [
+        pytest.param(tf.ones([3]), r"float32 of shape \(3,\)", id="one axis"),
+        pytest.param(tf.ones([2, 1]), r"float32 of shape \(2, 1\)", id="other units"),
+        pytest.param(tf.ones([2, 3], tf.int32), r"int32 of shape \(2, 3\)", id="integers"),
+        pytest.param(tf.TensorSpec(None), "float32 of shape <unknown>", id="unknown rank"),
+        pytest.param(keras.KerasTensor((None, 1)), r"float32 of shape \(None, 1\)", id="symbolic"),
+    ],
+)
+def test_inputs_that_a_mask_is_not_for(inputs, received, training):
+    layer = built(UnitMask, name="my_mask")
+
+    def call(x):
+        return layer(x, training=training)
+
+    if isinstance(inputs, tf.TensorSpec):
+        inputs, call = tf.ones([2, 3]), tf.function(call, [inputs], autograph=False)
+    with pytest.raises(ValueError, match=rf"my_mask.* floats \[batch, \.\.\., 3\].*{received}"):
+        call(inputs)
+
+
+@pytest.mark.parametrize("kl_weight", [-1e-9, -1.0, float("nan"), float("inf"), "a", None])
 def test_invalid_kl_weight(mask, kl_weight):
     with pytest.raises(ValueError, match=r"argument `kl_weight`.*Received: kl_weight="):
         mask(kl_weight=kl_weight)
@@ -383,5 +406,11 @@ def test_what_needs_units_says_that_there_are_none_yet():
         mask.prune(0)
     with pytest.raises(ValueError, match="`early` has no units yet"):
         mask.active_units()
+    for name, other in MASKS.items():
+        if name != "custom":
+            with pytest.raises(ValueError, match="`early` has no units yet"):
+                other(name="early").kl()
+    with pytest.raises(ValueError, match="`early` has no units yet"):
+        mask.keep_probabilities()
     with pytest.raises(ValueError, match="not built"):
         mask_summary(keras.Sequential([keras.layers.Dense(2), mask]))

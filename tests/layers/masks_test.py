@@ -55,24 +55,35 @@ BOUNDED = [
     (LogNormalDropout, "mu"),
     (LogNormalDropout, "log_sigma"),
 ]
-NAN = float("nan")
+NAN, INFINITE = float("nan"), float("inf")
 INVALID = {
-    BetaBernoulliDropout: {"kl_weight": [-1.0]},
+    BetaBernoulliDropout: {
+        "alpha": ["x", 0.0],
+        "temperature": [None, INFINITE],
+        "threshold": ["1", 1.0],
+        "posterior": [None],
+        "initial_a": [NAN, "2"],
+        "initial_b": [INFINITE, None],
+        "kl_weight": [-1.0],
+    },
     HardConcrete: {
         "initial_drop_rate": [0.0, 1.0, -0.5, NAN],
         "temperature": [0.0, -1.0, NAN],
-        "stretch": [(0.0, 1.1), (-0.1, 1.0), (-0.1,), (NAN, 1.1), (-0.1, NAN), (-0.005, 1.1)],
+        "stretch": [
+            *((0.0, 1.1), (-0.1, 1.0), (-0.1,), (NAN, 1.1), (-0.1, NAN), (-0.005, 1.1)),
+            *(-0.1, ("a", 1.1)),
+        ],
         "unit_cost": [0.0, -1.0, NAN],
         "kl_weight": [-1.0],
     },
     InformationBottleneck: {
-        "initial_mean": [NAN, float("inf")],
+        "initial_mean": [NAN, INFINITE, None],
         "initial_logvar": [-20.1, 20.1, NAN],
-        "threshold": [NAN, float("inf")],
+        "threshold": [NAN, INFINITE],
         "kl_weight": [-1.0],
     },
     LogNormalDropout: {
-        "initial_mu": [-20.1, 5.1, NAN],
+        "initial_mu": [-20.1, 5.1, NAN, None],
         "initial_log_sigma": [-20.1, 5.1, NAN],
         "threshold": [0.0, -1.0, NAN],
         "kl_weight": [-1.0],

@@ -159,7 +159,7 @@ def test_masks_may_have_it_too():
 )
 def test_arguments(options):
     (name,) = options
-    with pytest.raises(ValueError, match=f"bound: expected a {name} "):
+    with pytest.raises(ValueError, match=f"argument `{name}`"):
         Bound(**{"weight": 0.1, "epsilon": 0.1, **options})
 
 

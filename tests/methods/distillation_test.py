@@ -114,7 +114,7 @@ def test_a_teacher_of_probabilities():
 
 @pytest.mark.parametrize("weight", [0.0, -0.1, 1.1, float("nan")])
 def test_a_weight_out_of_range(weight):
-    with pytest.raises(ValueError, match=r"distillation: expected a weight in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"argument `weight`\. Expected a number in \(0, 1\]"):
         dataclasses.replace(Distillation(network(1)), weight=weight)
 
 

@@ -406,8 +406,79 @@ def test_other_examples_are_refused(examples, message):
         trained().fit(*examples, **EPOCHS)
 
 
+def test_examples_of_unknown_rank():
+    def batches(*specs):
+        dataset = tf.data.Dataset.from_generator(lambda: iter([data()]), output_signature=specs)
+        return dataset.apply(tf.data.experimental.assert_cardinality(1))
+
+    images, labels = tf.TensorSpec(None, tf.float32), tf.TensorSpec([None], tf.int32)
+    expected = trained().fit(*data(), **EPOCHS).history
+    assert trained().fit(batches(images, labels), verbose=0).history == expected
+    with pytest.raises(ValueError, match=r"Labels must have a known rank, .*: int32 of an unkn"):
+        trained(run_eagerly=False).fit(batches(images, tf.TensorSpec(None, tf.int32)), verbose=0)
+
+
+def test_what_a_step_cannot_do_is_refused_by_compile():
+    optimizers = keras.optimizers
+    for optimizer, message in (
+        (optimizers.LossScaleOptimizer(optimizers.SGD(1.0)), "losses are not scaled"),
+        (optimizers.SGD(1.0, loss_scale_factor=2.0), "without loss_scale_factor.*=2.0"),
+        (optimizers.SGD(1.0, gradient_accumulation_steps=2), "without gradient_accumulation_steps"),
+        (optimizers.SGD(1.0, use_ema=True), "without use_ema; .*`average_decay`"),
+    ):
+        for name, pair in (
+            ("optimizer", (optimizer, "sgd")),
+            ("mask_optimizer", ("sgd", optimizer)),
+        ):
+            with pytest.raises(ValueError, match=f"^Argument `{name}`: .*{message}"):
+                pruned().compile(*pair)
+
+
+def test_layers_that_were_frozen_later_need_a_new_method():
+    model = trained(rate=0.1)
+    layer = model.network.layers[0]
+    layer.trainable = False
+    with pytest.raises(ValueError, match="Expected a new AdversarialTrainingVS"):
+        model.compile("sgd")
+    again = AdversarialTrainingVS(model.network, 12, attack=moved)
+    again.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    before = [np.array(v) for v in model.network.weights]
+    again.fit(*data(), **EPOCHS)
+    same = [np.array_equal(v, w) for v, w in zip(before, model.network.weights, strict=True)]
+    assert same == [True, True, False, False]
+
+
+class Adds(keras.layers.Layer):
+    def call(self, inputs):
+        self.add_loss(keras.ops.mean(inputs))
+        return inputs
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Adds(name="adds"), keras.layers.Dense(4, activity_regularizer="l2", name="adds")],
+)
+def test_losses_of_layers_are_refused(layer):
+    inside = keras.Sequential([keras.Input((FEATURES,)), layer])
+    outside = keras.Sequential([keras.Input((FEATURES,)), inside, keras.layers.Dense(CLASSES)])
+    model = AdversarialTrainingVS(outside, 12, attack=moved)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="layer `adds` adds one, by add_loss or activity_reg"):
+        model.fit(*data(), **EPOCHS)
+
+
+def test_export_is_that_of_the_network(tmp_path):
+    model = trained()
+    model.fit(*data(), **EPOCHS)
+    model.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    np.testing.assert_allclose(served.serve(data()[0]), model.network(data()[0]), atol=1e-6)
+
+
 def test_weights_that_are_not_one_for_each_example():
     for weights in (np.ones((12, 2)), np.ones((12, 1, 2))):
         with pytest.raises(ValueError, match=r"one for each example.*Received: shape \("):
             trained().fit(*data(), sample_weight=weights, **EPOCHS)
+    with pytest.raises(ValueError, match=r"^Sample weights must be finite. Received: [^\n]*$"):
+        trained().fit(*data(), sample_weight=np.full(12, np.nan), **EPOCHS)
     trained().fit(*data(), sample_weight=np.ones((12, 1)), **EPOCHS)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from anp_tf.layers import UnitMask
 from anp_tf.methods import ADMM, MagnitudePruning
-from anp_tf.pruning import cost, slim
+from anp_tf.pruning import cost, insert_masks, slim
 
 FEATURES, HIDDEN, CLASSES = 12, 10, 3
 
@@ -181,6 +181,19 @@ def test_the_share_is_logged():
     assert logs == pytest.approx([0.0, 0.0, 0.8, 0.8], abs=1e-6)
 
 
+@pytest.mark.parametrize("method", ["admm", "magnitude"])
+def test_cut_weights_stay_zero_after_another_compile(method):
+    """Steps count from 0 again, and none of them is one of pruning."""
+    options = {"target_sparsity": 0.5, "pruning_steps": 8, "pruning_updates": 1}
+    model = admm(**options) if method == "admm" else magnitude("weight", **options)
+    trained(model, 8)
+    pruned = [kernel == 0 for kernel in kernels(model)]
+    assert np.mean(np.concatenate([cut.ravel() for cut in pruned])) == pytest.approx(0.5, abs=0.01)
+    trained(model, 4)
+    for kernel, cut in zip(kernels(model), pruned, strict=True):
+        np.testing.assert_array_equal(kernel == 0, cut)
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -193,6 +206,24 @@ def test_the_share_is_logged():
 def test_errors(argument, message):
     with pytest.raises(ValueError, match=message):
         admm(**argument)
+
+
+def test_weights_are_cut_without_masks():
+    masked = magnitude("weight", target_sparsity=0.5, pruning_steps=4, pruning_updates=2)
+    plain = MagnitudePruning(
+        network(), 40, attack=no_attack, target_sparsity=0.5, pruning_steps=4, pruning_updates=2
+    )
+    for value, other in zip(kernels(trained(plain, 6)), kernels(trained(masked, 6)), strict=True):
+        np.testing.assert_allclose(value, other, atol=1e-6)
+        assert np.count_nonzero(value) == value.size / 2
+
+
+@pytest.mark.parametrize("granularity", ["filter", "unit"])
+def test_filters_are_cut_by_masks(granularity):
+    with pytest.raises(ValueError, match=r"`toy` has no masks.*insert_masks\(network, mask=Uni"):
+        MagnitudePruning(network(), 40, attack=no_attack, granularity=granularity)
+    masked = insert_masks(network(), mask=UnitMask)
+    MagnitudePruning(masked, 40, attack=no_attack, granularity=granularity)
 
 
 def test_unknown_granularity():

@@ -11,7 +11,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from anp_tf.attacks import PGD
+from anp_tf.attacks import PGD, Attack
 from anp_tf.layers import BayesDense, BayesianMask, BetaBernoulliDropout, UnitMask
 from anp_tf.methods import (
     METHODS,
@@ -69,7 +69,7 @@ def grown_by_nothing(network, x, y, seed=None, scale=1.0):
 
 def data(n=10, seed=0):
     rng = np.random.default_rng(seed)
-    x = rng.random((n, FEATURES)).astype(np.float32)
+    x = rng.uniform(0.1, 0.9, (n, FEATURES)).astype(np.float32)  # in [0, 1] with `KnownAttack`
     return x, rng.integers(0, CLASSES, n)
 
 
@@ -599,16 +599,16 @@ def test_mixed_precision_takes_the_same_step(method, policy):
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda: Standard(network(), 10, weight_decay=np.inf), id="standard"),
-        pytest.param(lambda: anp(beta=float("inf")), id="only the masks' loss"),
-        pytest.param(lambda: anp(vulnerability_weight=float("inf")), id="only the weights'"),
+        pytest.param(lambda: Standard(network(), 10, weight_decay=3e38), id="standard"),
+        pytest.param(lambda: anp(beta=3e38), id="only the masks' loss"),
+        pytest.param(lambda: anp(vulnerability_weight=3e38), id="only the weights'"),
     ],
 )
 def test_a_loss_that_is_not_finite_changes_nothing(make, run_eagerly):
     x, y = data()
     model = compiled(make(), run_eagerly=run_eagerly)
     before = values(model.network.variables)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="not finite"):
+    with pytest.raises(FloatingPointError, match=r"^The loss .* is not finite\. .*$"):
         model.fit(x, y, batch_size=10, verbose=0)
     for variable, value in zip(model.network.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
@@ -619,6 +619,25 @@ def test_a_loss_that_is_not_finite_changes_nothing(make, run_eagerly):
 def test_method_needs_masks(method):
     with pytest.raises(ValueError, match=rf"{method.__name__}.*`toy` has no masks"):
         method(network(), 10, attack=KnownAttack())
+
+
+class Subclassed(keras.Model):
+    """A network of a kind whose layers' calls are not known."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = keras.layers.Dense(CLASSES)
+
+    def call(self, x):
+        return self.logits(x)
+
+
+def test_networks_whose_layers_are_not_known():
+    subclassed = Subclassed()
+    subclassed(data()[0])
+    for other in (subclassed, keras.Sequential([keras.layers.Dense(CLASSES)])):
+        with pytest.raises(ValueError, match="`network` must be a functional model, or a Sequent"):
+            Standard(other, 10)
 
 
 def test_method_without_masks():
@@ -662,12 +681,29 @@ def test_masks_need_an_optimizer_of_their_own():
         {"weight_decay": -1e-4},
         {"decayed": "kernel"},
         {"average_decay": 1.0},
+        {"beta": None},
+        {"beta": float("inf")},
+        {"weight_decay": "1"},
+        {"kl_weights": 3},
+        {"kl_weights": [-1.0]},
+        {"kl_weights": [float("nan")]},
+        {"target_units": 4},
+        {"target_units": [2.5]},
+        {"target_units": [0]},
+        {"target_units": [HIDDEN + 1]},
+        {"schedule": 5},
+        {"bound": 0.1},
+        {"distillation": "teacher"},
+        {"seed": "a"},
+        {"seed": 1.5},
+        {"seed": 2**40},
     ],
     ids=str,
 )
 def test_arguments_out_of_range(argument):
     ((name, value),) = argument.items()
-    with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}={value!r}"):
+    shown = value[0] if isinstance(value, list) else value
+    with pytest.raises(ValueError, match=rf"`{name}`.*Received: {name}=\[?{shown!r}"):
         anp(**argument)
 
 
@@ -683,6 +719,7 @@ def test_arguments_out_of_range(argument):
         {"last_attack": (1, "pgd")},
         {"mask_freeze_step": -1},
         {"fix_sparsity": 1.0},
+        {"fix_sparsity": None},
     ],
 )
 def test_schedules_out_of_range(argument):
@@ -694,6 +731,44 @@ def test_schedules_out_of_range(argument):
 def test_an_attack_without_steps_does_not_grow():
     with pytest.raises(ValueError, match=r"argument `attack`.*`steps`"):
         anp(schedule=Schedule(attack_growth=(1, 3)))
+
+
+class Still(Attack):
+    """An attack without call arguments of its own."""
+
+    steps = 3
+
+    def perturb(self, network, x, y, seed):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("attack", "schedule", "message"),
+    [
+        (Still(epsilon=0.1), {"epsilon_warmup_steps": 3}, "`attack`.*`scale`, which `epsilon_w"),
+        (lambda n, x, y, seed: x, {"epsilon_warmup_steps": 3}, "`attack`.*`scale`"),
+        (
+            unchanged,
+            {"epsilon_warmup_steps": 3, "last_attack": (2, Still(epsilon=0.1))},
+            "`last_attack`.*`scale`",
+        ),
+        (Still(epsilon=0.1), {"attack_growth": (1, 3)}, "`attack`.*`steps`, which `attack_g"),
+    ],
+)
+def test_an_attack_that_does_not_know_of_what_changes(attack, schedule, message):
+    with pytest.raises(ValueError, match=f"argument {message}"):
+        anp(attack=attack, schedule=Schedule(**schedule))
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+def test_the_images_of_an_attack_must_be_images(run_eagerly):
+    model = compiled(anp(attack=lambda network, x, y, seed: x + 1.0), run_eagerly=run_eagerly)
+    before = values(model.network.variables)
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"^The images of an attack .*: a batch of 1\.\d* to"):
+            call(*data(), verbose=0)
+    for variable, value in zip(model.network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
 
 
 @pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
@@ -716,7 +791,7 @@ def test_what_an_objective_must_return(returned, run_eagerly):
 
 
 def test_masks_that_a_method_does_not_learn():
-    with pytest.raises(ValueError, match=r"MagnitudePruning does not learn masks.*`UnitMask`"):
+    with pytest.raises(ValueError, match=r"does not learn masks.*insert_masks\(network, mask=Uni"):
         METHODS["magnitude"](network(KnownMask()), 10, attack=KnownAttack())
 
 

@@ -197,6 +197,8 @@ def test_latents_are_chosen_by_name():
     last = network.layers[-1].name
     with pytest.raises(ValueError, match=rf"between the input and the output. Received: {last}, x"):
         with_latents(network, ["x", "first", last])
+    with pytest.raises(ValueError, match=r"`latents` must name layers .* Received: 3"):
+        with_latents(network, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """What holds for every network of the package."""
 
+import functools
 import types
 
 import keras
 import pytest
 
-from anp_tf.models import NETWORKS
+from anp_tf.layers import BetaBernoulliDropout
+from anp_tf.models import NETWORKS, lenet5_caffe, vgg16, wide_cnn
+from anp_tf.pruning import insert_masks
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -17,3 +20,29 @@ def test_layers_come_from_the_namespace(name):
     assert set(weighted) == set(others.values()) - (
         {others["BatchNormalization"]} if name in ("lenet5_caffe", "strided_cnn") else set()
     )
+
+
+@pytest.mark.parametrize("multiplier", [-1, 0, float("nan"), float("inf"), "1", None])
+def test_width_multipliers_that_are_none(multiplier):
+    for network in NETWORKS.values():
+        with pytest.raises(ValueError, match=r"`width_multiplier`\. Expected a number above 0"):
+            network(width_multiplier=multiplier)
+
+
+@pytest.mark.parametrize(
+    ("network", "least"), [(lenet5_caffe, 16), (wide_cnn, 16), (vgg16, 32)], ids=lambda v: str(v)
+)
+def test_the_least_images(network, least):
+    assert network(input_shape=(least, least, 1), width_multiplier=0.05).output_shape == (None, 10)
+    for shape in ((least - 1, 32, 1), (32, None, 3), (32, "32", 3), (32, 32), 32):
+        with pytest.raises(ValueError, match=f"argument `input_shape`.* at least {least}, "):
+            network(input_shape=shape)
+
+
+@pytest.mark.parametrize("mask", [BetaBernoulliDropout(), "beta_bernoulli"], ids=["layer", "name"])
+def test_masks_that_make_none(mask):
+    plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    small = [functools.partial(network, width_multiplier=0.02) for network in NETWORKS.values()]
+    for make in (*small, functools.partial(insert_masks, plain)):
+        with pytest.raises(ValueError, match=r"argument `mask`\. Expected a function"):
+            make(mask=mask)

@@ -29,9 +29,7 @@ def test_width_multipliers_that_are_none(multiplier):
             network(width_multiplier=multiplier)
 
 
-@pytest.mark.parametrize(
-    ("network", "least"), [(lenet5_caffe, 16), (wide_cnn, 16), (vgg16, 32)], ids=lambda v: str(v)
-)
+@pytest.mark.parametrize(("network", "least"), [(lenet5_caffe, 16), (wide_cnn, 16), (vgg16, 32)])
 def test_the_least_images(network, least):
     assert network(input_shape=(least, least, 1), width_multiplier=0.05).output_shape == (None, 10)
     for shape in ((least - 1, 32, 1), (32, None, 3), (32, "32", 3), (32, 32), 32):

@@ -18,7 +18,14 @@ METHODS = (
     "magnitude",
 )
 MASKS = ("beta_bernoulli", "hard_concrete", "information_bottleneck", "log_normal")
-NETWORKS = ("lenet5_caffe", "vgg16", "resnet18", "strided_cnn", "wide_cnn")
+NETWORKS = (
+    "lenet5_caffe",
+    "lenet5_thresholds",
+    "vgg16",
+    "resnet18",
+    "strided_cnn",
+    "wide_cnn",
+)
 AUGMENTATIONS = ("none", "crop", "crop_flip", "crop_alternate")
 NORMS = ("Linf", "L2")
 ATTACKS = (  # of an evaluation

@@ -1,7 +1,7 @@
 """Networks: functional Keras models from pixels in [0, 1] to logits."""
 
 from anp_tf.models.latents import with_latents
-from anp_tf.models.lenet import lenet5_caffe
+from anp_tf.models.lenet import lenet5_caffe, lenet5_thresholds
 from anp_tf.models.resnet import resnet18
 from anp_tf.models.strided import strided_cnn
 from anp_tf.models.substitute import substitute_network
@@ -12,8 +12,16 @@ NETWORKS = {
     "lenet5_caffe": lenet5_caffe,
     "vgg16": vgg16,
     "resnet18": resnet18,
+    "lenet5_thresholds": lenet5_thresholds,
     "strided_cnn": strided_cnn,
     "wide_cnn": wide_cnn,
 }
 
-__all__ = ["lenet5_caffe", "resnet18", "strided_cnn", "vgg16", "wide_cnn"]
+__all__ = [
+    "lenet5_caffe",
+    "lenet5_thresholds",
+    "resnet18",
+    "strided_cnn",
+    "vgg16",
+    "wide_cnn",
+]

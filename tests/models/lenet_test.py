@@ -1,11 +1,13 @@
-"""LeNet-5-Caffe against the paper's description."""
+"""LeNet-5-Caffe against the paper's description, and the same behind thresholds."""
 
 import keras
 import numpy as np
 import pytest
 
-from anp_tf.layers import BetaBernoulliDropout, mask_layers
-from anp_tf.models import lenet5_caffe
+from anp_tf.bounds import interval_bounds
+from anp_tf.layers import BetaBernoulliDropout, UnitMask, mask_layers
+from anp_tf.models import lenet5_caffe, lenet5_thresholds
+from anp_tf.pruning import slim
 
 
 def mask(name):
@@ -84,3 +86,36 @@ def test_keras_file_round_trip(tmp_path, masked):
     copy = keras.saving.load_model(tmp_path / "network.keras")
     x = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
     np.testing.assert_array_equal(copy(x), network(x))
+
+
+def test_thresholds_are_ramps_of_each_pixel_and_channel():
+    network = lenet5_thresholds(mask, input_shape=(16, 16, 2), width_multiplier=0.1)
+    assert [layer.units for layer in mask_layers(network)] == [2, 5, 5, 50]
+    thresholds = keras.Model(network.input, network.get_layer("thresholds").output)
+    x = np.random.default_rng(0).random((3, 16, 16, 2), np.float32)
+    ramps = np.clip((x[..., None] - (0.3 + np.arange(3) * 0.4 / 3)) / (0.4 / 3), 0, 1)
+    np.testing.assert_allclose(thresholds(x), ramps.reshape(3, 16, 16, 6), atol=1e-5)
+
+
+def test_black_and_white_pixels_pass_the_thresholds_unchanged_in_the_whole_ball():
+    network = lenet5_thresholds(width_multiplier=0.1)
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 2, (4, 28, 28, 1)).astype(np.float32)
+
+    def widths(images):
+        lower, upper = interval_bounds(network, images, 0.299)
+        return np.asarray(upper - lower)
+
+    assert np.max(widths(x)) < 0.01  # rounding
+    assert np.min(widths((x + 0.5) / 2)) > 0.1
+
+
+def test_pruned_networks_behind_thresholds_are_made_small():
+    keras.utils.set_random_seed(0)
+    network = lenet5_thresholds(lambda name: UnitMask(name=name), width_multiplier=0.3)
+    for layer in mask_layers(network):
+        layer.prune(np.arange(0, layer.units, 3))
+    small = slim(network)
+    x = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
+    np.testing.assert_allclose(small(x), network(x, training=False), atol=1e-5)
+    assert small.count_params() < network.count_params() / 2

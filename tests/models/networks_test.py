@@ -7,7 +7,7 @@ import keras
 import pytest
 
 from anp_tf.layers import BetaBernoulliDropout
-from anp_tf.models import NETWORKS, lenet5_caffe, vgg16, wide_cnn
+from anp_tf.models import NETWORKS, lenet5_caffe, lenet5_thresholds, vgg16, wide_cnn
 from anp_tf.pruning import insert_masks
 
 
@@ -17,8 +17,10 @@ def test_layers_come_from_the_namespace(name):
     others = {kind.__name__: type(f"Other{kind.__name__}", (kind,), {}) for kind in kinds}
     network = NETWORKS[name](layers=types.SimpleNamespace(**others), width_multiplier=1 / 16)
     weighted = [type(layer) for layer in network.layers if layer.weights]
-    assert set(weighted) == set(others.values()) - (
-        {others["BatchNormalization"]} if name in ("lenet5_caffe", "strided_cnn") else set()
+    unnormalized = ("lenet5_caffe", "lenet5_thresholds", "strided_cnn")
+    expected = set(others.values())
+    assert set(weighted) - {keras.layers.DepthwiseConv2D} == expected - (
+        {others["BatchNormalization"]} if name in unnormalized else set()
     )
 
 
@@ -29,7 +31,10 @@ def test_width_multipliers_that_are_none(multiplier):
             network(width_multiplier=multiplier)
 
 
-@pytest.mark.parametrize(("network", "least"), [(lenet5_caffe, 16), (wide_cnn, 16), (vgg16, 32)])
+@pytest.mark.parametrize(
+    ("network", "least"),
+    [(lenet5_caffe, 16), (lenet5_thresholds, 16), (wide_cnn, 16), (vgg16, 32)],
+)
 def test_the_least_images(network, least):
     assert network(input_shape=(least, least, 1), width_multiplier=0.05).output_shape == (None, 10)
     for shape in ((least - 1, 32, 1), (32, None, 3), (32, "32", 3), (32, 32), 32):

@@ -13,7 +13,7 @@ def check(name, value, valid, expected):
         )
 
 
-def check_number(name, value, holds, expected, infinite=False):
+def check_number(name, value, holds=None, expected="a number", infinite=False):
     """A ValueError that names the argument, unless it is a number that fits.
 
     NaN, True and False are no numbers here.

@@ -1,12 +1,10 @@
 """The practical black-box attack: train a substitute on the target's labels, and attack that."""
 
-import numbers
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.arguments import check, check_number
+from anp_tf.arguments import check_count, check_number
 from anp_tf.attacks.gradients import input_gradient
 from anp_tf.losses import cross_entropy
 
@@ -72,14 +70,10 @@ def train_substitute(
           queries by reservoir sampling)
     """
     points = np.asarray(pixels, np.float32)
-    for name, value, least in (
-        ("rounds", rounds, 1),
-        ("epochs", epochs, 1),
-        ("batch_size", batch_size, 1),
-        ("max_queries", max_queries, len(points)),
-    ):
-        valid = isinstance(value, numbers.Integral) and value >= least
-        check(name, value, valid, f"an integer of at least {least}")
+    rounds = check_count("rounds", rounds)
+    epochs = check_count("epochs", epochs)
+    batch_size = check_count("batch_size", batch_size)
+    max_queries = check_count("max_queries", max_queries, len(points))
     for name, value in (("step", step), ("learning_rate", learning_rate)):
         check_number(name, value, lambda v: v > 0, "a number above 0")
     shape = substitute.input_shape

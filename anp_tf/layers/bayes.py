@@ -66,7 +66,7 @@ class BayesLayer(keras.layers.Layer):
     ):
         super().__init__(*args, **kwargs)
         check_number("prior_scale", prior_scale, lambda v: v > 0, "a number above 0")
-        check_number("initial_rho", initial_rho, None, "a number")
+        check_number("initial_rho", initial_rho)
         check_number("kl_weight", kl_weight, lambda v: v >= 0, "a number of at least 0")
         if getattr(self, "lora_rank", None):
             self.enable_lora()

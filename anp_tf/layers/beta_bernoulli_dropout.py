@@ -63,7 +63,7 @@ class BetaBernoulliDropout(BayesianMask):
         for name, value in (("alpha", alpha), ("temperature", temperature)):
             check_number(name, value, lambda v: v > 0, "a number above 0")
         for name, value in (("initial_a", initial_a), ("initial_b", initial_b)):
-            check_number(name, value, None, "a number")
+            check_number(name, value)
         check_number("threshold", threshold, lambda v: 0 <= v < 1, "a number in [0, 1)")
         check("posterior", posterior, posterior in POSTERIORS, f"one of {POSTERIORS}")
         self.alpha = alpha

@@ -52,7 +52,7 @@ class InformationBottleneck(BayesianMask):
     def __init__(self, initial_mean=1.0, initial_logvar=-9.0, threshold=0.0, **kwargs):
         super().__init__(**kwargs)
         for name, value in (("initial_mean", initial_mean), ("threshold", threshold)):
-            check_number(name, value, None, "a number")
+            check_number(name, value)
         expected = f"a number in [{LOW:g}, {HIGH:g}]"
         check_number("initial_logvar", initial_logvar, lambda v: LOW <= v <= HIGH, expected)
         self.initial_mean = initial_mean

@@ -6,8 +6,10 @@ import keras
 class BestEpoch(keras.callbacks.Callback):
     """Remembers the weights of the best epoch.
 
-    The best has the highest robust validation accuracy (clean, where nothing is attacked) among the
-    epochs after the warm-ups that have at least the given sparsity; of equals, the latest.
+    The best has the highest score among the epochs after the warm-ups that have at least the given
+    sparsity; of equals, the latest. The score is the robust validation accuracy (clean, where
+    nothing is attacked); where bounds are trained, the middle between what is proved and what is
+    attacked without success, as the robust accuracy lies between the two.
 
     Args:
         first_epoch: Integer; epochs before it, counted from 1, are not chosen.
@@ -29,6 +31,7 @@ class BestEpoch(keras.callbacks.Callback):
         score = logs.get("val_adversarial_accuracy", logs.get("val_accuracy"))
         if score is None or epoch + 1 < self.first_epoch:
             return
+        score = (score + logs.get("val_proved", score)) / 2
         if logs.get("sparsity", 1.0) < self.min_sparsity:
             return
         if self.choice is None or score >= self.choice["score"]:

@@ -202,6 +202,8 @@ def _best_epoch(settings, model):
         warm_ups.append(settings.mask_freeze_at * settings.epochs)
     if "prune_until" in model.takes:
         warm_ups.append(settings.prune_until * settings.epochs)
+    if settings.bound_weight:
+        warm_ups.append(settings.bound_warmup_epochs)
     first_epoch = min(settings.epochs, 1 + math.ceil(max(warm_ups)))
     return BestEpoch(first_epoch, settings.select_min_sparsity if model.masks else 0.0)
 

@@ -52,6 +52,15 @@ def robust(*scores):
             (2, 0.5),
             id="sparse enough",
         ),
+        pytest.param(
+            [
+                {"val_adversarial_accuracy": attacked, "val_proved": proved}
+                for attacked, proved in ((1.0, 0.0), (0.9, 0.7), (0.7, 0.8))
+            ],
+            {},
+            (2, 0.8),
+            id="between proved and attacked",
+        ),
         pytest.param([{"accuracy": 0.5}], {}, None, id="no validation"),
     ],
 )

@@ -97,6 +97,13 @@ def test_last_keeps_the_last_network_of_the_same_run(collapsing):
     assert_equal(weights(workdir.load_network()), checkpointed_network(workdir, 128))
 
 
+def test_no_epoch_is_best_while_the_radius_of_the_bounds_grows(quick):
+    settings = quick(epochs=9, bound_weight=0.1, bound_warmup_epochs=2.5)
+    network = build_network(settings, data.load("mnist", "train", settings.data_dir))
+    model = build_training_model(settings, network, 320, 10)
+    assert module._best_epoch(settings, model).first_epoch == 4
+
+
 def test_best_without_validation_keeps_the_last(quick, tmp_path):
     workdir = Workdir(tmp_path)
     network = train(quick(validation_examples=0), workdir)

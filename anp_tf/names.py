@@ -20,9 +20,9 @@ METHODS = (
 MASKS = ("beta_bernoulli", "hard_concrete", "information_bottleneck", "log_normal")
 NETWORKS = (
     "lenet5_caffe",
-    "lenet5_thresholds",
     "vgg16",
     "resnet18",
+    "lenet5_thresholds",
     "strided_cnn",
     "wide_cnn",
 )

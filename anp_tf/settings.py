@@ -124,7 +124,7 @@ class Settings(Options):
     eval_attack_steps: int = option(40, "PGD steps in the evaluation", AT_LEAST_1, EVALUATION)
     eval_attack_step_size: float | None = option(None, "length of a PGD step in the evaluation; default as in training", LENGTH, EVALUATION)
     eval_samples: int = option(10, "at_bnn: draws of the weights in the evaluation of sampled networks", AT_LEAST_1, EVALUATION, of="uses_random_weights")
-    select: str = option("best", "the network kept: best (robust validation accuracy; with bounds, the middle between it and what is proved) or last", ("best", "last"), RUN)
+    select: str = option("best", "the network kept: best (robust validation accuracy; with bounds, with what is proved) or last", ("best", "last"), RUN)
     select_min_sparsity: float = option(0.0, "share of pruned units, 0 to 1, an epoch needs to be chosen as best", BELOW_1, RUN, of="learns_masks")
     mixed_precision: str = option("none", "of layers in training: none (float32), or bfloat16; weights and losses stay float32", ("none", "bfloat16"), group="machine")
     jit: bool = option(False, "compile the training step by XLA; for GPUs, on CPUs it is many times slower", group="machine")

@@ -60,7 +60,7 @@ class Settings(Options):
     augmentation: str = option("auto", "of training images: none, crop, crop_flip, crop_alternate, or auto: crop_flip for CIFAR", ("auto", *AUGMENTATIONS), group="data")
     crop_pixels: int = option(4, "how far crops shift training images at most", AT_LEAST_1, group="data")
     validation_examples: int = option(1000, "training images set aside to choose the best epoch (at most a fifth)", AT_LEAST_0, DATA)
-    network: str = option("auto", f"{', '.join(NETWORKS)}, one of Keras, MODULE:FUNCTION, FILE.keras", NAME, path=True, group="network")
+    network: str = option("auto", "one that --width_multiplier names, one of Keras, MODULE:FUNCTION, FILE.keras", NAME, path=True, group="network")
     fresh: bool = option(False, "new weights for the network of a .keras file", group="network")
     width_multiplier: float = option(1.0, f"scales the widths of {', '.join(NETWORKS)}", ABOVE_0, group="network")
     dropout_multiplier: float = option(1.0, "scales the dropout rates of the network", SHARE, group="network")

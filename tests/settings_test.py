@@ -115,7 +115,7 @@ VALUES = {
 def test_every_field_has_help():
     for field in FIELDS.values():
         text = field.metadata["help"]
-        assert 3 < len(text) < 120, field.name
+        assert 3 < len(text) < 100, field.name
         assert text.strip() == text, field.name
 
 

@@ -10,14 +10,16 @@ from anp_tf.workdir import Workdir
 
 METHOD_LABELS = {"anp_vs": "ANP-VS", "anp": "ANP", "admm": "ADMM", "bp": "BP"}
 BETA_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+UNIT_FACTORS = (1.0, 0.75, 0.5, 0.3, 0.2)
 ADMM_SPARSITIES = (0.5, 0.7, 0.8, 0.9)  # shares of the weights
 
 
 def sparsity_runs(folder, settings, methods, rows=None):
     """The runs of the figure: each method with several strengths of its pruning.
 
-    Methods with masks run with multiples of `settings.beta` (of 1 for `bp`), `admm` with several
-    target sparsities; all start from the same networks.
+    Methods with masks run with multiples of `settings.beta` (of 1 for `bp`) or, if
+    `settings.target_units` says how many units are kept, with shares of these; `admm` runs with
+    several target sparsities. All start from the same networks.
 
     Args:
         folder: The folder of all runs, `METHOD_STRENGTH` in it for each.
@@ -34,17 +36,33 @@ def sparsity_runs(folder, settings, methods, rows=None):
         base = settings_of_run(settings, method, settings.seed, folder, rows.get(method))
         if method not in methods:
             runs.append(Run(method, base, Workdir(folder / method), None, row=False))
-        elif METHODS[method].learns_masks:
-            for factor in BETA_FACTORS:
-                name = f"{method}_beta{factor * base.beta:g}"
-                stronger = dataclasses.replace(base, beta=factor * base.beta)
-                runs.append(Run(name, stronger, Workdir(folder / name), None))
-        else:
-            for target in ADMM_SPARSITIES:
-                name = f"{method}_{100 * target:g}"
-                sparser = dataclasses.replace(base, target_sparsity=target)
-                runs.append(Run(name, sparser, Workdir(folder / name), None))
+            continue
+        for name, chosen in _by_strength(base).items():
+            runs.append(Run(name, chosen, Workdir(folder / name), None))
     return runs
+
+
+def _strength(settings):
+    """The name of the setting that says how much a method prunes."""
+    if not METHODS[settings.method].learns_masks:
+        return "target_sparsity"
+    return "target_units" if settings.target_units else "beta"
+
+
+def _by_strength(settings):
+    """Dict from the name of each run of a method to its settings."""
+    strength = _strength(settings)
+    if strength == "target_sparsity":
+        values = {f"{100 * target:g}": target for target in ADMM_SPARSITIES}
+    elif strength == "beta":
+        values = {f"beta{f * settings.beta:g}": f * settings.beta for f in BETA_FACTORS}
+    else:
+        kept = [[max(1, round(f * n)) for n in settings.target_units] for f in UNIT_FACTORS]
+        values = {f"units{sum(counts)}": tuple(counts) for counts in kept}
+    return {
+        f"{settings.method}_{name}": dataclasses.replace(settings, **{strength: value})
+        for name, value in values.items()
+    }
 
 
 def sparsity_record(runs):
@@ -54,13 +72,11 @@ def sparsity_record(runs):
         if not (run.row and run.done):
             continue
         results = run.workdir.load_results()
-        units = METHODS[run.settings.method].uses_masks
+        strength, units = _strength(run.settings), METHODS[run.settings.method].uses_masks
         points.append(
             {
                 "method": run.settings.method,
-                "beta" if units else "target_sparsity": (
-                    run.settings.beta if units else run.settings.target_sparsity
-                ),
+                strength: getattr(run.settings, strength),
                 "sparsity_percent": results[
                     "sparsity_percent" if units else "weight_sparsity_percent"
                 ],

@@ -185,6 +185,17 @@ def test_runs_of_the_sparsity_curve(tmp_path):
     assert {run.name for run in runs if not run.row} == {"standard", "at"}
 
 
+def test_runs_of_the_sparsity_curve_by_units(tmp_path):
+    """With `target_units` they keep shares of so many units, and each mask one at least."""
+    settings = dataclasses.replace(BASE, mask_freeze_at=0.1, target_units=(2.0, 20.0, 100.0))
+    runs = sparsity_runs(tmp_path, settings, ("anp", "admm"))
+    kept = [run.settings.target_units for run in runs if run.settings.method == "anp"]
+    assert kept == [(2, 20, 100), (2, 15, 75), (1, 10, 50), (1, 6, 30), (1, 4, 20)]
+    units = [f"anp_units{count}" for count in (122, 92, 61, 37, 25)]
+    targets = [f"admm_{100 * target:g}" for target in ADMM_SPARSITIES]
+    assert names(runs) == ["standard", *units, "at", *targets]
+
+
 def test_runs_of_wang2018(tmp_path):
     runs = wang2018_runs(tmp_path, BASE)
     assert names(runs) == list(row_names())

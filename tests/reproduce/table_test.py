@@ -142,6 +142,7 @@ def test_points_of_the_sparsity_curve(run, tmp_path):
         run("anp_vs", 0, {"sparsity_percent": 60.0, "white_box_accuracy": 88.0}, beta=2.0),
         run("anp_vs", 0, {"sparsity_percent": 20.0, "white_box_accuracy": 90.0}, beta=1.0),
         run("admm", 0, {"weight_sparsity_percent": 80.0}, target_sparsity=0.8),
+        run("anp", 0, {"sparsity_percent": 50.0}, mask_freeze_at=0.1, target_units=(4, 20)),
         run("bp"),
     ]
     points = sparsity_record(runs)
@@ -149,8 +150,10 @@ def test_points_of_the_sparsity_curve(run, tmp_path):
         ("anp_vs", 60.0, "units"),
         ("anp_vs", 20.0, "units"),
         ("admm", 80.0, "weights"),
+        ("anp", 50.0, "units"),
     ]
-    assert (points[0]["beta"], points[2]["target_sparsity"]) == (2.0, 0.8)
+    strengths = [points[0]["beta"], points[2]["target_sparsity"], points[3]["target_units"]]
+    assert strengths == [2.0, 0.8, (4, 20)]
     draw(points, tmp_path / "sparsity.svg")
     assert (tmp_path / "sparsity.svg").read_text().startswith("<?xml")
 

@@ -13,6 +13,7 @@ from anp_tf.layers import (
     BayesDense,
     BayesianMask,
     FusedBatchNormalization,
+    LeakyGradientReLU,
 )
 from anp_tf.models.kinds import IDENTITIES
 
@@ -69,6 +70,7 @@ _LAYERS = {
     keras.layers.Normalization: linear_layers.normalization,
     keras.layers.PReLU: activations.prelu,
     keras.layers.ReLU: activations.relu,
+    LeakyGradientReLU: activations.relu,
     keras.layers.Rescaling: linear_layers.rescaling,
     keras.layers.Subtract: linear_layers.subtracting,
 }

@@ -11,6 +11,7 @@ from anp_tf.layers.fused_batch_normalization import (
 )
 from anp_tf.layers.hard_concrete import HardConcrete
 from anp_tf.layers.information_bottleneck import InformationBottleneck
+from anp_tf.layers.leaky_gradient_relu import LeakyGradientReLU
 from anp_tf.layers.log_normal_dropout import LogNormalDropout
 from anp_tf.layers.mask import BayesianMask, given_masks, mask_layers
 from anp_tf.layers.seeds import seed_states
@@ -31,6 +32,7 @@ __all__ = [
     "BetaBernoulliDropout",
     "HardConcrete",
     "InformationBottleneck",
+    "LeakyGradientReLU",
     "LogNormalDropout",
     "UnitMask",
     "mask_layers",

@@ -5,6 +5,7 @@ import collections
 import keras
 import numpy as np
 
+from anp_tf.layers import LeakyGradientReLU
 from anp_tf.models.copies import copy_state
 from anp_tf.models.copying import Copying
 from anp_tf.models.graph import graph_of
@@ -16,8 +17,9 @@ def fold_batch_normalization(model):
     """A network that computes the same in inference with fewer layers.
 
     A batch normalization right after a convolution or dense layer becomes part of its kernel and
-    bias, where nothing else reads what is between them. Others stay as they are. The network
-    is for export: to train further, take the one it was made of.
+    bias, where nothing else reads what is between them. Others stay as they are. A
+    `LeakyGradientReLU` becomes a `ReLU`. The network is for export: to train further, or to
+    attack it, take the one it was made of.
 
     Args:
         model: Built functional or Sequential `keras.Model`; it is not changed. The calls in nested
@@ -44,7 +46,8 @@ def fold_batch_normalization(model):
     def call(node, tensors):
         if node.layer in gone:
             return tensors[0]
-        return copying(node, tensors, **({"use_bias": True} if node.layer in folded else {}))
+        kind = keras.layers.ReLU if type(node.layer) is LeakyGradientReLU else None
+        return copying(node, tensors, kind, **({"use_bias": True} if node.layer in folded else {}))
 
     return graph.rebuild(call, name=model.name)
 

@@ -2,6 +2,7 @@
 
 import keras
 
+from anp_tf.layers import LeakyGradientReLU
 from anp_tf.models.plain import check_images, masked, scaled
 
 RAMPS = 3
@@ -54,8 +55,8 @@ def lenet5_thresholds(
     other, from 0.3 to 0.7. In a ball of radius 0.3 a black pixel stays below them and a white one
     above, so that only grey pixels can be attacked, and bounds by intervals stay narrow. It is a
     continuous form of thermometer codes (Buckman et al. 2018,
-    https://openreview.net/forum?id=S18Su--CW), which has gradients only within a ramp: judge it by
-    attacks without gradients, and by proofs, too.
+    https://openreview.net/forum?id=S18Su--CW), which has gradients only within a ramp; attacks get
+    those of `LeakyGradientReLU`, which go on outside of it.
 
     Args:
         mask, input_shape, num_classes, width_multiplier, layers: As for `lenet5_caffe`. The
@@ -78,7 +79,7 @@ def lenet5_thresholds(
         ),
         name="ramps",
     )(pixels)
-    x = keras.layers.ReLU(max_value=1.0, name="thresholds")(x)
+    x = LeakyGradientReLU(max_value=1.0, name="thresholds")(x)
     logits = _logits(x, mask, num_classes, width_multiplier, layers)
     return keras.Model(pixels, logits, name="lenet5_thresholds")
 

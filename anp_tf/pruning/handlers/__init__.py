@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from anp_tf.layers import BayesianMask, FusedBatchNormalization
+from anp_tf.layers import BayesianMask, FusedBatchNormalization, LeakyGradientReLU
 from anp_tf.models.inner_calls import keep_whole
 from anp_tf.models.kinds import IDENTITIES
 from anp_tf.pruning.handlers.activations import (
@@ -93,6 +93,7 @@ _HANDLERS = {
     keras.layers.Permute: of_permute,
     keras.layers.RMSNormalization: RMSNormalization(),
     keras.layers.ReLU: of_relu,
+    LeakyGradientReLU: of_relu,
     keras.layers.RepeatVector: AVERAGE,
     keras.layers.Rescaling: Scaling(),
     keras.layers.Reshape: Reshape(),

@@ -1,4 +1,4 @@
-"""Bayesian layers for Keras: masks, and layers with random weights."""
+"""Layers for Keras: masks, layers with random weights, and a ReLU with a gradient for attacks."""
 
 from anp_tf.layers.bayes import BayesLayer, bayes_layers, sampled_weights
 from anp_tf.layers.bayes_batch_normalization import BayesBatchNormalization

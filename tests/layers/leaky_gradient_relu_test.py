@@ -3,6 +3,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
+from anp_tf.bounds import crown_bounds, interval_bounds
 from anp_tf.layers import LeakyGradientReLU
 from anp_tf.pruning import fold_batch_normalization, slim
 
@@ -45,6 +46,15 @@ def test_attacks_see_through():
     for kind, fooled in ((keras.layers.ReLU, False), (LeakyGradientReLU, True)):
         moved = attack(network(kind), x, y)
         assert (np.argmax(network(kind)(moved)) == 1) == fooled, kind
+
+
+def test_bounds_are_those_of_relu():
+    pixels = np.linspace(0, 1, 33, dtype=np.float32)[:, np.newaxis]
+    for bounds in (interval_bounds, crown_bounds):
+        own, plain = (
+            bounds(network(kind), pixels, 0.1) for kind in (LeakyGradientReLU, keras.layers.ReLU)
+        )
+        np.testing.assert_array_equal(own, plain)
 
 
 def test_what_is_exported_has_a_plain_relu(tmp_path):

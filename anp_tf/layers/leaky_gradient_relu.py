@@ -1,19 +1,19 @@
-"""A ReLU whose gradient, for attacks, is nowhere 0."""
+"""A ReLU whose gradient, for attacks, does not end where it saturates."""
 
 import keras
 
-SLOPE = 0.01
+SLOPE, REACH = 0.1, 0.25
 
 
 @keras.saving.register_keras_serializable(package="anp_tf")
 class LeakyGradientReLU(keras.layers.ReLU):
-    """`keras.layers.ReLU` whose gradient in inference is larger by 0.01 than its own.
+    """`keras.layers.ReLU` whose gradient in inference is not 0 where its value is constant.
 
     Attacks take gradients in inference. Where an activation of the pixels saturates, the true one
     is 0: an attack stays where it is, and a network seems robust that an attack without gradients
-    fools. Here it goes on, if slowly: gradients that saturate decide where no other one does. A
-    straight-through gradient, 1 everywhere, would decide against the others as well, and a network
-    trained on such attacks learns to mislead them. What is computed is what `ReLU` computes, as is
+    fools. Here the gradient is larger by 0.1 exp(-4 d), where d is the distance from the input to
+    the nearest one at which the output is not constant. So attacks go on, and of several
+    activations of a pixel the nearest one decides. What is computed is what `ReLU` computes, as is
     the gradient in training.
 
     Arguments, call arguments and weights are those of `keras.layers.ReLU`; `training` as usual.
@@ -27,4 +27,6 @@ class LeakyGradientReLU(keras.layers.ReLU):
         outputs = super().call(inputs)
         if training:
             return outputs
-        return outputs + SLOPE * (inputs - keras.ops.stop_gradient(inputs))
+        stop = keras.ops.stop_gradient
+        slope = stop(SLOPE * keras.ops.exp(-keras.ops.abs(inputs - outputs) / REACH))
+        return outputs + slope * (inputs - stop(inputs))

@@ -11,10 +11,10 @@ class LeakyGradientReLU(keras.layers.ReLU):
 
     Attacks take gradients in inference. Where an activation of the pixels saturates, the true one
     is 0: an attack stays where it is, and a network seems robust that an attack without gradients
-    fools. Here the gradient is larger by 0.1 exp(-4 d), where d is the distance from the input to
-    the nearest one at which the output is not constant. So attacks go on, and of several
-    activations of a pixel the nearest one decides. What is computed is what `ReLU` computes, as is
-    the gradient in training.
+    fools. Here the gradient is larger by 0.1 exp(-4 |x - ReLU(x)|); without `threshold` and
+    `negative_slope`, |x - ReLU(x)| is the distance to the nearest input at which the output is not
+    constant. So attacks go on, and of several activations of a pixel the nearest one decides. What
+    is computed is what `ReLU` computes, as is the gradient in training.
 
     Arguments, call arguments and weights are those of `keras.layers.ReLU`; `training` as usual.
 

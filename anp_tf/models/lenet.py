@@ -56,7 +56,8 @@ def lenet5_thresholds(
     above, so that only grey pixels can be attacked, and bounds by intervals stay narrow. It is a
     continuous form of thermometer codes (Buckman et al. 2018,
     https://openreview.net/forum?id=S18Su--CW), which has gradients only within a ramp; attacks get
-    those of `LeakyGradientReLU`, which go on outside of it.
+    those of `LeakyGradientReLU`, which go on outside of it. Networks may learn to mislead them:
+    judge it by attacks without gradients, and by proofs, too.
 
     Args:
         mask, input_shape, num_classes, width_multiplier, layers: As for `lenet5_caffe`. The

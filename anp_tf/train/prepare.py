@@ -7,11 +7,14 @@ import platform
 import shlex
 import sys
 
+import tensorflow as tf
+
 from anp_tf import __version__, data
 from anp_tf.files import write_json
 from anp_tf.interruption import passing
 from anp_tf.methods import METHODS
 from anp_tf.options import length_text
+from anp_tf.processor import emulates_bfloat16
 from anp_tf.train.networks import AUTO, default_network
 
 STATISTICS_BATCHES = 20
@@ -128,6 +131,17 @@ def summary(settings, training):
             unit = "shares of each column's range in the training part"
         parts.append(f"ε = {length_text(radius)} in {unit}")
     return ", ".join(parts)
+
+
+def slow_precision(settings):
+    """What to say of a precision that takes longer than float32 here; None if there is nothing."""
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    if settings.mixed_precision == "bfloat16" and on_cpu and emulates_bfloat16():
+        return (
+            "this CPU has no instructions for bfloat16, so that training takes two to three times "
+            "as long as with --mixed_precision=none"
+        )
+    return None
 
 
 def weights_from(settings):

@@ -30,6 +30,7 @@ from anp_tf.train.prepare import (
     check_execution,
     checked_batch_size,
     examples_of,
+    slow_precision,
     statistics_batches,
     summary,
     used_settings,
@@ -146,6 +147,8 @@ def _train(settings, workdir, devices, start):
                 settings.method, start, settings.epochs, steps_per_epoch, step, str(devices)
             )
             progress.say(summary(settings, training))
+            if warning := slow_precision(settings):
+                progress.say(warning)
             watchers.append(Records(workdir, *next(iter(shown))))
             shows.append(stack.enter_context(progress))
         if model.averages:

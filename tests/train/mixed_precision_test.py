@@ -10,6 +10,7 @@ from anp_tf.layers import mask_layers
 from anp_tf.methods import METHODS
 from anp_tf.models import NETWORKS
 from anp_tf.settings import Settings
+from anp_tf.train import prepare
 from anp_tf.train.build import build_network, build_training_model, compute_in
 from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
@@ -102,6 +103,16 @@ def test_the_slimmed_view_computes_in_bfloat16_too():
         if not isinstance(layer, keras.layers.InputLayer)
     }
     assert policies == {"bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("emulates", "precision", "warns"),
+    [(True, "bfloat16", True), (False, "bfloat16", False), (True, "none", False)],
+)
+def test_a_processor_without_bfloat16_is_named(emulates, precision, warns, monkeypatch):
+    monkeypatch.setattr(prepare, "emulates_bfloat16", lambda: emulates)
+    said = prepare.slow_precision(settings("at", mixed_precision=precision))
+    assert warns == (said is not None and "--mixed_precision=none" in said)
 
 
 @pytest.mark.slow

@@ -15,19 +15,34 @@ def input_gradient(network, x, y, loss=cross_entropy):
 
 def unchecked_gradient(network, x, y, loss):
     """The logits, the losses [batch], and their gradient in the pixels, whatever it is."""
-    x = tf.convert_to_tensor(x)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(x)
-        logits = network(x, training=False)
-        losses = loss(logits, y)
-        total = tf.reduce_sum(losses)
-    gradient = tape.gradient(total, x)
-    if gradient is None:
-        raise ValueError(
-            "The attack's loss does not depend on the pixels, so it has no gradient. Use an attack "
-            "that needs none, such as `Square`, or `straight_through(network)`."
-        )
-    return logits, losses, tf.convert_to_tensor(gradient)
+
+    def measured(x):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            logits = network(x, training=False)
+            losses = loss(logits, y)
+            total = tf.reduce_sum(losses)
+        gradient = tape.gradient(total, x)
+        if gradient is None:
+            raise ValueError(
+                "The attack's loss does not depend on the pixels, so it has no gradient. Use an "
+                "attack that needs none, such as `Square`, or `straight_through(network)`."
+            )
+        return logits, losses, tf.convert_to_tensor(gradient)
+
+    return _apart(measured)(tf.convert_to_tensor(x))
+
+
+def _apart(function):
+    """The function, made in a graph of its own where it would be in that of a loop on the CPU.
+
+    TensorFlow finds oneDNN's gradient of a max-pooling only after the pooling itself, and the graph
+    of a loop is a cycle: there it often takes its own, which needs twenty times as long.
+    """
+    if tf.executing_eagerly() or tf.config.list_physical_devices("GPU"):
+        return function
+    attributes = {"_noinline": True}
+    return tf.function(function, autograph=False, experimental_attributes=attributes)
 
 
 def each_finite(images):

@@ -105,7 +105,7 @@ class Forward:
         (latents, logits), (other_latents, other_logits) = clean, moved
         first = tf.shape(x)[0]
         if x is not batch.pixels:  # all of them need no copy, nor one of their gradients
-            other_latents = [features[:first] for features in other_latents]
+            other_latents = [_first(features, first) for features in other_latents]
         sizes = self._sizes(paired)
         distortion = vulnerability(latents, other_latents, sizes)
         self.means["vulnerability"].update_state(distortion, sample_weight=first)
@@ -145,6 +145,12 @@ class Forward:
         self.means[f"{prefix}loss"].update_state(loss, sample_weight=tf.shape(y)[0])
         self.means[f"{prefix}accuracy"].update_state(classified(logits, y))
         return loss
+
+
+def _first(features, count):
+    """`features[:count]`, whose own gradient takes several times as long on the CPU."""
+    rank = features.shape.rank
+    return tf.slice(features, [0] * rank, [count, *[-1] * (rank - 1)])
 
 
 def _latents(paired):

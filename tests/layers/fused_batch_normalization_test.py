@@ -54,8 +54,9 @@ CASES = [{}, {"scale": False}, {"center": False}, {"momentum": 0.5, "epsilon": 0
 
 @pytest.mark.parametrize("arguments", CASES, ids=str)
 @pytest.mark.parametrize("training", [False, True])
-def test_outputs_gradients_and_moving_averages(arguments, training):
-    shape = (6, 5, 4, 3)
+@pytest.mark.parametrize("channels", [3, 11, 16, 20])
+def test_outputs_gradients_and_moving_averages(arguments, training, channels):
+    shape = (6, 5, 4, channels)
     assert_equal(pair(shape, **arguments), images(shape), training, 2e-6)
 
 

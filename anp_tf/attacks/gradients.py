@@ -37,7 +37,7 @@ def _apart(function):
     """The function, made in a graph of its own where it would be in that of a loop on the CPU.
 
     TensorFlow finds oneDNN's gradient of a max-pooling only after the pooling itself, and the graph
-    of a loop is a cycle: there it often takes its own, which needs twenty times as long.
+    of a loop is a cycle: there it often takes its own, which needs ten times as long or more.
     """
     if tf.executing_eagerly() or tf.config.list_physical_devices("GPU"):
         return function

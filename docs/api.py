@@ -55,8 +55,10 @@ def _row(name, value):
 
 
 def _arguments(value):
+    made = value.__init__ if inspect.isclass(value) else value
     try:
-        parameters = inspect.signature(value).parameters.values()
+        # Of a class older Pythons show the arguments of the `__new__` of Keras's layers.
+        parameters = list(inspect.signature(made).parameters.values())[inspect.isclass(value) :]
     except ValueError:
         return "()"
     shown = [

@@ -67,8 +67,9 @@ def test_any_shape(shape, training):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_bfloat16(training):
-    shape = (6, 5, 4, 3)
+@pytest.mark.parametrize("channels", [3, 11])
+def test_bfloat16(training, channels):
+    shape = (6, 5, 4, channels)
     layers = pair(shape, "mixed_bfloat16")
     assert_equal(layers, images(shape, tf.bfloat16), training, 1e-2)
 

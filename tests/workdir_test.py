@@ -46,6 +46,8 @@ def test_open_accepts_the_same_run_and_what_may_change(workdir):
     workdir.begin(workdir.start(Settings()))
     changed = {
         "data_dir": "/elsewhere",
+        "mixed_precision": "bfloat16",
+        "jit": True,
         "op_threads": 1,
         "distribution": "mirrored",
         "checkpoint_seconds": 1.0,

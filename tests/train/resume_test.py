@@ -104,3 +104,17 @@ def test_goes_on_with_the_same_bits(run, name):
     assert records == epochs
     for weight, other in zip(weights, others, strict=True):
         np.testing.assert_array_equal(weight, other)
+
+
+def test_goes_on_in_another_precision(run, tmp_path):
+    options = {"method": "standard", "epochs": 2, "checkpoint_seconds": 0}
+    with pytest.raises(Stopped):
+        run("run", {**options, "mixed_precision": "bfloat16"}, STEPS + 1)
+    workdir = Workdir(tmp_path / "run")
+    (before,) = workdir.epochs()
+    weights, _ = run("run", options)
+    first, second = workdir.epochs()
+    assert first == before
+    assert second["loss"] < first["loss"]
+    assert workdir.settings().mixed_precision == "none"
+    assert all(np.all(np.isfinite(weight)) for weight in weights)

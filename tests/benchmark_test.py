@@ -76,8 +76,10 @@ def test_attack(commands, tmp_path):
 
 
 @pytest.mark.slow
-def test_training(commands, tmp_path):
-    flags = ["--batch_size=4", "--attack_steps=2", "--repeats=1", "--mixed_precision=bfloat16"]
+@pytest.mark.parametrize("network", ["lenet5_caffe", "wide_cnn"])
+def test_training(commands, tmp_path, network):
+    flags = [f"--network={network}", "--width_multiplier=0.1"]
+    flags += ["--batch_size=4", "--attack_steps=2", "--repeats=1", "--mixed_precision=bfloat16"]
     flags += ["--methods=standard,at,anp_vs"]
     outcome = commands.run("benchmark", "training", *flags, f"--json={tmp_path / 'record.json'}")
     assert outcome.code == 0, outcome.err
@@ -169,6 +171,10 @@ def test_a_network_in_pytorch(build):
             "--networks: expected some of lenet5_caffe, vgg16",
         ),
         (["training", "--methods=anp"], "--methods: expected at and others of standard, bp, at,"),
+        (
+            ["training", "--network=vgg"],
+            "received 'vgg'; did you mean vgg16?",
+        ),
         (
             ["training", "--mixed_precision=half"],
             "--mixed_precision: expected none or bfloat16, received 'half'",

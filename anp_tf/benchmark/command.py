@@ -15,6 +15,8 @@ from anp_tf.benchmark.verdict import benchmark_verdict
 from anp_tf.benchmark.zoo import zoo
 from anp_tf.files import check_parent, write_json
 from anp_tf.methods import METHODS
+from anp_tf.models import NETWORKS
+from anp_tf.options import one_of
 from anp_tf.threads import use_threads_for_attacks
 
 
@@ -35,6 +37,7 @@ def main(subjects):
             f"methods: expected at and others of {', '.join(METHODS)}, received "
             f"{','.join(given.methods)}"
         )
+    one_of("network", given.network, NETWORKS)
     if not given.networks or not BATCH_SIZES.keys() >= set(given.networks):
         raise ValueError(
             f"networks: expected some of {', '.join(BATCH_SIZES)}, received "
@@ -76,7 +79,13 @@ BENCHMARKS = {
     ),
     "attack": lambda given: benchmark_attack(given.networks, given.width_multiplier, given.repeats),
     "training": lambda given: benchmark_training(
-        given.methods, given.batch_size, given.attack_steps, given.mixed_precision, given.repeats
+        given.methods,
+        given.network,
+        given.width_multiplier,
+        given.batch_size,
+        given.attack_steps,
+        given.mixed_precision,
+        given.repeats,
     ),
     "networks": lambda given: benchmark_networks(given.zoo or None, given.rows),
     "scaling": lambda given: benchmark_scaling(given.repeats),

@@ -20,16 +20,21 @@ PRUNED_A_U = -20.0  # of `a_u`: a probability to be kept of nearly 0
 
 def benchmark_training(
     methods=tuple(METHODS),
+    network="lenet5_caffe",
+    width_multiplier=1.0,
     batch_size=128,
     attack_steps=20,
     precision="none",
     repeats=10,
     progress=print,
 ):
-    """Times training steps on LeNet-5-Caffe of each method, in turns.
+    """Times training steps of each method, in turns.
 
     Args:
         methods: Sequence of names of methods, `at` among them, to which others are compared.
+        network: Name of a network of `NETWORKS`, on images of MNIST's shape if it is a LeNet, else
+            of CIFAR-10's.
+        width_multiplier: Float, of the network.
         batch_size: Integer.
         attack_steps: Integer, steps of PGD in training.
         precision: `"none"` (float32) or `"bfloat16"`, of the layers.
@@ -40,7 +45,8 @@ def benchmark_training(
         `BenchmarkTable`.
     """
     random = np.random.default_rng(0)
-    pixels = random.integers(0, 256, (batch_size, 28, 28, 1), np.uint8)
+    shape = (28, 28, 1) if network.startswith("lenet5") else (32, 32, 3)
+    pixels = random.integers(0, 256, (batch_size, *shape), np.uint8)
     images = data.Examples(pixels, random.integers(0, 10, batch_size).astype(np.int32), 10)
     calls = {}
     subjects = [(method, 0.0, False) for method in methods]
@@ -51,7 +57,17 @@ def benchmark_training(
         name = f"{method}, {100 * sparsity:g} % pruned" if sparsity else method
         name += ", masks fixed" if fixed else ""
         progress(f"making {name} ready")
-        calls[name] = _steps(method, sparsity, fixed, images, attack_steps, precision)
+        settings = Settings(
+            method=method,
+            network=network,
+            width_multiplier=width_multiplier,
+            batch_size=batch_size,
+            attack_steps=attack_steps,
+            mask_learning_rate=1e-12,  # the sparsity stays what it is
+            mask_freeze_at=1e-9 if fixed else 1.0,  # from the first step, or never
+            mixed_precision=precision,
+        )
+        calls[name] = _steps(settings, sparsity, images)
     times = median_times(calls, repeats, warm_ups=2)
     cost = f"time, in {BASE_METHOD}'s"
     figures = {
@@ -64,29 +80,21 @@ def benchmark_training(
     return BenchmarkTable("training steps", {"images/s": ".1f", cost: ".2f"}, figures)
 
 
-def _steps(method, sparsity, fixed, images, attack_steps, precision):
+def _steps(settings, sparsity, images):
     """A function that takes some steps of training, in the state that `fit` would be in."""
     keras.utils.set_random_seed(0)
-    batch_size = len(images.images)
-    settings = Settings(
-        method=method,
-        batch_size=batch_size,
-        attack_steps=attack_steps,
-        mask_learning_rate=1e-12,  # the sparsity stays what it is
-        mask_freeze_at=1e-9 if fixed else 1.0,  # from the first step, or never
-    )
     network = build_network(settings, images)
-    if precision == "bfloat16":
+    if settings.mixed_precision == "bfloat16":
         compute_in(network, "mixed_bfloat16")
     random = np.random.default_rng(0)
     for mask in mask_layers(network) if sparsity else ():
-        pruned = random.permutation(mask.units) < sparsity * mask.units
+        pruned = random.permutation(mask.units) < int(sparsity * mask.units)
         mask.a_u.assign(np.where(pruned, PRUNED_A_U, np.array(mask.a_u)))
     model = build_training_model(settings, network, 60_000, 1000)
     if model.masks:
         model.slimming.attacked.open()
         model.slimming.attacked.update()
-    if fixed:
+    if model.schedule.masks_are_fixed(0):
         model.train_slimmed()
     x = images.images.astype(np.float32) / 255
     batches = tf.data.Dataset.from_tensors((x, images.labels)).repeat()

@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Callable
 
-MACHINE = "machine"  # where and how often; may change between two starts of a run
+MACHINE = "machine"  # where, how fast and how often; may change between two starts of a run
 DATA = "data"  # what the network is for
 RUN = "run"  # how runs are made and compared: what a search leaves as it is
 EVALUATION = "evaluation"  # how the network is judged; an evaluation may have others

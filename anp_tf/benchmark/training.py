@@ -8,9 +8,10 @@ from anp_tf import data
 from anp_tf.benchmark.benchmark_table import BenchmarkTable
 from anp_tf.layers import mask_layers
 from anp_tf.methods import METHODS
+from anp_tf.models import NETWORKS
 from anp_tf.settings import Settings
 from anp_tf.timing import median_times
-from anp_tf.train.build import build_network, build_training_model, compute_in
+from anp_tf.train.build import build_network, build_training_model
 
 PRUNING_METHOD, BASE_METHOD = "anp_vs", "at"
 UNIT_SPARSITIES = (0.5, 0.8, 0.9)  # shares of the units
@@ -32,8 +33,7 @@ def benchmark_training(
 
     Args:
         methods: Sequence of names of methods, `at` among them, to which others are compared.
-        network: Name of a network of `NETWORKS`, on images of MNIST's shape if it is a LeNet, else
-            of CIFAR-10's.
+        network: Name of a network of `NETWORKS`, for images of its usual shape.
         width_multiplier: Float, of the network.
         batch_size: Integer.
         attack_steps: Integer, steps of PGD in training.
@@ -45,7 +45,7 @@ def benchmark_training(
         `BenchmarkTable`.
     """
     random = np.random.default_rng(0)
-    shape = (28, 28, 1) if network.startswith("lenet5") else (32, 32, 3)
+    shape = NETWORKS[network](width_multiplier=width_multiplier).input_shape[1:]
     pixels = random.integers(0, 256, (batch_size, *shape), np.uint8)
     images = data.Examples(pixels, random.integers(0, 10, batch_size).astype(np.int32), 10)
     calls = {}
@@ -84,8 +84,6 @@ def _steps(settings, sparsity, images):
     """A function that takes some steps of training, in the state that `fit` would be in."""
     keras.utils.set_random_seed(0)
     network = build_network(settings, images)
-    if settings.mixed_precision == "bfloat16":
-        compute_in(network, "mixed_bfloat16")
     random = np.random.default_rng(0)
     for mask in mask_layers(network) if sparsity else ():
         pruned = random.permutation(mask.units) < int(sparsity * mask.units)

@@ -47,6 +47,7 @@ def build_network(settings, examples):
     for layer in network.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate *= settings.dropout_multiplier
+    _compute_as_asked(network, settings)
     return network
 
 
@@ -94,6 +95,12 @@ def compute_in(network, policy):
     for layer in network.layers:
         if not isinstance(layer, keras.layers.InputLayer):
             layer.dtype_policy = policy
+
+
+def _compute_as_asked(network, settings):
+    """Has a network's layers compute in the precision of the settings."""
+    if settings.mixed_precision == "bfloat16":
+        compute_in(network, "mixed_bfloat16")
 
 
 def build_training_model(settings, network, num_examples, steps_per_epoch):
@@ -166,8 +173,7 @@ def _distillation(settings):
     if not settings.teacher:
         return None
     teacher = load_network(settings.teacher, "teacher")
-    if settings.mixed_precision == "bfloat16":
-        compute_in(teacher, "mixed_bfloat16")
+    _compute_as_asked(teacher, settings)
     try:
         return Distillation(teacher, settings.teacher_weight)
     except ValueError as error:

@@ -119,8 +119,6 @@ def _train(settings, workdir, devices, start):
         network = build_network(settings, training)
         if settings.init_from:
             copy_weights(load_network(settings.init_from, "init_from"), network)
-        if settings.mixed_precision == "bfloat16":
-            compute_in(network, "mixed_bfloat16")
         model = build_training_model(settings, network, len(training), steps_per_epoch)
     # Not before all is read that the run is made of: it may take the place of another one.
     if start is not None:

@@ -18,7 +18,8 @@ KNOWN = {
 }
 
 LOOPS = {"While", "StatelessWhile"}
-RENAMED = {"squeeze_dims": "axis"}  # by TensorFlow's Python, of an operation's options
+# By TensorFlow's Python, of what an operation reads, and of its options.
+RENAMED = {"squeeze_dims": "axis", "reduction_indices": "axis", "dim": "axis"}
 
 
 def frozen_form(function, output):
@@ -202,11 +203,12 @@ def _again(op, inputs):
     inputs = list(inputs)
     for argument in definition.input_arg:
         inferred |= {argument.type_attr, argument.number_attr}
+        name = RENAMED.get(argument.name, argument.name)
         if argument.number_attr:
             count = op.get_attr(argument.number_attr)
-            given[argument.name], inputs = inputs[:count], inputs[count:]
+            given[name], inputs = inputs[:count], inputs[count:]
         else:
-            given[argument.name] = inputs.pop(0)
+            given[name] = inputs.pop(0)
     attributes = {a.name: op.get_attr(a.name) for a in definition.attr if a.name not in inferred}
     attributes = {
         RENAMED.get(name, name): tf.TensorShape(value) if name == "shape" else value

@@ -1,11 +1,14 @@
 """The function of a SavedModel as attacks compute it: the same logits and gradients."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
 
-from anp_tf.models.frozen_form import frozen_form
+from anp_tf.models.frozen_form import KNOWN, RENAMED, frozen_form
 
 
 def normalized(x):
@@ -52,6 +55,25 @@ def test_logits_and_gradients_are_those_of_the_function(kind):
     gradient = tape.gradient(expected, x)
     assert np.abs(gradient).max() > 0
     np.testing.assert_allclose(tape.gradient(logits, x), gradient, atol=1e-5)
+
+
+def test_pixels_that_are_averaged_summed_or_expanded():
+    ops = keras.ops
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 6, 6, 2])])
+    def function(pixels):
+        parts = [ops.mean(pixels, (1, 2)), ops.max(pixels, (1, 2)), ops.sum(pixels, (1, 2))]
+        return {"logits": ops.squeeze(ops.prod(ops.expand_dims(ops.concatenate(parts), 1), 1), ())}
+
+    x = tf.constant(np.random.default_rng(0).random((5, 6, 6, 2)), tf.float32)
+    form = frozen_form(function.get_concrete_function(), "logits")
+    np.testing.assert_allclose(tf.function(form)(x), function(x)["logits"], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", sorted(KNOWN))
+def test_what_operations_read_has_the_name_of_python(kind):
+    names = {RENAMED.get(each.name, each.name) for each in op_def_registry.get(kind).input_arg}
+    assert names <= inspect.signature(getattr(tf.raw_ops, kind)).parameters.keys()
 
 
 def test_a_function_of_other_operations_is_left_alone():

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.arguments import check_number
+from anp_tf.layers.nested import nested_layers
 
 _local = threading.local()
 
@@ -154,8 +155,4 @@ class BayesLayer(keras.layers.Layer):
 
 def bayes_layers(model):
     """The Bayes layers of a model, nested models included, in the order of its layers."""
-    return [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if isinstance(layer, BayesLayer)
-    ]
+    return [layer for layer in nested_layers(model) if isinstance(layer, BayesLayer)]

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.arguments import check, check_number
+from anp_tf.layers.nested import nested_layers
 
 _local = threading.local()
 
@@ -198,8 +199,4 @@ def made_mask(make, name):
 
 def mask_layers(model):
     """The Bayesian masks of a model, nested models included, in the order of its layers."""
-    return [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if isinstance(layer, BayesianMask)
-    ]
+    return [layer for layer in nested_layers(model) if isinstance(layer, BayesianMask)]

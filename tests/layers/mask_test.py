@@ -316,10 +316,10 @@ def test_kl_is_added_to_the_loss_in_training_only(mask):
 
 
 def test_mask_layers_finds_nested_masks_in_order():
-    names = ["first", "second", "third"]
-    first, second, third = (GaussianMask(name=name) for name in names)
-    inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), second])
-    model = keras.Sequential([keras.Input((3,)), first, inner, third, keras.layers.ReLU()])
+    names = ["first", "second", "third", "fourth"]
+    first, second, third, fourth = (GaussianMask(name=name) for name in names)
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), second, third])
+    model = keras.Sequential([keras.Input((3,)), first, inner, fourth, keras.layers.ReLU()])
     assert [layer.name for layer in mask_layers(model)] == names
     assert mask_layers(keras.Sequential([keras.layers.ReLU()])) == []
 

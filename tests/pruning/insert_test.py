@@ -258,6 +258,15 @@ def test_a_network_with_adapted_layers_survives_saving(tmp_path):
         np.testing.assert_array_equal(outputs(loaded), outputs(network))
 
 
+def test_a_function_that_was_told_its_shape_keeps_it():
+    told = layers.Lambda(half, output_shape=(5,), name="told")
+    inputs = keras.Input((8,))
+    x = layers.ReLU()(told(layers.Dense(5, name="dense")(inputs)))
+    masked, missing = insert_masks(keras.Model(inputs, layers.Dense(3)(x)), unit_mask, report=True)
+    assert names(masked) == []
+    assert [row.reason for row in missing] == ["`told` (Lambda) is not known"]
+
+
 def test_a_recurrent_layer_keeps_its_outputs_and_lets_its_inputs_go():
     inputs = keras.Input((8, 3))
     x = layers.Conv1D(4, 3, activation="relu", name="conv")(inputs)

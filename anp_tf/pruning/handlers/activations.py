@@ -52,7 +52,12 @@ def of_activation(node):
 
 
 def of_lambda(node):
-    """The handler of a `keras.layers.Lambda` of an elementwise function, or None."""
+    """The handler of a `keras.layers.Lambda` of an elementwise function, or None.
+
+    One that was told its output's shape has no other, so that no channel can be cut there.
+    """
+    if node.layer._output_shape is not None:
+        return None
     passes = factors_that_pass(node.layer)
     return None if passes is None else PerChannel(passes)
 

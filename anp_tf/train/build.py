@@ -89,10 +89,10 @@ def compute_in(network, policy):
     """Has a network's layers compute as a Keras dtype policy says, its weights staying as they are.
 
     Args:
-        network: Functional `keras.Model`.
+        network: Functional `keras.Model`; the layers of nested models count.
         policy: `"float32"` or `"mixed_bfloat16"`.
     """
-    for layer in network.layers:
+    for layer in network._flatten_layers(include_self=False):
         if not isinstance(layer, keras.layers.InputLayer):
             layer.dtype_policy = policy
 

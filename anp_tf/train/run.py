@@ -12,6 +12,7 @@ from anp_tf import data
 from anp_tf.errors import NonFiniteError, WorkerLost
 from anp_tf.models import NETWORKS
 from anp_tf.progress import Progress
+from anp_tf.pruning import cost
 from anp_tf.threads import use_op_threads
 from anp_tf.train.averaging import Averaging
 from anp_tf.train.best import BestEpoch
@@ -117,6 +118,7 @@ def _train(settings, workdir, devices, start):
         workdir.check_data(training)
     with devices.strategy.scope():
         network = build_network(settings, training)
+        cost(network)  # an error now if it is not known, and not when results are made of it
         if settings.init_from:
             copy_weights(load_network(settings.init_from, "init_from"), network)
         model = build_training_model(settings, network, len(training), steps_per_epoch)

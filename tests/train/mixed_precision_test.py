@@ -60,6 +60,13 @@ def test_layers_compute_in_bfloat16_and_back_and_weights_stay(name):
     np.testing.assert_array_equal(network(pixels), before)
 
 
+def test_layers_of_nested_models_compute_in_bfloat16_too():
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    network = keras.Sequential([keras.Input((4,)), inner])
+    compute_in(network, "mixed_bfloat16")
+    assert inner.layers[0].compute_dtype == network(np.ones([1, 4])).dtype.name == "bfloat16"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "method",

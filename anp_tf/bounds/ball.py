@@ -1,6 +1,7 @@
 """The images that a bound speaks of."""
 
 import math
+import numbers
 
 import tensorflow as tf
 
@@ -32,7 +33,7 @@ class Ball:
     def __init__(self, x, epsilon, norm, unit):
         if norm not in NORMS:
             raise ValueError(f"Argument `norm` must be one of {NORMS}. Received: norm={norm!r}")
-        if isinstance(epsilon, int | float):
+        if isinstance(epsilon, numbers.Real):
             check("epsilon", epsilon, epsilon >= 0, "a number of at least 0")
         self._x = x
         self._unit = unit

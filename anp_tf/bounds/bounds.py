@@ -1,5 +1,6 @@
 """Bounds of a network's outputs, and of its margins, over all images in a ball."""
 
+import numpy as np
 import tensorflow as tf
 
 from anp_tf.arguments import check_count
@@ -38,8 +39,9 @@ def interval_bounds(network, x, epsilon, *, norm="linf"):
         `Interval` of float64 tensors [batch, units].
 
     Raises:
-        ValueError: if a layer has no rule (see `register_rule`) or computes in half precision, or
-            if an argument is out of its range.
+        ValueError: if a layer has no rule (see `register_rule`), if pixels or a layer's arithmetic
+            are not float32 or float64, if a float32 layer reads float64, or if an argument is out
+            of its range.
 
     Reference:
         - Gowal et al. 2019, "Scalable Verified Training for Provably Robust Image Classification",
@@ -66,6 +68,7 @@ def interval_margins(network, x, y, epsilon, *, norm="linf"):
         Float64 tensor [batch, units], exactly 0 for j = y.
     """
     bounded = bounded_network(network)
+    check_labels(bounded, y)
     ball = bounded.ball(x, epsilon, norm)
     return _margins(bounded, ball, bounded.intervals(ball), y, bounded.units, lines=False)
 
@@ -102,7 +105,7 @@ def crown_margins(network, x, y, epsilon, *, norm="linf", intermediate="crown", 
     Returns:
         Float64 tensor [batch, units], never looser than `interval_margins`; 0 for j = y.
     """
-    prepared = _prepared(network, x, epsilon, norm, intermediate, rows)
+    prepared = _prepared(network, x, epsilon, norm, intermediate, rows, y)
     return _best_margins(*prepared, y, rows)
 
 
@@ -142,7 +145,7 @@ def alpha_crown_margins(
     Returns:
         Float64 tensor [batch, units], never looser than `crown_margins`; 0 for j = y.
     """
-    prepared = _prepared(network, x, epsilon, norm, intermediate, rows)
+    prepared = _prepared(network, x, epsilon, norm, intermediate, rows, y)
     return _best_margins(*prepared, y, rows, steps)
 
 
@@ -160,7 +163,7 @@ def pair_margins(
     Returns:
         Float64 tensor [batch].
     """
-    bounded, ball, boxes = _prepared(network, x, epsilon, norm, intermediate, rows)
+    bounded, ball, boxes = _prepared(network, x, epsilon, norm, intermediate, rows, y)
     one_hot = tf.one_hot(tf.stack([y, other], 1), bounded.units, dtype=bounded.dtype)
     return -_least(bounded, ball, boxes, one_hot[:, :1] - one_hot[:, 1:], steps)[:, 0]
 
@@ -176,7 +179,28 @@ def proved(margins, y):
     return tf.reduce_all(own | (margins < 0.0), -1)
 
 
-def _prepared(network, x, epsilon, norm, intermediate, rows):
+def check_labels(bounded, y):
+    """A ValueError unless outputs are logits of several classes, and labels of those.
+
+    Args:
+        bounded: `BoundedNetwork`.
+        y: Integer array or tensor [batch]; what is not known yet is not checked.
+    """
+    units = bounded.units
+    if units < 2:
+        raise ValueError(
+            "Margins are between logits of several classes. Received: a network with one output; "
+            "that of class 0, always 0, has to be another"
+        )
+    labels = tf.get_static_value(tf.convert_to_tensor(y))
+    if labels is not None and not np.all((labels >= 0) & (labels < units)):
+        raise ValueError(
+            f"Argument `y` must have labels from 0 to {units - 1}. "
+            f"Received: labels from {labels.min()} to {labels.max()}"
+        )
+
+
+def _prepared(network, x, epsilon, norm, intermediate, rows, y=None):
     if intermediate not in INTERMEDIATE:
         raise ValueError(
             f"Argument `intermediate` must be one of {INTERMEDIATE}. "
@@ -184,6 +208,8 @@ def _prepared(network, x, epsilon, norm, intermediate, rows):
         )
     check_count("rows", rows)
     bounded = bounded_network(network)
+    if y is not None:
+        check_labels(bounded, y)
     ball = bounded.ball(x, epsilon, norm)
     tight = intermediate == "crown"
     boxes = bounded.tight_intervals(ball, rows) if tight else bounded.intervals(ball)

@@ -122,17 +122,19 @@ class BranchAndBound:
         boxes, empty = self._boxes(ball, signs, zeros, zeros)
         result = learned(bounded, ball, boxes, coefficients, STEPS, signs, (new, start), enough=0.0)
         best = tf.where(empty, tf.constant(math.inf, bounded.dtype), result.best[:, 0])
-        up, down = dict(zeros), dict(zeros)
+        # Of each end of a box its own; in lists, since keys of several kinds have no order.
+        moves = [[tf.zeros_like(sign) for sign in signs.values()] for _ in range(2)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([up, down])
-            moved, _ = self._boxes(ball, signs, up, down)
+            tape.watch(moves)
+            ends = (dict(zip(self._keys, each, strict=True)) for each in moves)
+            moved, _ = self._boxes(ball, signs, *ends)
             value = result.bound(result.parameters, moved)
-        gains = tape.gradient(value, [up, down], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gains = tape.gradient(value, moves, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         scores = []
-        for key in self._keys:
+        for key, up, down in zip(self._keys, *gains, strict=True):
             lower, upper = boxes[key]
             # What the bound would gain, to first order, by each of the two signs.
-            either = [-lower * gains[0][key], -upper * gains[1][key]]
+            either = [-lower * up, -upper * down]
             least = [tf.maximum(each, 0.0) + 1e-9 for each in either]
             score = tf.where((lower < 0) & (upper > 0), least[0] * least[1], 0.0)
             scores.append(tf.reshape(score, [tf.shape(score)[0], -1]))

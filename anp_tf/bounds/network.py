@@ -39,8 +39,8 @@ class BoundedNetwork:
             training.
 
     Raises:
-        ValueError: if a layer has no rule or computes in half precision, or if the network has
-            several inputs or outputs.
+        ValueError: if a layer has no rule, if pixels or a layer's arithmetic are not float32 or
+            float64, if a layer rounds its inputs, or if the network has several inputs or outputs.
     """
 
     def __init__(self, network, rounding=True):
@@ -53,6 +53,8 @@ class BoundedNetwork:
                 f"{[tensor.shape for tensor in inputs]} and outputs "
                 f"{[tensor.shape for tensor in outputs]}"
             )
+        if rounding:
+            _check_types(inputs[0], graph.nodes)
         self.dtype = tf.float64 if rounding else tf.float32
         self.input, self.output = id(inputs[0]), id(outputs[0])
         self.input_shape = inputs[0].shape[1:]
@@ -61,7 +63,7 @@ class BoundedNetwork:
         self._graph = graph  # keeps the tensors, and so their ids
         self.steps = []
         for node in graph.nodes:
-            unit = _unit(node.layer) if rounding else 0.0
+            unit = UNITS[_computes_in(node)] if rounding else 0.0
             keys = tuple(id(tensor) for tensor in node.inputs)
             rules = rules_of(node)
             for index, rule in enumerate(rules):
@@ -221,11 +223,27 @@ def _finite(tensor, axes):
     return tf.reduce_all(tf.math.is_finite(tensor), range(axes, tensor.shape.rank))
 
 
-def _unit(layer):
-    kind = getattr(layer, "compute_dtype", "float32")
-    if kind not in UNITS:
+def _check_types(pixels, nodes):
+    """A ValueError where numbers are rounded in ways that bounds do not cover."""
+    if pixels.dtype not in UNITS:
         raise ValueError(
-            f"Bounds are for layers that compute in one of {tuple(UNITS)}. "
-            f"Layer `{layer.name}` ({type(layer).__name__}) computes in {kind}."
+            f"Bounds are for networks whose pixels are one of {tuple(UNITS)}. "
+            f"Received: an input of {pixels.dtype}"
         )
-    return UNITS[kind]
+    for node in nodes:
+        kind, layer = _computes_in(node), f"`{node.layer.name}` ({type(node.layer).__name__})"
+        if kind not in UNITS:
+            raise ValueError(
+                f"Bounds are for layers that compute in one of {tuple(UNITS)}. "
+                f"Layer {layer} computes in {kind}."
+            )
+        if any(UNITS[tensor.dtype] < UNITS[kind] for tensor in node.inputs):
+            raise ValueError(
+                "Bounds are for layers that do not round what they read. "
+                f"Layer {layer} reads float64 and computes in {kind}."
+            )
+
+
+def _computes_in(node):
+    """The type that the layer of a node computes in; an operation has none but its output's."""
+    return getattr(node.layer, "compute_dtype", node.outputs[0].dtype)

@@ -13,7 +13,15 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from anp_tf.arguments import check_count, check_number
-from anp_tf.bounds.bounds import ALPHA_STEPS, ROWS, crown_margins, interval_margins, pair_margins
+from anp_tf.attacks.attack_step import attack_step
+from anp_tf.bounds.bounds import (
+    ALPHA_STEPS,
+    ROWS,
+    check_labels,
+    crown_margins,
+    interval_margins,
+    pair_margins,
+)
 from anp_tf.bounds.branching import DOMAINS, BranchAndBound
 from anp_tf.bounds.certificate import BROKEN, FILE, OPEN, PROVED, begun, network_sha256, write
 from anp_tf.bounds.network import BoundedNetwork
@@ -38,6 +46,7 @@ def prove(
     domains: int = DOMAINS,
     seconds: float | None = None,
     path: str | os.PathLike[str] | None = None,
+    seed: int = 0,
     identity: Mapping[str, typing.Any] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> dict[str, typing.Any]:
@@ -58,8 +67,8 @@ def prove(
         methods: Sequence of the methods that are tried, of `"interval"`, `"crown"`,
             `"alpha_crown"` and `"branching"` (`BranchAndBound`).
         broken: Boolean array [images], the images that attacks of this radius have broken, or None.
-        attack: Function `(network, x, y)` to adversarial images in the balls, such as an attack of
-            `anp_tf.attacks`, which is tried on what is not proved; or None.
+        attack: Function `(network, x, y, seed)` to adversarial images in the balls, such as an
+            attack of `anp_tf.attacks`, which is tried on what is not proved; or None.
         batch_size: Integer, how many images at a time.
         intermediate: Where CROWN and alpha-CROWN have the bounds of hidden features from:
             `"interval"`, or `"crown"`, which is tighter and takes far longer.
@@ -70,6 +79,7 @@ def prove(
             intervals and CROWN alone, which always are tried. None: as long as it takes.
         path: Folder that `certificate.json` is written to after each batch. One that is there, of
             the same network, settings and first images, is gone on with.
+        seed: Integer, at least 0, of the attack's random numbers: each image has its own.
         identity: Dict of what else identifies the certificate, which has it too; or None. Its
             `path` and `dataset` are not compared: network and images are known by their digests.
         progress: Function that is called with the number of images done; or None.
@@ -87,7 +97,10 @@ def prove(
             in error.
     """
     x, y = np.asarray(x, np.float32), np.asarray(y, np.int64)
+    check_number("epsilon", epsilon, lambda v: v >= 0, "a number of at least 0")
     _check(x, y, methods, broken, batch_size, seconds)
+    bounded = BoundedNetwork(network)
+    check_labels(bounded, y)
     broken = np.zeros(len(x), bool) if broken is None else np.asarray(broken, bool)
     settings = {
         "intermediate": intermediate,
@@ -114,12 +127,13 @@ def prove(
     if newly:
         write(path, certificate, x, y)
     options = {"norm": norm, "intermediate": intermediate, "rows": rows}
-    functions = _functions(network, epsilon, methods, options, alpha_steps, domains)
+    functions = _functions(bounded, epsilon, methods, options, alpha_steps, domains)
+    attacked = None if attack is None else attack_step(network, attack, seed)
     for first in range(len(outcomes), len(x), batch_size):
         part = slice(first, first + batch_size)
         spent = before + time.monotonic() - start
         late = seconds is not None and spent * len(x) > seconds * (first + batch_size)
-        found = _of_batch(network, x[part], y[part], functions, broken[part], attack, first, late)
+        found = _of_batch(network, x[part], y[part], functions, broken[part], attacked, first, late)
         outcomes.extend(found[0])
         by.extend(found[1])
         certificate["seconds"] = round(before + time.monotonic() - start, 3)
@@ -145,13 +159,12 @@ def _check(x, y, methods, broken, batch_size, seconds):
     check_count("batch_size", batch_size)
 
 
-def _functions(network, epsilon, methods, options, alpha_steps, domains):
+def _functions(bounded, epsilon, methods, options, alpha_steps, domains):
     """Dict from the methods, cheapest first, to functions that bound margins.
 
     Each takes images, labels and the best upper bounds of the margins so far, [images, units], and
     returns others, infinite where it has none.
     """
-    bounded = BoundedNetwork(network)
     pixels, norm = tf.TensorSpec([None, *bounded.input_shape], tf.float32), options["norm"]
     label = tf.TensorSpec([None], tf.int64)
     compiled = functools.partial(tf.function, autograph=False)  # traced sooner without it
@@ -203,7 +216,7 @@ def _branching(bounded, epsilon, norm, domains):
     return branching
 
 
-def _of_batch(network, x, y, functions, broken, attack, first, late):
+def _of_batch(network, x, y, functions, broken, attacked, first, late):
     """The outcomes of some images, and what proved them."""
     outcomes, by = np.full(len(x), OPEN, object), [None] * len(x)
     outcomes[_misclassified(network, x, y)] = BROKEN
@@ -226,8 +239,8 @@ def _of_batch(network, x, y, functions, broken, attack, first, late):
         return outcomes.tolist(), by
     prove("alpha_crown")
     left = np.flatnonzero(outcomes == OPEN)
-    if attack is not None and len(left):
-        moved = attack(network, tf.constant(x[left]), tf.constant(y[left]))
+    if attacked is not None and len(left):
+        moved = attacked(x[left], y[left], (first + left).astype(np.int32))
         outcomes[left[_misclassified(network, moved, y[left])]] = BROKEN
     prove("branching")
     return outcomes.tolist(), by

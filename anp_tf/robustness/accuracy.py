@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks import Attack
+from anp_tf.attacks.attack_step import attack_step
 from anp_tf.attacks.entrance import labels_of
 from anp_tf.intervals import with_interval
 from anp_tf.losses import vulnerability
@@ -103,28 +104,6 @@ def evaluate_robustness(
     attacked, judged = itertools.tee(batches)  # read once: another pass may have another order
     images = adversarial_batches(network if source is None else source, attacked, attack, seed)
     return measure_robustness(network, judged, images, progress)
-
-
-def attack_step(network, attack, seed):
-    """An attack on a batch of any size, in which every image has random numbers of its own.
-
-    Args:
-        network: Keras model, or function `(pixels, training) -> logits`.
-        attack: An `anp_tf.attacks` object.
-        seed: Integer, at least 0.
-
-    Returns:
-        Compiled function of pixels [batch, ...], labels [batch] and the images' positions in the
-        data set, int32 [batch], to a tensor like the pixels. It takes another `seed` and the call
-        arguments of the attack; for tensors of those it is traced once.
-    """
-
-    @tf.function(reduce_retracing=True)
-    def step(x, y, positions, seed=seed, **options):
-        seeds = tf.stack([tf.fill(tf.shape(positions), seed), positions], -1)
-        return attack(network, x, y, seed=seeds, **options)
-
-    return step
 
 
 def adversarial_batches(network, batches, attack, seed=0, progress=None):

@@ -67,7 +67,6 @@ def prove_candidate(
         "path": str(candidate.path),
         "attack": pgd and f"PGD-{pgd.steps}",
     }
-    keras.utils.set_random_seed(threat.seed)
     with counter("proofs", len(x)) as progress:
         return prove(
             network,
@@ -81,6 +80,7 @@ def prove_candidate(
             broken=broken_by_attacks(candidate, output, threat, x, y),
             attack=pgd,
             path=output,
+            seed=threat.seed,
             identity=identity,
             progress=progress,
         )

@@ -11,9 +11,9 @@ import tensorflow as tf
 from anp_tf import __version__
 from anp_tf.arguments import check
 from anp_tf.attacks import InTurn, Linf
+from anp_tf.attacks.attack_step import attack_step
 from anp_tf.attacks.description import Described
 from anp_tf.attacks.transfer import Transfer
-from anp_tf.robustness.accuracy import attack_step
 from anp_tf.robustness.batch_files import (
     CLEAN,
     EvaluationError,
@@ -38,7 +38,7 @@ def worst_case(
     folder,
     threat,
     *,
-    identity=None,
+    identity,
     deterministic=True,
     part=(1, 1),
     progress=None,
@@ -62,7 +62,7 @@ def worst_case(
         attacks: Dict from a name to an attack, in the order in which they are tried.
         folder: Where the batches are written; made if needed. Several processes may share it.
         threat: `Threat`, the ball in which the images must be.
-        identity: JSON object that identifies network and data; a folder of another identity, or of
+        identity: Dict, JSON, that identifies network and data; a folder of another identity, or of
             other attacks, is refused.
         deterministic: Boolean. Of a network whose answers differ from call to call, an image that
             has fooled it once counts, whatever it answers when the image is read back: the accuracy
@@ -97,7 +97,7 @@ def worst_case(
     folder = pathlib.Path(folder)
     made_by = {name: described(attack) for name, attack in attacks.items()}
     asked = threat.record() | {"anp_tf": __version__, "attacks": made_by}
-    open_folder(folder, asked | (identity or {}))
+    open_folder(folder, asked | identity)
     judge = Judge(network)
     steps = {name: attack_step(network, attack, threat.seed) for name, attack in attacks.items()}
     paths, done = [], 0

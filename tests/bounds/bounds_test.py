@@ -383,11 +383,25 @@ def test_layers_without_a_rule_and_registered_ones():
     half = network_of((4,), L.Dense(5, dtype="float16", name="half"))
     with pytest.raises(ValueError, match=r"`half` \(Dense\) computes in float16"):
         bounds.interval_bounds(half, x, 0.1)
+    rounded = network_of((4,), L.Dense(5, dtype="float64"), L.ReLU(dtype="float32", name="low"))
+    with pytest.raises(ValueError, match=r"`low` \(ReLU\) reads float64 and computes in float32"):
+        bounds.interval_bounds(rounded, x, 0.1)
+    for kind in ("float16", "uint8"):
+        pixels = keras.Input((4,), dtype=kind)
+        whole = keras.Model(pixels, L.Dense(2)(L.Rescaling(1.0, dtype="float32")(pixels)))
+        with pytest.raises(ValueError, match=f"an input of {kind}"):
+            bounds.interval_bounds(whole, x, 0.1)
     for kwargs, name in (({"norm": "l1"}, "norm"), ({"rows": 0}, "rows")):
         with pytest.raises(ValueError, match=name):
             bounds.crown_bounds(network, x, 0.1, **kwargs)
-    with pytest.raises(ValueError, match="epsilon"):
-        bounds.crown_bounds(network, x, -0.1)
+    for negative in (-0.1, np.float32(-0.1)):
+        with pytest.raises(ValueError, match="epsilon"):
+            bounds.crown_bounds(network, x, negative)
+    for margins in (bounds.interval_margins, bounds.crown_margins, bounds.alpha_crown_margins):
+        with pytest.raises(ValueError, match="`y` must have labels from 0 to 2"):
+            margins(network, x, [3], 0.1)
+        with pytest.raises(ValueError, match="a network with one output"):
+            margins(keras.Sequential([keras.Input((4,)), L.Dense(1)]), x, [0], 0.1)
 
 
 @pytest.mark.parametrize(

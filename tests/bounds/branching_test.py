@@ -53,6 +53,18 @@ def test_it_decides_what_intervals_leave_open(dense, oracle):
     assert proved >= 0.9 * true, (proved, true)
 
 
+def test_it_splits_where_the_bounds_gain_most():
+    """Few parts are enough if they are the right ones; an activation is a layer, or a layer's."""
+    keras.utils.set_random_seed(1)
+    layers = [L.Dense(24, activation="relu"), L.Dense(24), L.ReLU(), L.Dense(4)]
+    network = keras.Sequential([keras.Input((12,)), *layers])
+    x = np.random.default_rng(1).random([6, 12]).astype(np.float32)
+    y = np.argmax(network(x), -1)
+    classes = [np.flatnonzero(np.arange(4) != own) for own in y]
+    # By the gain of a bound when both of its ends move alike, none of them is proved.
+    assert BranchAndBound(network, domains=64)(x, y, classes, 0.06).sum() >= 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_what_it_proves_no_image_in_the_ball_refutes(norm):

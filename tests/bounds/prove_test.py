@@ -64,21 +64,22 @@ def test_what_is_found_to_be_broken_later_on_counts(network, data, tmp_path):
 
 def test_goes_on_where_it_was_stopped(network, data, tmp_path):
     x, y = data
-    calls = []
 
-    def attack(network, x, y):
-        calls.append(len(x))
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return x
+    def stop(done):
+        raise KeyboardInterrupt
 
-    arguments = {"batch_size": 10, "methods": ["interval"], "path": tmp_path}
+    # An attack whose images, and so what it breaks, are those of its random start.
+    attack = PGD(epsilon=0.3, step_size=1e-6, steps=1)
+    options = {"methods": ["interval"], "attack": attack, "seed": 3}
+    arguments = {**options, "batch_size": 10, "path": tmp_path}
     with pytest.raises(KeyboardInterrupt):
-        bounds.prove(network, x, y, 0.3, attack=attack, **arguments)
+        bounds.prove(network, x, y, 0.3, **arguments, progress=stop)
     begun = json.loads((tmp_path / "certificate.json").read_text())
     assert len(begun["outcomes"]) == 10
-    resumed = bounds.prove(network, x, y, 0.3, attack=lambda network, x, y: x, **arguments)
-    whole = bounds.prove(network, x, y, 0.3, methods=["interval"])
+    resumed = bounds.prove(network, x, y, 0.3, **arguments)
+    whole = bounds.prove(network, x, y, 0.3, **options)
+    alone = bounds.prove(network, x, y, 0.3, methods=["interval"])
+    assert 0 < alone["counts"]["broken"] < whole["counts"]["broken"] < len(x)
     moved = bounds.prove(network, x, y, 0.3, identity={"path": "b", "dataset": "c"}, **arguments)
     assert (moved["outcomes"], moved["path"]) == (whole["outcomes"], "b")
     assert resumed["outcomes"] == whole["outcomes"]
@@ -122,8 +123,23 @@ def test_proved_and_broken_is_an_error(network, data, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("methods", ["magic"]), ("broken", [True]), ("batch_size", 0), ("seconds", 0.0)],
+    [
+        ("methods", ["magic"]),
+        ("broken", [True]),
+        ("batch_size", 0),
+        ("seconds", 0.0),
+        ("epsilon", np.float32(-0.1)),
+        ("y", np.full(40, 3)),
+    ],
 )
 def test_arguments(network, data, name, value):
+    arguments = {"x": data[0], "y": data[1], "epsilon": 0.1, name: value}
     with pytest.raises(ValueError, match=name):
-        bounds.prove(network, *data, 0.1, **{name: value})
+        bounds.prove(network, **arguments)
+
+
+def test_a_network_of_one_logit_has_no_margins(data):
+    x, y = data
+    binary = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match="a network with one output"):
+        bounds.prove(binary, x, np.zeros_like(y), 0.1)

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from anp_tf import data
+from anp_tf import data, robustness
 from anp_tf.attacks import FGSM, L2, PGD, InTurn
-from anp_tf.robustness import EvaluationError, LogitsError, Threat, saved_images, worst_case
+from anp_tf.robustness import EvaluationError, LogitsError, Threat, saved_images
 from anp_tf.robustness.worst_case import described
 
 THREAT = Threat(0.1)
+
+
+def worst_case(*arguments, identity=None, **options):
+    return robustness.worst_case(*arguments, identity=identity or {}, **options)
 
 
 @pytest.fixture(scope="module")

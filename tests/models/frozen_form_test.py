@@ -63,7 +63,7 @@ def test_pixels_that_are_averaged_summed_or_expanded():
     @tf.function(input_signature=[tf.TensorSpec([None, 6, 6, 2])])
     def function(pixels):
         parts = [ops.mean(pixels, (1, 2)), ops.max(pixels, (1, 2)), ops.sum(pixels, (1, 2))]
-        return {"logits": ops.squeeze(ops.prod(ops.expand_dims(ops.concatenate(parts), 1), 1), ())}
+        return {"logits": ops.prod(ops.expand_dims(ops.concatenate(parts, -1), 1), 1)}
 
     x = tf.constant(np.random.default_rng(0).random((5, 6, 6, 2)), tf.float32)
     form = frozen_form(function.get_concrete_function(), "logits")

@@ -159,7 +159,7 @@ def test_a_network_without_a_gradient_is_caught(examples, tmp_path):
     )
     assert sometimes is None
     assert "no gradient" in check.figure
-    measure = Measurements(rounded, data.batches(examples, 30), SIZE, tmp_path, THREAT)
+    measure = Measurements(rounded, data.batches(examples, 30), SIZE, tmp_path, THREAT, {})
     measured = measure.of("fgsm", FGSM(epsilon=EPSILON))
     assert measured.accuracy is None
     failed = attack_checks.not_weaker("fgsm", "", measured, measured)
@@ -220,7 +220,7 @@ def test_a_network_that_hides_its_gradients_is_weaker_to_transfer(examples, tmp_
         return quarters(blind(x))
 
     batches = data.batches(examples, 30)
-    measure = Measurements(hiding, batches, SIZE, tmp_path, THREAT)
+    measure = Measurements(hiding, batches, SIZE, tmp_path, THREAT, {})
     attack = PGD(epsilon=EPSILON, step_size=0.02, steps=10)
     base = measure.of("pgd-40", attack)
     check = attack_checks.check_transfer(measure, base, attack, quarters)
@@ -232,7 +232,7 @@ def test_a_network_that_hides_its_gradients_is_weaker_to_transfer(examples, tmp_
 
 def test_an_attack_that_leaves_the_ball_is_caught(examples, tmp_path):
     batches = data.batches(examples, 30)
-    measure = Measurements(quarters, batches, SIZE, tmp_path, THREAT)
+    measure = Measurements(quarters, batches, SIZE, tmp_path, THREAT, {})
     measure.of("far", FGSM(epsilon=0.3))
     check = attack_checks.check_ball(measure)
     assert check.status == "fail"
@@ -245,7 +245,7 @@ def test_masks_are_drawn(examples, tmp_path):
     plain = keras.Sequential([keras.Input((4, 4, 1)), *layers, keras.layers.Dense(4)])
     masked = insert_masks(plain)
     batches = data.batches(examples, 30)
-    measure = Measurements(masked, batches, SIZE, tmp_path, THREAT)
+    measure = Measurements(masked, batches, SIZE, tmp_path, THREAT, {})
     attack = PGD(epsilon=EPSILON, step_size=0.05, steps=3)
     base = measure.of("pgd-40", attack)
     check = attack_checks.check_masks(measure, attack, base, masked)
@@ -317,11 +317,11 @@ def test_answers_that_depend_on_the_rest_of_the_batch_are_seen(examples):
 
 def test_an_undefended_network_may_withstand_a_small_ball(examples, tmp_path):
     batches = data.batches(examples, 30)
-    measure = Measurements(quarters, batches, SIZE, tmp_path, Threat(0.02))
+    measure = Measurements(quarters, batches, SIZE, tmp_path, Threat(0.02), {})
     attack = PGD(epsilon=0.02, step_size=0.005, steps=10)
     check = attack_checks.check_undefended(measure, attack, quarters)
     assert check.status == "fail"  # at four times the radius too
-    measure = Measurements(quarters, batches, SIZE, tmp_path, THREAT)
+    measure = Measurements(quarters, batches, SIZE, tmp_path, THREAT, {})
     attack = PGD(epsilon=0.1, step_size=0.02, steps=10)
     check = attack_checks.check_undefended(measure, attack, fragile)
     assert check.status == "pass"

@@ -68,7 +68,7 @@ class Measurements:
     total: int
     folder: pathlib.Path
     threat: Threat
-    identity: dict | None = None
+    identity: dict
     deterministic: bool = True
     counter: Callable = silent
     done: list = dataclasses.field(default_factory=list)

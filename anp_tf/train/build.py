@@ -8,6 +8,7 @@ import keras
 from anp_tf.attacks import FGSM, NFGSM, PGD, InTurn, Square, SquarePGD
 from anp_tf.errors import WorkdirError
 from anp_tf.layers import MASKS, BayesianMask, UnitMask, mask_layers
+from anp_tf.layers.nested import nested_layers
 from anp_tf.methods import METHODS, Bound, Distillation, Schedule
 from anp_tf.models import NETWORKS
 from anp_tf.models.random_weights import with_random_weights
@@ -92,7 +93,7 @@ def compute_in(network, policy):
         network: Functional `keras.Model`; the layers of nested models count.
         policy: `"float32"` or `"mixed_bfloat16"`.
     """
-    for layer in network._flatten_layers(include_self=False):
+    for layer in nested_layers(network):
         if not isinstance(layer, keras.layers.InputLayer):
             layer.dtype_policy = policy
 

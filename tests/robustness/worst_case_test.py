@@ -15,8 +15,8 @@ from anp_tf.robustness.worst_case import described
 THREAT = Threat(0.1)
 
 
-def worst_case(*arguments, identity=None, **options):
-    return robustness.worst_case(*arguments, identity=identity or {}, **options)
+def worst_case(*arguments, **options):
+    return robustness.worst_case(*arguments, **{"identity": {}, **options})
 
 
 @pytest.fixture(scope="module")

@@ -55,11 +55,11 @@ class Cost:
     """The cost of a network, per image.
 
     Attributes:
-        layers: Tuple of `LayerCost`, the layers that have weights, in the order of the graph, but
-            for masks. Layers of a nested model are listed like others.
-        multiply_adds: Multiplications in the kernels of layers, and of attention those with the
-            keys and the values. Positions that padding adds count; biases, normalisations,
-            activations and poolings do not.
+        layers: Tuple of `LayerCost`, the layers that have weights or multiply-adds, in the order of
+            the graph, but for masks. Layers of a nested model are listed like others.
+        multiply_adds: Multiplications in the kernels of layers, and of features with one another in
+            products of matrices and in attention (with the keys and the values). Positions that
+            padding adds count; biases, normalisations, activations and poolings do not.
         flops: `2 * multiply_adds`.
         parameters: Numbers in the weights, those that are not trained included, masks' not.
         parameter_bytes: Bytes of these weights.
@@ -74,7 +74,7 @@ class Cost:
             `k * k * c_in * (h_out * w_out + c_out)`, and `2 * c_out` more with batch normalisation;
             a dense layer `inputs * outputs + outputs`, and `2 * inputs` more with it. A random
             weight counts as two numbers. Other convolutions likewise: patches read, and weights.
-            Attention and recurrent layers do not count.
+            Other layers do not count.
     """
 
     layers: tuple[LayerCost, ...]
@@ -145,8 +145,8 @@ def cost(model: keras.Model) -> Cost:
 
     Masks cost nothing, so that the cost of a masked network is the one of the dense network, and
     `cost(slim(network))` what remains. A layer that is called more than once counts its
-    multiply-adds each time, and the rest once. Convolutions of all kinds, dense layers, attention
-    and recurrent layers are known.
+    multiply-adds each time, and the rest once. Convolutions of all kinds, dense layers, attention,
+    recurrent layers and products of two matrices are known.
 
     Args:
         model: Built functional or Sequential `keras.Model`, whose images have a known size.
@@ -180,7 +180,8 @@ def cost(model: keras.Model) -> Cost:
             memory.setdefault(layer, numbers * paper_memory(node))
         elif isinstance(layer, keras.layers.BatchNormalization) and origin is not None:
             normalised[origin] = 2 if isinstance(layer, BayesLayer) else 1
-        if getattr(layer, "weights", ()) and not isinstance(layer, BayesianMask):
+        has_weights = getattr(layer, "weights", ()) and not isinstance(layer, BayesianMask)
+        if has_weights or flops[layer]:
             layers[layer] = None  # a set that keeps the order
     for layer, numbers in normalised.items():
         is_dense = isinstance(layer, DENSE)
@@ -192,12 +193,13 @@ def cost(model: keras.Model) -> Cost:
 def _layer_cost(layer, multiply_adds, memory):
     in_kernels = [np.asarray(kernel) for kernel in kernels(layer)]
     numbers = sum(kernel.size for kernel in in_kernels)
+    weights = getattr(layer, "weights", ())  # operations have none
     return LayerCost(
         name=layer.name,
         kind=type(layer).__name__,
         multiply_adds=multiply_adds,
-        parameters=sum(math.prod(weight.shape) for weight in layer.weights),
-        parameter_bytes=sum(np.asarray(weight).nbytes for weight in layer.weights),
+        parameters=sum(math.prod(weight.shape) for weight in weights),
+        parameter_bytes=sum(np.asarray(weight).nbytes for weight in weights),
         kernel_weights=numbers,
         zero_weights=numbers - sum(int(np.count_nonzero(kernel)) for kernel in in_kernels),
         memory=memory,

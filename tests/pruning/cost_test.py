@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from anp_tf.layers import BayesianMask, BetaBernoulliDropout, mask_layers
@@ -27,7 +27,10 @@ class OpenMask(BayesianMask):
         return tf.ones(self.units)
 
 
-PRODUCTS = ("Conv2D", "Conv2DBackpropInput", "Conv3D", "DepthwiseConv2dNative", "MatMul")
+PRODUCTS = (
+    *("Conv2D", "Conv2DBackpropInput", "Conv3D", "DepthwiseConv2dNative", "MatMul"),
+    *("BatchMatMul", "BatchMatMulV2"),
+)
 
 
 def profiled_flops(model):
@@ -211,13 +214,54 @@ def attention(x):
         (layers.SimpleRNN(5, name="counted"), 8 * (3 * 5 + 5 * 5)),
         (layers.Bidirectional(layers.LSTM(5), name="counted"), 2 * 8 * 4 * (3 * 5 + 5 * 5)),
         (layers.TimeDistributed(layers.Dense(5), name="counted"), 8 * 3 * 5),
+        (layers.EinsumDense("abc,cd->abd", (8, 5), name="counted"), 8 * 3 * 5),
+        (layers.EinsumDense("...c,cde->...de", (5, 2), name="counted"), 8 * 3 * 5 * 2),
+        (layers.SpectralNormalization(layers.Conv1D(5, 3), name="counted"), 6 * 3 * 3 * 5),
+        # A score is a product a channel, of 8 queries and 8 keys; so is the sum of the values.
+        (lambda x: layers.AdditiveAttention(name="counted")([x, x]), 2 * 8 * 8 * 3),
     ],
-    ids=["attention", "LSTM", "GRU", "SimpleRNN", "Bidirectional", "TimeDistributed"],
+    ids=[
+        *("attention", "LSTM", "GRU", "SimpleRNN", "Bidirectional", "TimeDistributed"),
+        *("EinsumDense", "EinsumDense with dots", "SpectralNormalization", "AdditiveAttention"),
+    ],
 )
-def test_attention_and_recurrent_layers(layer, count):
+def test_attention_and_other_layers(layer, count):
     inputs = keras.Input((8, 3))
     found = cost(keras.Model(inputs, layer(inputs))).layers[-1]
     assert (found.name, found.multiply_adds) == ("counted", count)
+
+
+def scores(x):
+    return ops.matmul(x, ops.transpose(x, (0, 2, 1)))
+
+
+def heads(x):
+    x = ops.reshape(x, (-1, 8, 3, 2))
+    return ops.dot_product_attention(x, x[:, :5], x[:, :5])
+
+
+@pytest.mark.parametrize(
+    ("function", "count"),
+    [
+        (lambda x: layers.Dot((1, 1))([x[:, :, :2], x]), 2 * 6 * 8),
+        (lambda x: layers.Dot(2)([x, x]), 8 * 8 * 6),
+        # 8 queries, 4 keys and values, of 6 and 3 channels.
+        (lambda x: layers.Attention()([x, x[:, ::2, :3], x[:, ::2]]), 8 * 4 * (6 + 3)),
+        (heads, 8 * 5 * 3 * (2 + 2)),
+        (scores, 8 * 8 * 6),
+        (lambda x: x @ np.ones((6, 7), "float32"), 8 * 6 * 7),
+        (lambda x: ops.matmul(np.ones((7, 8), "float32"), x), 7 * 8 * 6),
+        (lambda x: x @ np.ones(6, "float32"), 8 * 6),
+        (lambda x: ops.einsum("bij,bkj->bik", x, x[:, :2]), 8 * 2 * 6),
+        (lambda x: ops.einsum("b...j,jk->b...k", x, np.ones((6, 7), "float32")), 8 * 6 * 7),
+        (lambda x: ops.einsum("...i,...i->...", x, x[:, :1]), 8 * 6),
+    ],
+)
+def test_products_of_features(function, count):
+    inputs = keras.Input((8, 6))
+    model = keras.Model(inputs, function(inputs))
+    assert cost(model).multiply_adds == count
+    assert profiled_flops(model) in (0, 2 * count)  # it does not count Einstein sums
 
 
 def test_attention_over_one_of_two_axes():
@@ -230,9 +274,18 @@ def test_attention_over_one_of_two_axes():
 @pytest.mark.parametrize(
     ("layer", "kind"),
     [
-        (lambda: layers.EinsumDense("abc,cd->abd", (8, 2), name="odd"), "EinsumDense"),
         (lambda: Scale(name="odd"), "Scale"),
-        (lambda: lambda x: layers.Dot(1, name="odd")([x, x]), "Dot"),
+        (lambda: layers.RNN(layers.SimpleRNNCell(4), name="odd"), "RNN"),
+        (
+            lambda: layers.SpectralNormalization(
+                layers.EinsumDense("abc,cd->abd", (8, 2)), name="odd"
+            ),
+            "SpectralNormalization",
+        ),
+        (
+            lambda: lambda x: layers.Attention(name="odd")([x, x], return_attention_scores=True)[0],
+            "Attention",
+        ),
     ],
 )
 def test_unknown_layers_are_errors(layer, kind):
@@ -241,10 +294,10 @@ def test_unknown_layers_are_errors(layer, kind):
         cost(keras.Model(inputs, layer()(inputs)))
 
 
-def test_products_of_features_are_errors():
+def test_unknown_products_of_features_are_errors():
     inputs = keras.Input((8, 8))
-    with pytest.raises(ValueError, match=r"Matmul"):
-        cost(keras.Model(inputs, keras.ops.matmul(inputs, inputs)))
+    with pytest.raises(ValueError, match=r"Einsum"):
+        cost(keras.Model(inputs, ops.einsum("bij,bjk,bkl->bil", inputs, inputs, inputs)))
 
 
 def test_unknown_sizes_are_errors():

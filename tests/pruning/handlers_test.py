@@ -193,6 +193,41 @@ def test_attention_between_two_sequences(call):
     assert counted == projections + 6 * 7 * (6 + 4)
 
 
+def attended(x):
+    scores = ops.softmax(ops.matmul(x, ops.transpose(x, (0, 2, 1))) * 0.1)
+    return ops.einsum("bij,bjk->bik", scores, x)
+
+
+NEED_ALL = {
+    "AdditiveAttention": lambda x: layers.AdditiveAttention()([x, x]),
+    "Attention": lambda x: layers.Attention(use_scale=True)([x, x, x * 0.1]),
+    "Dot": lambda x: layers.Dot(2)([x, x]),
+    "EinsumDense": lambda x: layers.EinsumDense("abc,cd->abd", (6, 8), bias_axes="d")(x),
+    "SpectralNormalization": lambda x: layers.SpectralNormalization(layers.Conv1D(8, 3))(x),
+    "matmul and einsum": attended,
+    "dot_product_attention": lambda x: ops.reshape(
+        ops.dot_product_attention(*[ops.reshape(x, (-1, 6, 2, 4))] * 3), (-1, 6, 8)
+    ),
+}
+
+
+@pytest.mark.parametrize("between", NEED_ALL.values(), ids=NEED_ALL)
+def test_what_multiplies_features_needs_all_of_them(between):
+    """Masks of one's own before and after such layers: units before stay, those after are cut."""
+    x = inputs = keras.Input((6, 4))
+    x = between(UnitMask(name="before")(layers.Dense(8, name="first")(x)))
+    x = UnitMask(name="after")(x)
+    x = UnitMask(name="last")(layers.Dense(7, activation="gelu", name="second")(x))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    for mask in mask_layers(model):
+        mask.prune([0, 2])
+    slimmed = slim(model)
+    x = np.random.default_rng(1).normal(size=(3, 6, 4)).astype(np.float32)
+    np.testing.assert_allclose(slimmed(x), model(x), rtol=0, atol=1e-5)
+    assert slimmed.get_layer("first").units == 8
+    assert slimmed.get_layer("second").units == 5
+
+
 def by_layers(x):
     x = layers.Conv2D(8, 3, padding="same", name="a")(x)
     x = layers.MaxPooling2D(2)(layers.ReLU()(x))

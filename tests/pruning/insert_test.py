@@ -105,13 +105,16 @@ def test_units_that_a_layer_needs_all_of_have_no_mask():
     x = layers.LayerNormalization(name="norm")(layers.Dense(6, name="needed")(x))
     x = layers.Dense(7, activation="gelu", name="free")(x)
     x = layers.Dense(6, name="attended")(x)
-    x = layers.Attention(name="odd")([x, x])
+    x = layers.Attention(name="attention")([x, x])
+    x = layers.Reshape((2, 5, 6))(layers.Dense(6, name="odd")(x))
+    x = layers.ConvLSTM1D(2, 1, name="recurrent")(x)
     model = keras.Model(inputs, layers.Dense(3, name="logits")(layers.Flatten()(x)))
     masked, missing = insert_masks(model, unit_mask, report=True)
     assert names(masked) == ["free_mask"]
     assert [str(row) for row in missing] == [
         "`needed` (6 units): `norm` (LayerNormalization) needs all channels",
-        "`attended` (6 units): `odd` (Attention) is not known",
+        "`attended` (6 units): `attention` (Attention) needs all channels",
+        "`odd` (6 units): `recurrent` (ConvLSTM1D) is not known",
     ]
     assert unmasked_layers(masked) == missing
     np.testing.assert_array_equal(outputs(masked), outputs(model))

@@ -40,6 +40,7 @@ from anp_tf.pruning.handlers.normalization import (
     RMSNormalization,
 )
 from anp_tf.pruning.handlers.operations import of_operation
+from anp_tf.pruning.handlers.products import LAYERS as PRODUCTS
 from anp_tf.pruning.handlers.shapes import Reshape, of_permute, of_resizing
 
 __all__ = ["Handler", "PerChannel", "channels", "handler_of", "register_handler"]
@@ -103,6 +104,7 @@ _HANDLERS = {
     keras.layers.TimeDistributed: _of_time_distributed,
     keras.layers.UnitNormalization: WHOLE,
     **MERGING,
+    **PRODUCTS,
 }
 _HANDLERS |= dict.fromkeys(IDENTITIES, PerChannel(is_any, shifts=True, linear=True))
 for _name, _handler in {

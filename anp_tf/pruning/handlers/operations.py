@@ -18,6 +18,7 @@ from anp_tf.pruning.handlers.base import (
     probe,
 )
 from anp_tf.pruning.handlers.merging import Concatenation, Merge, Product, Sum
+from anp_tf.pruning.handlers.products import OPERATIONS as PRODUCTS
 from anp_tf.pruning.handlers.shapes import Reshape, of_resizing
 from anp_tf.pruning.slimmed import Slimmed, slimmed
 
@@ -142,6 +143,8 @@ def of_operation(node):
         return _OF_SEVERAL[name] if all(np.ndim(other) == 0 for other in others) else None
     if name in _BY_NAME:
         return _BY_NAME[name](node)
+    if name in PRODUCTS:
+        return PRODUCTS[name]
     if len(node.inputs) != 1 or name not in OPERATIONS:
         return None
     if all(np.ndim(other) == 0 for other in others):

@@ -24,8 +24,8 @@ class Interface:
         binary: Boolean, whether the one number it returns is the logit of class 1, and that of
             class 0 is 0.
         channels_first: Boolean, whether it takes images [batch, channels, height, width].
-        straight_through: Boolean, whether gradients pass what comes before its first weights, and
-            the rounding of integer pixels, unchanged (`anp_tf.attacks.straight_through`).
+        straight_through: Boolean, whether gradients pass what has none before its first weights,
+            and the rounding of integer pixels (`anp_tf.attacks.straight_through`).
 
     Raises:
         ValueError: if the pixels are not two numbers, the first below the second.
@@ -78,7 +78,7 @@ def entered(network, x, interface=None, name="the network"):
     if taken is not None and taken.shape.rank is not None:
         _check_shape(taken.shape, x.shape, interface.channels_first, name)
     if interface.straight_through:
-        network = straight_through(network)
+        network = straight_through(network, interface.pixels)
     adapter = _Adapter(network, taken, interface, name)
     logits = adapter(x[:PROBE_IMAGES])
     _check_logits(network, logits.shape, interface, name)

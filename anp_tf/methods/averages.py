@@ -79,7 +79,14 @@ class WeightAverages:
             return
         for variable in statistics:
             variable.assign(tf.zeros_like(variable.value))
-        count = run()
+        try:
+            count = run()
+        except BaseException:
+            self.put_back()
+            raise
+        if not count:
+            self.put_back()
+            raise ValueError("Argument `batches` must have batches of images. Received: none")
         for layer in normalizations:
             # One that is inside another layer is in no call of the graph, and taken as called once.
             reached = 1.0 - layer.momentum ** (count * max(1, self._calls[layer]))
@@ -100,7 +107,7 @@ class StatisticsPasses:
         model: `TrainingModel`.
 
     Call arguments:
-        batches: Iterable of `(pixels, labels)`.
+        batches: Iterable of `(pixels, labels)`, as `fit` takes them.
 
     Returns:
         Integer, how many times the network was run.
@@ -111,18 +118,16 @@ class StatisticsPasses:
         self._run = tf.function(self._passes)
 
     def __call__(self, batches):
-        return sum(
-            int(self._run(x, tf.cast(y, tf.int32), tf.constant(index)))
-            for index, (x, y) in enumerate(batches)
-        )
+        return sum(int(self._run(data, tf.constant(index))) for index, data in enumerate(batches))
 
-    def _passes(self, x, y, index):
+    def _passes(self, data, index):
         model = self.model
-        fixed = inference_masks(model.masks)
-        images = [x] if model.clean_share() else []
+        batch, fixed = model.read(data), inference_masks(model.masks)
+        images = [batch.pixels] if model.clean_share() else []
         if model.attack is not None:
             seed, _ = seeds(model.seed, -2 - index)
-            images.append(model.training_attack(x, y, fixed, seed, model.optimizer.iterations))
+            step = model.optimizer.iterations
+            images.append(model.training_attack(batch.pixels, batch.labels, fixed, seed, step))
         with given_masks(fixed):
             for each in images:
                 model.network(each, training=True)

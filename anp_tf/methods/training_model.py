@@ -197,11 +197,11 @@ class TrainingModel(NetworkTrainer):
         """Puts the averages in the weights' place, with statistics of theirs, or leaves them there.
 
         Args:
-            batches: Iterable of `(pixels, labels)`, the training images for these statistics, which
-                are attacked as in training.
+            batches: Iterable of `(pixels, labels)`, as `fit` takes them: the training images for
+                these statistics, which are attacked as in training.
 
         Raises:
-            ValueError: if there are no averages.
+            ValueError: if there are no averages or no batches.
         """
         if self.averages is None:
             raise ValueError("There are averages only with `average_decay` above 0. Received: 0")

@@ -118,6 +118,31 @@ def test_what_is_cut_is_cut_from_the_averages():
         assert np.all(np.array(kernel)[mask == 0] == 0)
 
 
+def test_batches_are_read_as_in_training():
+    """Integers are divided by 255, labels may be one-hot, and examples weighted."""
+    x, y = np.round(255 * DATA[0]).astype(np.uint8), DATA[1]
+    found = []
+    for batch in ((x / np.float32(255), y), (x, np.eye(3)[y], np.ones(24))):
+        model = compiled(AdversarialTraining, attack=moved)
+        model.use_averages([batch])
+        found.append([v.numpy() for v in model.network.variables])
+    for expected, actual in zip(*found, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_after_batches_that_cannot_be_read_the_weights_are_there():
+    model = compiled(Standard)
+    before = [v.numpy() for v in model.network.variables]
+    with pytest.raises(ValueError, match="`batches` must have batches"):
+        model.use_averages(iter([]))
+    with pytest.raises(ValueError, match="Images must be"):
+        model.use_averages([(DATA[0][:, :5], DATA[1])])
+    for variable, expected in zip(model.network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, expected)
+    model.use_averages([DATA])
+    assert np.all(np.array(model.network.layers[2].moving_variance) > 0)
+
+
 def test_no_averages_unless_asked_for():
     model = Standard(network(), 24)
     assert model.averages is None

@@ -74,7 +74,7 @@ class Cost:
             `k * k * c_in * (h_out * w_out + c_out)`, and `2 * c_out` more with batch normalisation;
             a dense layer `inputs * outputs + outputs`, and `2 * inputs` more with it. A random
             weight counts as two numbers. Other convolutions likewise: patches read, and weights.
-            Other layers do not count.
+            Of other layers with multiply-adds the weights alone count.
     """
 
     layers: tuple[LayerCost, ...]
@@ -167,6 +167,7 @@ def cost(model: keras.Model) -> Cost:
         counted = handler.multiply_adds(node) if handler is not None else None
         if counted is not None:
             flops[layer] += counted
+            memory[layer] = sum(math.prod(w.shape) for w in getattr(layer, "weights", ()))
         elif not is_known(layer):
             raise ValueError(
                 "`cost` does not know the multiply-adds of a layer, unless a handler tells them: "

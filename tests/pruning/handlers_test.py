@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from anp_tf.layers import UnitMask, mask_layers
+from anp_tf.layers import BetaBernoulliDropout, UnitMask, mask_layers
 from anp_tf.pruning import cost, insert_masks, slim
 
 VECTOR = np.linspace(-1, 2, 8).astype(np.float32)
@@ -115,6 +115,17 @@ def test_constants_that_differ_by_place_are_kept():
         x = between(layers.Conv2D(8, 3, activation="silu", name="first")(x))
         x = layers.GlobalMaxPooling2D()(layers.Conv2D(6, 1, activation="gelu")(x))
         masked_and_slimmed(keras.Model(inputs, layers.Dense(3)(x)))
+
+
+@pytest.mark.parametrize("extreme", [ops.max, ops.min])
+def test_an_extreme_that_begins_with_a_number(extreme):
+    """No factor of a mask may pass it."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization(scale=False)(layers.Conv2D(6, 3, name="first")(inputs))
+    x = BetaBernoulliDropout(initial_a=2.0, name="mask")(x)
+    model = keras.Model(inputs, layers.Dense(3)(extreme(x, axis=(1, 2), initial=0.3)))
+    x = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(slim(model)(x), model(x), rtol=0, atol=1e-6)
 
 
 def test_a_sum_over_an_unknown_number_of_positions_is_no_constant():

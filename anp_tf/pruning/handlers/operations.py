@@ -171,6 +171,8 @@ def _reduction(handler):
         axes = _axes(node.layer.axis, rank)
         if 0 in axes:
             return None
+        if getattr(node.layer, "initial", None) is not None:
+            return WHOLE  # a number among them, which no factor reaches
         return WHOLE if rank - 1 in axes else handler
 
     return of

@@ -168,7 +168,9 @@ class APGD(Attack):
 
     def _measure(self, network, x, references):
         """The losses, which examples are misclassified, and the gradient of the losses in `x`."""
-        logits, losses, gradient = unchecked_gradient(network, x, references, self._losses)
+        logits, losses, gradient = unchecked_gradient(
+            network, x, references, self._losses, scaled=True
+        )
         y, *_ = tf.nest.flatten(references)
         return tf.stop_gradient(losses), ~classified(logits, y), gradient
 

@@ -63,10 +63,13 @@ class Attack(Described):
             tf.errors.InvalidArgumentError: if a pixel is NaN or not in [0, 1], if a label is no
                 class of the network, or if the attack's loss has a gradient that is not finite.
         """
-        x = checked_pixels(x)
-        entered = self._entered(network, x)
-        y = None if y is None else checked_labels(y, x, entered.classes)
+        given = checked_pixels(x)
+        entered = self._entered(network, given)
+        y = None if y is None else checked_labels(y, given, entered.classes)
+        # Half precision is too coarse for steps, squared lengths and the places of squares.
+        x = tf.cast(given, tf.float32) if given.dtype.size < 4 else given
         images = self.perturb(entered, x, y, draws.given_seed(seed), **options)
+        images = rounded_toward(given, images) if images.dtype != given.dtype else images
         return tf.stop_gradient(images)
 
     def perturb(self, network, x, y, seed, **options):
@@ -83,6 +86,16 @@ class Attack(Described):
 
     def _entered(self, network, x):
         return Logits(network, x)
+
+
+def rounded_toward(x, images):
+    """Float32 images in the half precision of `x`, none of whose pixels is farther from it."""
+    rounded = tf.cast(images, x.dtype)
+    wide, middle = tf.cast(rounded, tf.float32), tf.cast(x, tf.float32)
+    # The bits of numbers that are not negative are in their order.
+    back = tf.cast(tf.sign(middle - wide), tf.int16)
+    back = tf.where(tf.abs(wide - middle) > tf.abs(images - middle), back, tf.zeros_like(back))
+    return tf.bitcast(tf.bitcast(rounded, tf.int16) + back, x.dtype)
 
 
 def rows(structure, which):

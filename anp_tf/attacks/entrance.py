@@ -51,8 +51,8 @@ class Logits:
 
     Args:
         network: Keras model, or any function `(pixels, training) -> logits`.
-        x: Float tensor [batch, ...], pixels. The network is asked for the first one if its number
-            of classes cannot be read off it.
+        x: Float tensor [batch, ...], pixels, of the type that the network gets. It is asked for the
+            first one if its number of classes cannot be read off it.
 
     Attributes:
         classes: Integer.
@@ -65,11 +65,11 @@ class Logits:
     """
 
     def __init__(self, network, x):
-        self._network = inference_form(network)
+        self._network, self._dtype = inference_form(network), x.dtype
         self.classes = _known_classes(network) or int(self(x[:1]).shape[-1])
 
     def __call__(self, pixels, training=False):
-        return self.checked(self._network(pixels, training=False))
+        return self.checked(self._network(tf.cast(pixels, self._dtype), training=False))
 
     def checked(self, logits):
         """What the network returned as a tensor of logits, float32 at least."""

@@ -75,7 +75,7 @@ class _Latents(Logits):
         self._network = with_latents(network)
 
     def __call__(self, pixels, training=False):
-        latents, logits = self._network(pixels, training=False)
+        latents, logits = self._network(tf.cast(pixels, self._dtype), training=False)
         return latents, self.checked(logits)
 
 

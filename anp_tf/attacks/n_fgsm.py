@@ -10,9 +10,9 @@ from anp_tf.losses import cross_entropy
 
 
 class NFGSM(Described):
-    """N-FGSM: x' = clip(x + eta + epsilon sign(gradient at x + eta)), eta uniform in +-noise.
+    """N-FGSM: x' = clip(z + epsilon sign(gradient at z)), z = clip(x + eta), eta in +-noise.
 
-    The noise is larger than the ball, and the result is clipped to [0, 1] alone: it may be up to
+    The uniform noise is larger than the ball, and both are clipped to [0, 1] alone: it may be up to
     (1 + noise) epsilon away from `x`. Networks that are trained on single steps within the ball can
     collapse: they learn to withstand these alone. With enough noise they do not (de Jorge et al.
     2022). It is for training, and no measure of robustness.

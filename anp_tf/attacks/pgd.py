@@ -91,7 +91,7 @@ class PGD(Attack):
 
         def ascend(start, x, y):
             def step(index, adversarial, finite):
-                gradient = unchecked_gradient(network, adversarial, y, self.loss)[-1]
+                *_, gradient = unchecked_gradient(network, adversarial, y, self.loss, scaled=True)
                 moved = adversarial + step_size * self.norm.direction(gradient)
                 moved = self.norm.confine(moved, x, epsilon)
                 return index + 1, moved, finite & each_finite(gradient)

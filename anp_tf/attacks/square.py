@@ -79,13 +79,6 @@ class Square(Attack):
 
     def perturb(self, network, x, y, seed):
         self._check_images(x)
-        if x.dtype.size < 4:  # too coarse for the places of windows and for squared lengths
-
-            def as_given(pixels, training=False):
-                return network(tf.cast(pixels, x.dtype), training=training)
-
-            images = self.perturb(as_given, tf.cast(x, tf.float32), y, seed)
-            return tf.cast(images, x.dtype)
         if not self.channels_first:
             return self._restarted(network, x, y, seed)
 

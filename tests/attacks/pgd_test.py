@@ -13,7 +13,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
-from anp_tf.attacks import FGSM, PGD, draws, input_gradient
+from anp_tf.attacks import APGD, FGSM, PGD, draws, input_gradient
 from anp_tf.losses import cross_entropy
 
 CLASSES = 3
@@ -75,8 +75,8 @@ def test_result_is_in_the_ball_and_has_valid_pixels(
     result = attack(linear_network(weights), x, y, seed=[seed, 1], scale=scale)
     assert (result.dtype, result.shape) == (x.dtype, x.shape)
     result, x = (np.asarray(tf.cast(t, tf.float64)) for t in (result, x))
-    ulp = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23, "float64": 2**-52}[dtype]
-    assert np.abs(result - x).max() <= epsilon * scale + ulp
+    rounding = 2**-52 if dtype == "float64" else 2**-23  # half precision is rounded toward `x`
+    assert np.abs(result - x).max() <= epsilon * scale + rounding
     assert result.min() >= 0.0
     assert result.max() <= 1.0
 
@@ -101,6 +101,28 @@ def by_hand(x, y, weights):
     x = x.reshape(len(x), -1).astype(np.float64)
     probabilities = scipy.special.softmax(x @ weights, axis=-1)
     return (probabilities - np.eye(weights.shape[1])[y]) @ weights.T.astype(np.float64)
+
+
+@pytest.mark.parametrize("kind", [PGD, APGD])
+@pytest.mark.parametrize("pixels", ["float16", "float32"])
+def test_a_network_in_float16_is_attacked_where_it_is_sure(kind, pixels):
+    """The gradient of its loss is below the least number of float16; float32 has it."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(16, 3))
+    x, y = tf.constant(rng.random((20, 16)), pixels), np.arange(20) % 3
+
+    def network(dtype):
+        def logits(x, training=False):
+            lead = 25 * tf.one_hot(0 if len(x) == 1 else y, 3)
+            return tf.cast(tf.cast(x, dtype) @ tf.cast(weights, dtype), tf.float32) + lead
+
+        return logits
+
+    assert np.mean(input_gradient(network("float16"), x, y) == 0) > 0.9
+    options = {"step_size": 0.05, "random_start": False} if kind is PGD else {}
+    attack = kind(epsilon=0.1, steps=10, **options)
+    moved, expected = (attack(network(d), x, y, seed=[0, 1]) for d in ("float16", "float32"))
+    assert np.mean(np.abs(moved - expected) < 1e-3) > 0.95
 
 
 @pytest.mark.parametrize("shape", [(8, 6), (8, 4, 4, 1)])

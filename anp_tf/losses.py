@@ -158,7 +158,7 @@ def vulnerability(clean, adversarial, sizes=None, weights=None):
     sizes = [None] * len(clean) if sizes is None else sizes
     return tf.add_n(
         [
-            layer_vulnerability(*layer, weights)
+            tf.cast(layer_vulnerability(*layer, weights), tf.float32)
             for layer in zip(clean, adversarial, sizes, strict=True)
         ]
     ) / len(clean)
@@ -183,7 +183,7 @@ def l2_decay(variables):
     """Sum over all entries of the variables of half their square; 0 for no variables."""
     if not variables:
         return tf.constant(0.0)
-    return tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(variable)) for variable in variables])
+    return tf.add_n([tf.nn.l2_loss(tf.cast(variable, tf.float32)) for variable in variables])
 
 
 def _of(logits, labels):

@@ -11,7 +11,13 @@ def given_seed(seed):
     """The seed as a tensor, int32 [2] or [batch, 2]; a fresh one, [2], for None."""
     if seed is None:
         return tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
-    return tf.cast(seed, tf.int32)
+    seed = tf.cast(seed, tf.int32)
+    if not (seed.shape.rank in (1, 2, None) and seed.shape[-1:].is_compatible_with([2])):
+        raise ValueError(
+            "Argument `seed` must be integers [2], or [batch, 2], two for each example. "
+            f"Received: shape {seed.shape}"
+        )
+    return seed
 
 
 def fold_in(seed, number):

@@ -1,7 +1,5 @@
 """The geometry of the L2 ball."""
 
-import math
-
 import tensorflow as tf
 
 from anp_tf.attacks import draws
@@ -19,7 +17,8 @@ class L2:
         """A uniform draw from the ball around `x`; `seed` is a stateless one, [2] or [batch, 2]."""
         of_direction, of_radius = draws.split(seed, 2)
         noise = draws.normal(of_direction, tf.shape(x))
-        radius = draws.uniform(of_radius, _column(x)) ** (1.0 / math.prod(x.shape[1:]))
+        dimensions = tf.cast(tf.reduce_prod(tf.shape(x)[1:]), tf.float32)
+        radius = draws.uniform(of_radius, _column(x)) ** (1.0 / dimensions)
         return x + epsilon * tf.cast(radius * self.direction(noise), x.dtype)
 
     def direction(self, gradient):

@@ -37,9 +37,14 @@ class SquarePGD(PGD):
         self.queries = check_count("queries", queries)
         check("norm", self.norm, isinstance(self.norm, Linf), "Linf()")
 
-    def perturb(self, network, x, y, seed, scale=1.0, steps=None):
+    def perturb(self, network, x, y, seed, scale=1.0, steps=None, step_size=None):
+        if x.shape.rank != 4 or None in x.shape[1:]:
+            raise ValueError(
+                "The attack needs images [batch, height, width, channels] of a known size. "
+                f"Received: x of shape {x.shape}"
+            )
         of_pgd, of_queries = draws.split(seed, 2)
-        best = super().perturb(network, x, y, of_pgd, scale, steps)
+        best = super().perturb(network, x, y, of_pgd, scale, steps, step_size)
         shares = np.geomspace(LARGEST, SMALLEST, self.queries)
         epsilon = tf.cast(scale, x.dtype) * self.epsilon
         count = Squares(x, epsilon, shares).count

@@ -26,7 +26,8 @@ class ADMM(GradualPruning):
 
     def objective(self, terms):
         distances = [
-            tf.nn.l2_loss(w - z + u) for w, z, u in zip(self.kernels, self.z, self.u, strict=True)
+            tf.nn.l2_loss(tf.cast(w, tf.float32) - z + u)
+            for w, z, u in zip(self.kernels, self.z, self.u, strict=True)
         ]
         penalty = self.rho * tf.add_n(distances)
         return self.mixed_loss(terms) + terms.decay + penalty, None
@@ -39,7 +40,7 @@ class ADMM(GradualPruning):
             self.rho.assign(0.0)
             return
         for w, z, u in zip(self.kernels, self.z, self.u, strict=True):
-            shifted = tf.convert_to_tensor(w) + u
+            shifted = tf.cast(w, tf.float32) + u
             z.assign(shifted * largest(shifted, share))
             u.assign(shifted - z)
         self.rho.assign(self.rho * RHO_GROWTH)

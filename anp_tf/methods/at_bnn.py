@@ -7,7 +7,8 @@ class AdversarialBayesByBackprop(TrainingModel):
     """(CE(x) + w CE(x')) / (1 + w) + beta KL/N over weights drawn anew at each step.
 
     The clean and the adversarial images share a draw; the attack acts on the posterior's mean. The
-    prior takes the place of weight decay (Blundell et al. 2015; Liu et al. 2019).
+    prior takes the place of weight decay (Blundell et al. 2015; Liu et al. 2019); regularizers of
+    the weights' own count.
     """
 
     in_words = "adversarial training of random weights"
@@ -15,5 +16,9 @@ class AdversarialBayesByBackprop(TrainingModel):
     uses_random_weights = True
     default_beta = 0.01
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.decay.weight_decay = 0.0
+
     def objective(self, terms):
-        return self.mixed_loss(terms) + terms.kl, None
+        return self.mixed_loss(terms) + terms.kl + terms.decay, None

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from anp_tf.arguments import check, check_count, check_kind, check_number, check_seed
 from anp_tf.layers import bayes_layers, mask_layers
+from anp_tf.losses import l2_decay
 from anp_tf.methods.bound_loss import Bound
 from anp_tf.methods.distillation import Distillation
 from anp_tf.methods.schedule import Schedule
@@ -222,5 +223,5 @@ def check_own_losses(network):
 
 def check_finite(gradients, loss):
     """A tensor whose evaluation is an error unless the loss and all gradients are finite."""
-    norm = tf.add_n([tf.nn.l2_loss(g) for g in keras.tree.flatten(gradients)])
+    norm = l2_decay(keras.tree.flatten(gradients))
     return tf.debugging.check_numerics(norm + loss, NOT_FINITE)

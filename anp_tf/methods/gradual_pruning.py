@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from anp_tf.arguments import check_count, check_number
+from anp_tf.arguments import check, check_count, check_number
 from anp_tf.methods.training_model import TrainingModel
 
 
@@ -35,6 +35,18 @@ class GradualPruning(TrainingModel):
         self.kept = [state_variable(1.0, kernel.shape, "kept") for kernel in self.kernels]
         self.updates = state_variable(0.0, (), "updates")
 
+    def compile(self, *args, steps_per_execution=1, **kwargs):
+        """As `TrainingModel.compile`; weights are cut after each step, so that one runs at a time.
+
+        Raises:
+            ValueError: as there, and if `steps_per_execution` is not 1.
+        """
+        is_1 = steps_per_execution == 1
+        check(
+            "steps_per_execution", steps_per_execution, is_1, "1: weights are cut after each step"
+        )
+        super().compile(*args, **kwargs)
+
     def prune(self, update):
         """The `update`-th pruning, from 1 to `pruning_updates`; it may set `kept`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `prune`.")
@@ -48,6 +60,7 @@ class GradualPruning(TrainingModel):
     def cut(self):
         """Sets the weights that are not kept to zero, and their averages."""
         for kernel, kept in zip(self.kernels, self.kept, strict=True):
+            kept = tf.cast(kept, kernel.dtype)
             kernel.assign(kernel * kept)
             if self.averages:
                 average = self.averages.of(kernel)

@@ -1,5 +1,6 @@
 """TRADES, the row `trades`."""
 
+from anp_tf.arguments import check_number
 from anp_tf.attacks import TradesPGD
 from anp_tf.losses import divergence, weighted_mean
 from anp_tf.methods.training_model import TrainingModel
@@ -22,6 +23,7 @@ class Trades(TrainingModel):
 
     def __init__(self, *args, trades_beta=6.0, **kwargs):
         super().__init__(*args, **kwargs)
+        check_number("trades_beta", trades_beta, lambda v: v >= 0, "a number of at least 0")
         self.trades_beta = trades_beta
 
     def objective(self, terms):

@@ -160,3 +160,9 @@ def test_restarts_of_square_are_not_weaker(network, y):
         for count in (1, 4)
     )
     assert four <= one
+
+
+@pytest.mark.parametrize("seed", [0, [1], [[1, 2, 3]]])
+def test_seeds_of_another_shape_are_refused(seed):
+    with pytest.raises(ValueError, match=r"`seed` must be integers \[2\], or \[batch, 2\]"):
+        ATTACKS["PGD"](build(), X, np.zeros(6, int), seed=seed)

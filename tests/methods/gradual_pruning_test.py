@@ -229,3 +229,10 @@ def test_filters_are_cut_by_masks(granularity):
 def test_unknown_granularity():
     with pytest.raises(ValueError, match=r"`granularity`.*'channel'"):
         magnitude("channel")
+
+
+def test_several_steps_in_a_call_are_refused():
+    """Weights are cut after each step, on the host."""
+    with pytest.raises(ValueError, match=r"`steps_per_execution`.*cut after each step"):
+        admm().compile("adam", steps_per_execution=4)
+    admm().compile("adam", steps_per_execution=1)

@@ -32,7 +32,7 @@ OBJECTIVES = [
     pytest.param("at", 2.0, 0.5, MIXED + 0.125, None, id="at"),
     pytest.param("at", 0.0, 0.5, 2.0 + 0.125, None, id="at-w0"),
     pytest.param("at_vs", 2.0, 0.5, MIXED + 0.5 * 0.25 + 0.125, None, id="at_vs"),
-    pytest.param("at_bnn", 2.0, 0.5, MIXED + 7.0, None, id="at_bnn"),
+    pytest.param("at_bnn", 2.0, 0.5, MIXED + 7.0 + 0.125, None, id="at_bnn"),
     pytest.param("pretrained_at", 2.0, 0.5, MIXED + 0.125, None, id="pretrained_at"),
     pytest.param("admm", 2.0, 0.5, MIXED + 0.125, None, id="admm-start"),
     pytest.param("trades", 2.0, 0.5, 2.0 + 6 * DIVERGENCE + 0.125, None, id="trades"),
@@ -123,3 +123,18 @@ def test_suppression_reaches_every_layer(method):
 
 def test_every_method_is_tested():
     assert set(METHODS) == {case.values[0] for case in OBJECTIVES} == set(NEEDS)
+
+
+def test_regularizers_of_random_weights_count_and_weight_decay_does_not():
+    """One of its own, and weight decay by the method, whose place the prior takes."""
+
+    def decay(regularizer, weight_decay):
+        inputs = keras.Input((4,))
+        logits = BayesDense(2, kernel_regularizer=regularizer)(inputs)
+        network = keras.Model(inputs, logits)
+        model = METHODS["at_bnn"](network, 10, attack=no_attack, weight_decay=weight_decay)
+        return float(model.decay()), network.layers[1].kernel.numpy()
+
+    assert decay(None, 5.0)[0] == 0
+    found, kernel = decay(keras.regularizers.L2(3.0), 5.0)
+    assert found == pytest.approx(3 * np.sum(kernel**2), rel=1e-5)

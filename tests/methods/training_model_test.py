@@ -592,6 +592,19 @@ def test_mixed_precision_takes_the_same_step(method, policy):
         assert not any(np.array_equal(actual, value) for value in start)
 
 
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float16",) * 2, ("float64",) * 2])
+@pytest.mark.parametrize("kind", [METHODS["at_vs"], METHODS["admm"]])
+def test_weights_of_other_types(kind, dtypes):
+    pixels = keras.Input((FEATURES,))
+    hidden = keras.layers.Dense(5, activation="relu", dtype=dtypes[0])(pixels)
+    start = keras.Model(pixels, keras.layers.Dense(CLASSES, dtype=dtypes[1])(hidden))
+    model = kind(start, 20, attack=KnownAttack())
+    before = values(start.trainable_variables)
+    compiled(model).fit(*data(), verbose=0)
+    for variable, value in zip(start.trainable_variables, before, strict=True):
+        assert not np.array_equal(variable, value)
+
+
 # Errors.
 
 

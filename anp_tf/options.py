@@ -159,7 +159,10 @@ class Options:
             elif not equals and name.removeprefix("no") in switches:
                 values[name.removeprefix("no")] = False
             elif equals and name in fields:
-                values[name] = parse(fields[name].type, text)
+                try:
+                    values[name] = parse(fields[name].type, text)
+                except ValueError as error:
+                    raise ValueError(f"{error} in the line {line!r}") from error
             else:
                 raise ValueError(f"unknown flag in the line {line!r}")
         return values

@@ -1,6 +1,7 @@
 """The configuration of a run, `config.cfg`: what it was asked for, and what it uses."""
 
 import dataclasses
+import itertools
 import logging
 import os
 import pathlib
@@ -65,10 +66,17 @@ class RunConfig:
 
     def _keep_given(self):
         """Moves a configuration that no run has written out of the way, such as a flagfile."""
-        if self._path.exists() and not self._path.read_text().startswith(HEADER):
-            given = self._path.with_name(f"given.{self._path.name}")
+        if self._path.exists() and not self._is_of_a_run():
+            numbers = itertools.chain([""], (f"_{n}" for n in itertools.count(2)))
+            places = (self._path.with_name(f"given{n}.{self._path.name}") for n in numbers)
+            given = next(place for place in places if not place.exists())
             self._path.replace(given)
             log.warning("%s is in %s now: a run writes a file of this name", self._path, given)
+
+    def _is_of_a_run(self):
+        if not self._path.exists():
+            return False
+        return self._path.read_text(errors="replace").startswith(HEADER)
 
     def asked(self):
         """Dict of the options that were asked for, where others are used."""
@@ -77,9 +85,18 @@ class RunConfig:
             f"--{line.removeprefix(ASKED)}" for line in lines if line.startswith(ASKED)
         )
 
-    def start(self, settings, overwrite, network, resumable):
-        """As of `Workdir`, with the path of its network, and whether it has checkpoints."""
+    def start(self, settings, overwrite, network, resumable, replaced):
+        """As of `Workdir`, with the path of its network, and whether it has checkpoints.
+
+        `replaced` are the paths of what else a run writes anew.
+        """
         if not (network.exists() or resumable):
+            foreign = [path.name for path in replaced if path.exists()]
+            if foreign and not overwrite and not self._is_of_a_run():
+                raise OtherRunError(
+                    f"workdir {self._folder} has {foreign[0]} and no {self._path.name} of a run, "
+                    f"which would replace {foreign[0]}; give another workdir, or overwrite it"
+                )
             return Start(settings, settings, {})
         if not self._path.exists():
             if overwrite:
@@ -184,7 +201,10 @@ class RunConfig:
         self.check_one_run("workdir")
         try:
             lines = self._path.read_text().splitlines()
-            found = Settings.from_flag_lines(x for x in lines if not x.startswith("--workdir="))
+            values = Settings.values_of(x for x in lines if not x.startswith("--workdir="))
+            if "dataset" not in values:
+                raise ValueError("expected the options of a run, received no line --dataset=")
+            found = Settings(**values)
             return dataclasses.replace(found, dataset=self._place_of(found.dataset))
         except (OSError, ValueError) as error:
             reason = f"cannot read {self._path.name}: {error}"

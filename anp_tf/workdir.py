@@ -8,6 +8,7 @@ import logging
 import os
 import pathlib
 import shutil
+import zipfile
 
 from anp_tf.errors import OtherRunError, WorkdirError
 from anp_tf.files import atomic_file, check_folder, errors_with_path, read_json, write_json
@@ -84,11 +85,12 @@ class Workdir:
 
         Raises:
             OtherRunError: if the folder holds the checkpoints or the network of another
-                configuration, or of none.
+                configuration, or of none, or a file of no run that the run would replace.
             WorkdirError: if the run would remove what it starts from.
         """
         resumable = any(self.checkpoints.glob("[0-9]*"))
-        return self._run_config.start(settings, overwrite, self.network, resumable)
+        replaced = (self.metrics, self.results, self.origin, self.labels, self.columns)
+        return self._run_config.start(settings, overwrite, self.network, resumable, replaced)
 
     def begin(self, start):
         """Removes what a `Start` removes, and writes its configuration.
@@ -105,10 +107,10 @@ class Workdir:
 
     def check_data(self, training):
         """An `OtherRunError` if a run that goes on began with other training `Examples`."""
-        found = read_json(self.origin) or {}
-        before = found.get("data")
+        before = (read_json(self.origin) or {}).get("data")
         if before is None or before == training.identity:
             return
+        found = read_json(self.origin, keys=("training_examples",))
         raise OtherRunError(
             f"workdir {self.path} is of other data: it began with {found['training_examples']:,} "
             f"training examples, and the data set now has {len(training):,}, or other labels; give "
@@ -216,14 +218,17 @@ class Workdir:
             os.fsync(file.fileno())  # the checkpoint that follows relies on it
 
     def epochs(self):
-        """The records of `metrics.jsonl`; a line cut off by a crash ends them."""
+        """The records of `metrics.jsonl`; a damaged line, as one cut off by a crash, ends them."""
         records = []
         if self.metrics.exists():
-            for line in self.metrics.read_text().splitlines():
+            for line in self.metrics.read_text(errors="replace").splitlines():
                 try:
-                    records.append(json.loads(line))
-                except json.JSONDecodeError:
+                    record = json.loads(line)
+                except ValueError:
                     break
+                if not isinstance(record, dict) or type(record.get("epoch")) is not int:
+                    break
+                records.append(record)
         return records
 
     def forget_epochs(self, beyond):
@@ -258,6 +263,10 @@ def load_network(path, name="workdir"):
         return Workdir(path).load_network(name)
     if not path.exists():
         raise WorkdirError(f"there is no network at {path}")
+    if path.is_file() and not zipfile.is_zipfile(path):  # Keras says that it is not found
+        raise WorkdirError(
+            f"cannot load a network from {path}: it is damaged, or no file that Keras has saved"
+        )
     import keras  # takes seconds
 
     import anp_tf.layers  # noqa: F401 - registers the mask layers for loading

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from anp_tf.benchmark import attack, peers
+from anp_tf.benchmark.command import holds_record
 from anp_tf.models import lenet5_caffe, resnet18, vgg16
 from anp_tf.pruning import cost
 
@@ -153,6 +154,17 @@ def test_a_network_in_pytorch(build):
     network = keras.Model(pixels, keras.layers.Activation("tanh")(pixels))
     with pytest.raises(ValueError, match="of a kind not known here: Tanh"):
         TorchGraph(signature_of(network))(as_torch(x))
+
+
+def test_files_of_ones_own_are_not_overwritten(commands, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"mine": 1}')
+    outcome = commands.run("benchmark", "commands", "--repeats=1", f"--json={path}")
+    assert outcome.code == 2
+    assert "--json: expected a new file, or one that this command wrote" in outcome.err
+    assert path.read_text() == '{"mine": 1}'
+    path.write_text('{"commands": {"a wrong flag, seconds": 0.1}}')
+    assert holds_record(path)
 
 
 @pytest.mark.parametrize(

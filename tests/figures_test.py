@@ -324,6 +324,15 @@ def test_images_show_the_data(saved, monkeypatch):
             np.testing.assert_array_equal(images[3 * row + column], expected)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_of_channels_that_are_no_colours_the_mean_is_shown(monkeypatch, channels):
+    images = np.random.default_rng(0).random((3, 2, 2, channels))
+    values = {"clean": images, "adversarial": images, "gradient": images[..., 0]}
+    figure = drawn(monkeypatch, "pixel_vulnerability", {"a": values})
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    np.testing.assert_allclose(shown[:3], images.mean(-1))
+
+
 def test_surface_is_drawn_the_right_way_round(saved, monkeypatch):
     networks = {"first": json.loads(saved["loss_surface"])["first"]}
     axes = drawn(monkeypatch, "loss_surface", networks).axes[0]

@@ -7,6 +7,7 @@ import pytest
 from keras import layers
 
 from anp_tf.benchmark import networks
+from anp_tf.benchmark.agreement import benchmark_agreement
 from anp_tf.benchmark.networks import NetworkRow, Networks, benchmark_networks, measure
 
 
@@ -45,6 +46,33 @@ def test_rows_that_are_there_are_not_made_again(tmp_path, monkeypatch):
     assert [row["network"] for row in json.loads(path.read_text())] == ["b", "a"]
     with pytest.raises(ValueError, match=r"must be some of a, b, c\. Received: d"):
         benchmark_networks(["d"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1}', "expected a list, received {'a': 1}"),
+        ('[{"network": "a", "foo": 1}]', "unexpected keyword argument 'foo'"),
+        ('[{"masks": 1}]', "missing 1 required positional argument: 'network'"),
+        ("[1]", "expected a dict, received 1"),
+        ("rows", "Expecting value"),
+    ],
+)
+def test_a_damaged_file_of_rows_is_named(tmp_path, text, message):
+    path = tmp_path / "rows.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"rows\.json is damaged; remove it: .*{message}"):
+        benchmark_networks(path=path)
+    with pytest.raises(ValueError, match=r"rows\.json is damaged; remove it"):
+        benchmark_agreement("nowhere", path=path)
+
+
+def test_without_a_folder_for_the_rows_nothing_is_measured(tmp_path):
+    path = tmp_path / "none" / "rows.json"
+    with pytest.raises(ValueError, match=r"rows: there is no folder for .*rows\.json"):
+        benchmark_networks(path=path, progress=pytest.fail)
+    with pytest.raises(ValueError, match=r"rows: there is no folder for .*rows\.json"):
+        benchmark_agreement("nowhere", path=path)
 
 
 def test_the_table_has_a_note_for_each_reason():

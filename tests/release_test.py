@@ -124,6 +124,23 @@ def test_files_of_ones_own_are_not_overwritten(version, mine, tmp_path):
         check_own(tmp_path)
 
 
+def test_what_cannot_be_written_whole_leaves_nothing_for_a_server(finished, tmp_path, monkeypatch):
+    workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
+    form, served = ReleaseForm(format=("saved_model", "onnx"), warmup_images=0), tmp_path / "served"
+    served.mkdir()
+    (served / "7.onnx").touch()
+    with pytest.raises(FileExistsError, match=r"7\.onnx exists already"):
+        release(workdir, served, 7, form)
+
+    def failing(network, path):
+        raise ValueError("no such operator")
+
+    monkeypatch.setattr("anp_tf.export.release.export_onnx", failing)
+    with pytest.raises(ValueError, match="no such operator"):
+        release(workdir, served, 8, form)
+    assert [path.name for path in served.iterdir()] == ["7.onnx"]
+
+
 @pytest.mark.slow
 def test_all_formats(finished, small_data_dir, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))

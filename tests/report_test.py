@@ -1,5 +1,6 @@
 """The command `python -m anp_tf.report`, as processes, and its page in a browser."""
 
+import contextlib
 import html.parser
 import json
 import re
@@ -9,11 +10,14 @@ import subprocess
 from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
 
+from anp_tf.data import Examples
 from anp_tf.files import atomic_file
 from anp_tf.methods import METHODS
-from anp_tf.report import facts, tables
+from anp_tf.report import catalogue, facts, figures, tables
+from anp_tf.report.page import holds_report
 from anp_tf.report.runs import ReportedRun
 from anp_tf.reproduce.paper import paper_rows
 from anp_tf.robustness import digest
@@ -307,6 +311,14 @@ def edited(name, old, new):
     return change
 
 
+def result(key, value):
+    def change(workdir):
+        row = json.loads((workdir / "results.json").read_text())
+        (workdir / "results.json").write_text(json.dumps({**row, key: value}))
+
+    return change
+
+
 def removed(name):
     return lambda workdir: (workdir / name).unlink()
 
@@ -320,8 +332,14 @@ def removed(name):
             removed("results.json"),
             r"changed has no results\.json: run .*evaluate --workdir=changed",
         ),
-        (edited("results.json", '"epsilon"', '"e"'), r"results\.json is damaged, .* no epsilon"),
+        (edited("results.json", '"epsilon"', '"e"'), r"results\.json is damaged; .* no epsilon"),
         (edited("results.json", "{", "["), r"results\.json is damaged"),
+        (result("latency_milliseconds", {"1": {}}), r"results\.json is damaged; .* no 'dense'"),
+        (result("latency_milliseconds", None), r"changed/results\.json is damaged; run .* again: "),
+        (result("date", 5), r"changed/results\.json is damaged; run .* again: "),
+        (result("clean_accuracy", None), r"changed/results\.json is damaged; run .* again: "),
+        (result("clean_accuracy", float("inf")), r"results\.json is damaged; run .* again: "),
+        (result("test_examples", "x"), r"changed/results\.json is damaged; run .* again: "),
         (edited("config.cfg", "=mnist", "=cifar10"), r"one data set, received mnist .* cifar10"),
         (another_network, r"one image shape, received \(28, 28, 1\) .* \(9, 9, 1\) \(changed\)"),
         (edited("robustness.json", "norm", "n"), r"robustness\.json is damaged; .* no 'norm'"),
@@ -354,6 +372,45 @@ def test_bad_workdir(commands, folder, tmp_path, change, message):
 def test_bad_flags(commands, folder, tmp_path, flags, message):
     outcome = commands.run("report", f"--output={tmp_path / 'out'}", *flags, cwd=folder)
     expect_error(outcome, message)
+
+
+def test_pages_of_others_are_not_replaced(commands, folder, report, tmp_path):
+    page = tmp_path / "mine.html"
+    page.write_text("<p>mine")
+    outcome = commands.run("report", "--workdir=anp_vs", f"--output={page}", cwd=folder)
+    expect_error(outcome, r"--output: expected .* that this command wrote, .*mine\.html")
+    assert page.read_text() == "<p>mine"
+    assert list(tmp_path.iterdir()) == [page]
+    assert holds_report(report / "report.html")
+
+
+def test_networks_without_activations_have_no_figures_of_latent_features(tmp_path, monkeypatch):
+    kinds = [kind for kind in catalogue.FIGURES if kind.passes is None]
+    monkeypatch.setattr(figures, "FIGURES", kinds)
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1), np.uint8)
+    examples = Examples(images, np.arange(6, dtype=np.int32) % 3, 3)
+    (tmp_path / "network").touch()
+    workdir = SimpleNamespace(network=tmp_path / "network")
+
+    def drawn(*activations):
+        runs = []
+        for label, activation in zip("ab", activations, strict=False):
+            hidden = keras.layers.Dense(4, activation)
+            network = keras.Sequential(
+                [keras.Input((4, 4, 1)), keras.layers.Flatten(), hidden, keras.layers.Dense(3)]
+            )
+            settings = Settings(eval_attack_steps=1)
+            runs.append(ReportedRun(label, workdir, settings, {}, network, [], None, None))
+        folder = tmp_path / str(activations)
+        made = figures.make_figures(runs, examples, folder, lambda *_: contextlib.nullcontext())
+        return {figure.name: figure.alt for figure in made}
+
+    assert set(drawn(None)) == {"loss_surface", "adversarial_examples"}
+    of_both = drawn(None, "relu")
+    assert set(of_both) == {kind.name for kind in kinds}
+    of_latents = [kind.name for kind in kinds if kind.of_latents]
+    assert len(of_latents) == 3
+    assert [name for name, alt in of_both.items() if "a: " not in alt] == of_latents
 
 
 def expect_error(outcome, message):

@@ -219,6 +219,14 @@ def test_a_search_with_ones_own_network_and_data(commands, folder):
     assert "--network=net:rows" in (folder / "search" / "best.cfg").read_text()
 
 
+def test_a_network_for_batches_of_one_size_is_refused(folder):
+    pixels = keras.Input((4, 4, 1), batch_size=4)
+    x = keras.layers.Flatten()(pixels)
+    keras.Model(pixels, keras.layers.Dense(3)(x)).save(folder / "four.keras")
+    with pytest.raises(ValueError, match=r"batches of any size, .* received one for batches of 4"):
+        own_network(str(folder / "four.keras"), (4, 4, 1), 3)
+
+
 def test_a_name_of_keras_applications():
     network = own_network("MobileNetV2", (32, 32, 3), 7)
     assert network.output_shape == (None, 7)

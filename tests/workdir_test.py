@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from anp_tf import data
 from anp_tf.errors import WorkdirError
 from anp_tf.layers import BetaBernoulliDropout
 from anp_tf.models import lenet5_caffe
@@ -144,6 +145,28 @@ def test_a_configuration_that_no_run_wrote_is_kept(tmp_path, caplog):
     assert workdir.settings().epochs == 3
 
 
+def test_each_configuration_that_no_run_wrote_has_a_place_of_its_own(tmp_path):
+    workdir = Workdir(tmp_path)
+    for text in ("# 1\n", "# 2\n", "# 3\n"):
+        workdir.config.write_text(text)
+        workdir.begin(workdir.start(Settings()))
+    for number, name in enumerate(("given", "given_2", "given_3"), 1):
+        assert (tmp_path / f"{name}.config.cfg").read_text() == f"# {number}\n"
+
+
+@pytest.mark.parametrize("name", ["labels", "columns", "results", "origin", "metrics"])
+def test_a_file_of_no_run_is_not_replaced(tmp_path, name):
+    workdir = Workdir(tmp_path)
+    path = getattr(workdir, name)
+    path.write_text("mine")
+    for _ in range(2):
+        with pytest.raises(WorkdirError, match=f"has {path.name} and no config.cfg of a run"):
+            workdir.start(Settings())
+        workdir.config.write_text("# mine, too\n--dataset=mnist\n")
+    workdir.begin(workdir.start(Settings(), overwrite=True))
+    workdir.start(Settings())  # now it is of a run
+
+
 def test_a_trained_network_without_checkpoints_is_of_its_configuration(tmp_path):
     workdir = Workdir(tmp_path)
     workdir.begin(workdir.start(Settings()))
@@ -157,10 +180,19 @@ def test_settings_of_no_workdir(tmp_path):
         Workdir(tmp_path / "nothing").settings()
 
 
-@pytest.mark.parametrize("text", [b"--epsilon=a lot\n", b"--speed=1\n", b"\xff\xfe\x00"])
-def test_settings_of_a_damaged_configuration(workdir, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"--dataset=mnist\n--epochs=ten\n", "in the line '--epochs=ten'"),
+        (b"--dataset=mnist\n--speed=1\n", "unknown flag in the line '--speed=1'"),
+        (b"\xff\xfe\x00", ""),
+        (b"", "received no line --dataset="),
+        (b"# Written by the run\n--workdir=run\n", "received no line --dataset="),
+    ],
+)
+def test_settings_of_a_damaged_configuration(workdir, text, message):
     workdir.config.write_bytes(text)
-    with pytest.raises(WorkdirError, match=r"cannot read config\.cfg: "):
+    with pytest.raises(WorkdirError, match=rf"cannot read config\.cfg: .*{message}"):
         workdir.settings()
 
 
@@ -187,6 +219,28 @@ def test_forget_epochs_cuts_what_no_checkpoint_covers(workdir):
     workdir.forget_epochs(2)
     assert workdir.metrics.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
     assert names(workdir.path) == ["checkpoints", "config.cfg", "metrics.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"my": 1}', b"5", b'{"epoch": "x"}', b'{"epoch": null}', b"\xff\xfe"]
+)
+def test_a_damaged_line_ends_the_epochs(workdir, line):
+    workdir.log_epoch({"epoch": 1})
+    with workdir.metrics.open("ab") as file:
+        file.write(line + b'\n{"epoch": 2}\n')
+    assert workdir.epochs() == [{"epoch": 1}]
+    workdir.forget_epochs(2)
+    assert workdir.metrics.read_text() == '{"epoch": 1}\n'
+
+
+# --------------------------------------------------------------------------------------- data
+
+
+def test_a_damaged_record_of_the_data_is_named(workdir):
+    workdir.origin.write_text('{"data": "zz"}')
+    examples = data.from_arrays(np.zeros((2, 3, 3)), [0, 1])
+    with pytest.raises(WorkdirError, match=r"run\.json is damaged.* with training_examples"):
+        workdir.check_data(examples)
 
 
 # ------------------------------------------------------------------------------------ results
@@ -271,6 +325,7 @@ def test_damaged_network(workdir, size):
     with pytest.raises(WorkdirError, match=r"cannot load a network from .*network\.keras: .+") as e:
         workdir.load_network()
     assert len(str(e.value).splitlines()) == 1
+    assert "not found" not in str(e.value)
 
 
 # ------------------------------------------------------------------------------------- lock

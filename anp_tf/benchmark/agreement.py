@@ -1,7 +1,6 @@
 """What each attack leaves of a network's images here, and by the code of others."""
 
 import dataclasses
-import json
 import pathlib
 import time
 
@@ -11,8 +10,8 @@ import tensorflow as tf
 from anp_tf.attacks import L2, PGD
 from anp_tf.benchmark import peers, verdict
 from anp_tf.benchmark.peers import Budget
+from anp_tf.benchmark.rows import read_rows, write_rows
 from anp_tf.benchmark.verdict import CLEAN_IMAGES, OURS, THEIRS, problem_of
-from anp_tf.files import write_json
 from anp_tf.losses import classified
 from anp_tf.options import length_text
 from anp_tf.robustness import NORMS
@@ -97,13 +96,16 @@ def benchmark_agreement(shipped, images=200, norm="Linf", epsilon=None, path=Non
 
     Returns:
         `Agreement`.
+
+    Raises:
+        ValueError: if there is no folder for the file, or if it is damaged.
     """
+    path = None if path is None else pathlib.Path(path)
+    there = read_rows(path, AgreementRow)
     problem = problem_of(shipped, images, norm, epsilon)
     network, x, y = problem.network, problem.x, problem.y
     same = {"network": str(shipped), "norm": norm, "images": images, "epsilon": problem.epsilon}
-    path = None if path is None else pathlib.Path(path)
-    there = json.loads(path.read_text()) if path is not None and path.exists() else []
-    rows = {_key(row): row for row in (AgreementRow(**each) for each in there)}
+    rows = {_key(row): row for row in there}
     right = np.flatnonzero(classified(network(x), y))
     wanted = []
     for package, seed, name, attack in _attacks(problem, progress):
@@ -117,8 +119,7 @@ def benchmark_agreement(shipped, images=200, norm="Linf", epsilon=None, path=Non
         left = right[classified(network(found), y[right]).numpy()].tolist()
         rows[_key(row)] = row = dataclasses.replace(row, seconds=seconds, left=left)
         progress(f"{package}, {name}, seed {seed}: {row.percent():g} %, {seconds:.1f} s")
-        if path is not None:
-            write_json(path, [dataclasses.asdict(each) for each in rows.values()])
+        write_rows(path, rows.values())
     return Agreement([rows[key] for key in wanted])
 
 

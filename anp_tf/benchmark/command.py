@@ -1,5 +1,6 @@
 """What the command does once its flags are parsed."""
 
+import json
 import pathlib
 
 from absl import flags
@@ -13,7 +14,7 @@ from anp_tf.benchmark.slim import benchmark_slim
 from anp_tf.benchmark.training import benchmark_training
 from anp_tf.benchmark.verdict import benchmark_verdict
 from anp_tf.benchmark.zoo import zoo
-from anp_tf.files import check_parent, write_json
+from anp_tf.files import check_written, write_json
 from anp_tf.methods import METHODS
 from anp_tf.models import NETWORKS
 from anp_tf.options import one_of
@@ -48,7 +49,7 @@ def main(subjects):
             f"zoo: expected some of {', '.join(zoo())}, received {','.join(sorted(unknown))}"
         )
     if given.json:
-        check_parent("json", given.json)
+        check_written("json", given.json, holds_record)
     record = {}
     if given.norm not in ("Linf", "L2"):
         raise ValueError(f"norm: expected Linf or L2, received {given.norm}")
@@ -64,6 +65,15 @@ def main(subjects):
         record[subject] = measured.record()
     if given.json:
         write_json(pathlib.Path(given.json), record)
+
+
+def holds_record(path):
+    """Whether a file is one of `--json`."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() <= BENCHMARKS.keys()
 
 
 def _is_usual(name, given):

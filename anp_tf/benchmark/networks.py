@@ -1,7 +1,6 @@
 """What masking, slimming, training and export make of the networks that others have designed."""
 
 import dataclasses
-import json
 import multiprocessing
 import pathlib
 import tempfile
@@ -12,8 +11,8 @@ import tensorflow as tf
 
 from anp_tf.attacks import PGD
 from anp_tf.benchmark.peers import LOGITS_TOLERANCE
+from anp_tf.benchmark.rows import read_rows, write_rows
 from anp_tf.benchmark.zoo import zoo
-from anp_tf.files import write_json
 from anp_tf.layers import mask_layers
 from anp_tf.methods import AdversarialNeuralPruningVS
 from anp_tf.models.comparison import example_inputs
@@ -123,7 +122,7 @@ def benchmark_networks(names=None, path=None, progress=print):
         `Networks`, in the order of the zoo.
 
     Raises:
-        ValueError: if a name is unknown.
+        ValueError: if a name is unknown, if there is no folder for the file, or if it is damaged.
     """
     known = zoo()
     names = list(known) if names is None else list(names)
@@ -133,15 +132,13 @@ def benchmark_networks(names=None, path=None, progress=print):
             f"Received: {', '.join(sorted(unknown))}"
         )
     path = None if path is None else pathlib.Path(path)
-    there = json.loads(path.read_text()) if path is not None and path.exists() else []
-    rows = {row["network"]: NetworkRow(**row) for row in there}
+    rows = {row.network: row for row in read_rows(path, NetworkRow)}
     for name in names:
         if name in rows:
             continue
         progress(f"measuring {name}")
         rows[name] = _in_a_process(name)
-        if path is not None:
-            write_json(path, [dataclasses.asdict(row) for row in rows.values()])
+        write_rows(path, rows.values())
     return Networks([rows[name] for name in known if name in rows])
 
 

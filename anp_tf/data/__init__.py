@@ -78,8 +78,8 @@ def load(
         `Examples`, the part; None for `"validation"` if the set has no such part.
 
     Raises:
-        DataError: the set is unknown, damaged, cannot be downloaded, has no such part, or is not
-            what is described above. The message is one line and names the file.
+        DataError: the set is unknown, damaged, cannot be downloaded, has no such part or no test
+            part, or is not what is described above. The message is one line and names the file.
     """
     if split not in SPLITS:
         raise DataError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")

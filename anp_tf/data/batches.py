@@ -35,14 +35,12 @@ def training_batches(examples, batch_size, seed, start_step=0, augmentation="non
 
     Raises:
         DataError: `batch_size`, `start_step` or `crop_pixels` is out of range, or `augmentation`
-            unknown.
+            unknown, or not for these examples.
     """
     at_least("batch_size", batch_size, 1)
     at_least("start_step", start_step, 0)
     at_least("crop_pixels", crop_pixels, 1)
-    if augmentation not in AUGMENTATIONS:
-        names = ", ".join(AUGMENTATIONS)
-        raise DataError(f"augmentation must be one of {names}, got {augmentation!r}")
+    check_augmentation(augmentation, examples.image_shape)
     if batch_size > len(examples):
         raise DataError(
             f"batch_size must be at most the number of examples, {len(examples)}, got {batch_size}"
@@ -73,6 +71,18 @@ def training_batches(examples, batch_size, seed, start_step=0, augmentation="non
 
     stream = stream.enumerate(start_step).map(augmented)
     return stream.prefetch(tf.data.AUTOTUNE)
+
+
+def check_augmentation(augmentation, image_shape):
+    """A DataError unless it is the name of one, and one for examples of this shape."""
+    if augmentation not in AUGMENTATIONS:
+        names = ", ".join(AUGMENTATIONS)
+        raise DataError(f"augmentation must be one of {names}, got {augmentation!r}")
+    if augmentation != "none" and len(image_shape) != 3:
+        raise DataError(
+            f"augmentation must be 'none' for examples of shape {list(image_shape)}, which are no "
+            f"images [height, width, channels], got {augmentation!r}"
+        )
 
 
 def batches(examples, batch_size):

@@ -22,9 +22,10 @@ def read(root, split, image_size=None, test_share=0.2):
     if split not in parts:
         return None
     class_names = sorted({name for name, _ in parts["train"]})
-    unknown = sorted({name for name, _ in parts[split]} - set(class_names))
-    if unknown:
-        raise DataError(f"{root} has no training image of class {unknown[0]!r} of {split}")
+    for part, pairs in parts.items():  # of all parts, not only when training has ended
+        unknown = sorted({name for name, _ in pairs} - set(class_names))
+        if unknown:
+            raise DataError(f"{root} has no training image of class {unknown[0]!r} of {part}")
     size, channels = _common(root, parts, image_size)
     names, paths = zip(*parts[split], strict=True)
     labels = np.searchsorted(class_names, names).astype(np.int32)
@@ -44,6 +45,9 @@ def _parts(root, test_share):
             f"{root} has a folder train and no folder test; without both, put the folders of the "
             "classes into it directly, and a share of the images is set aside for testing"
         )
+    for name in ("val", "valid"):
+        if (root / name).is_dir():
+            raise DataError(f"{root} has a folder {name} beside train and test: name it validation")
     return {part: _listed(folder) for part, folder in folders.items() if folder.is_dir()}
 
 

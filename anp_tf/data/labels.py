@@ -62,6 +62,11 @@ def _flat(labels, name):
         raise DataError(f"{name}: expected [n] or [n, 1], got the shape {list(labels.shape)}")
     if labels.dtype.kind == "b":
         labels = labels.astype(str)
+    if labels.dtype.kind == "S":
+        try:
+            labels = np.char.decode(labels, "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name}: expected names in UTF-8, got {error.object!r}") from error
     if labels.dtype.kind not in "iuUS":
         raise DataError(f"{name}: expected integers or names, got {labels.dtype}")
     return labels

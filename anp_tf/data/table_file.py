@@ -13,6 +13,7 @@ from anp_tf.data.examples import Examples
 from anp_tf.data.labels import class_labels, test_count
 from anp_tf.data.on_disk import PART_BYTES, kept
 
+TEXT = ("string", "large_string", "string_view")  # Arrow's types of it
 LABEL_COLUMNS = ("label", "class", "target", "y")  # in this order, where none is named
 
 log = logging.getLogger(__name__)
@@ -192,8 +193,8 @@ def _labels(column, name, path):
         raise DataError(f"{path} has 0 rows: expected numbers with a label")
     if isinstance(column, pyarrow.DictionaryArray):
         column = column.dictionary_decode()
-    if column.null_count == 0 and pyarrow.types.is_string(column.type):
-        column = column.dictionary_encode()
+    if column.null_count == 0 and str(column.type) in TEXT:
+        column = column.cast(pyarrow.string()).dictionary_encode()
         names = column.dictionary.to_pylist()
         if "" in names:  # as Arrow has the empty fields of a CSV file
             row = column.indices.to_pylist().index(names.index("")) + 1

@@ -179,11 +179,12 @@ def _check_network(builder):
 
 def _read(builder, split, keys, image_size):
     """The images, which stay on disk if they are many, and the labels, in the order of TFDS."""
-    if split not in builder.info.splits:
-        raise DataError(
-            f"data set {builder.info.full_name} has no split {split!r}, "
-            f"got {', '.join(builder.info.splits) or 'none'}"
-        )
+    for needed in (split, "test"):  # not only when training has ended
+        if needed not in builder.info.splits:
+            raise DataError(
+                f"data set {builder.info.full_name} has no split {needed!r}, "
+                f"got {', '.join(builder.info.splits) or 'none'}"
+            )
     image_key, label_key = keys
     feature, count = builder.info.features[image_key], builder.info.splits[split].num_examples
     shape = (*(image_size or feature.shape[:2]), feature.shape[-1])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import itertools
 import pathlib
 import re
 
@@ -129,6 +130,7 @@ def release(workdir, directory, version=None, form=None):
     settings = dataclasses.replace(settings, data_dir=form.data_dir or settings.data_dir)
     check_own(directory)
     version = checked_version(directory, version)
+    targets = _targets(directory, version, form)
     is_newest = version >= max(versions(directory), default=0)
     results, verdicts = workdir.load_results(), verdicts_of(workdir, directory, version)
     described = {
@@ -137,19 +139,19 @@ def release(workdir, directory, version=None, form=None):
     }
     stronger = verdict_lines(*verdicts.values())
     files = []
-    if "saved_model" in form.format:
-        files.append(_saved_model(workdir, settings, network, directory, version, form))
     if "litert" in form.format:
         files += [
-            _litert(settings, network, directory / f"{version}.{precision}.tflite", precision, form)
-            for precision in form.precision
+            _litert(settings, network, path, precision, form)
+            for path, precision in zip(targets["litert"], form.precision, strict=True)
         ]
     if "onnx" in form.format:
-        path = directory / f"{version}.onnx"
+        (path,) = targets["onnx"]
         export_onnx(network, path)
         files.append(ReleasedFile(path, path.stat().st_size))
     if "micro" in form.format:
-        files.append(_micro(settings, network, directory / f"{version}.micro"))
+        files.append(_micro(settings, network, *targets["micro"]))
+    if "saved_model" in form.format:  # last, since a server loads it as soon as it is there
+        files.insert(0, _saved_model(workdir, settings, network, directory, version, form))
     if is_newest:
         if "saved_model" in form.format:
             name = form.name or f"{data_name(settings)}_{settings.method}"
@@ -196,6 +198,21 @@ def add_micro(directory, data_dir=None):
         ) from error
     add_file(directory, file)
     return [file.path]
+
+
+def _targets(directory, version, form):
+    """The paths that a release writes: a dict from a format to a list, none of which is there."""
+    names = {
+        "saved_model": [f"{version}"],
+        "litert": [f"{version}.{precision}.tflite" for precision in form.precision],
+        "onnx": [f"{version}.onnx"],
+        "micro": [f"{version}.micro"],
+    }
+    targets = {each: [directory / name for name in names[each]] for each in form.format}
+    for path in itertools.chain.from_iterable(targets.values()):
+        if path.exists():
+            raise FileExistsError(f"{path} exists already and is not overwritten")
+    return targets
 
 
 def _saved_model(workdir, settings, network, directory, version, form):

@@ -71,6 +71,8 @@ def draw_pixel_vulnerability(networks, path):
 def show_row(row, images, title, **kwargs):
     """Draws images [height, width] or [height, width, channels] in a row of `rows_of_images`.
 
+    Of channels that are no colours, neither 3 nor 4, the mean is drawn.
+
     Returns:
         What Matplotlib drew last.
     """
@@ -79,8 +81,8 @@ def show_row(row, images, title, **kwargs):
     part.suptitle(canvas.plain(title), x=0.01, ha="left", fontsize=8)
     for axis, image in zip(axes, images, strict=True):
         image = np.array(image)
-        if image.ndim == 3 and image.shape[-1] == 1:
-            image = image[..., 0]
+        if image.ndim == 3 and image.shape[-1] not in (3, 4):
+            image = image.mean(-1)
         drawn = axis.imshow(image, **kwargs)
         axis.set_xticks([])
         axis.set_yticks([])

@@ -22,6 +22,8 @@ class FigureKind:
             the alternative text.
         passes: Function of an attack: how often `compute` attacks all images, or None.
         of_images: Boolean, whether it shows images, so that there is none of rows of numbers.
+        of_latents: Boolean, whether it shows latent features, so that there is none of a network
+            without activations.
     """
 
     name: str
@@ -32,6 +34,7 @@ class FigureKind:
     facts: typing.Callable
     passes: typing.Callable | None = None
     of_images: bool = False
+    of_latents: bool = False
 
 
 def _mean(values):
@@ -70,6 +73,7 @@ FIGURES = (  # two side by side where there is room
         "exactly 0, above all those of pruned channels, are not in the bars. The dashed line is "
         "the mean of all features. The vertical axis is logarithmic above 0.1 %.",
         lambda data: f"{100 * features.zero_share(data):.1f} % exactly 0",
+        of_latents=True,
     ),
     FigureKind(
         "loss_surface",
@@ -91,6 +95,7 @@ FIGURES = (  # two side by side where there is room
         "included. A line that stays low is a network that the attack does not get into; one that "
         "rises amplifies the distortion from layer to layer.",
         lambda data: f"mean of the layers {_mean(data['vulnerability']):.4f}",
+        of_latents=True,
     ),
     FigureKind(
         "accuracy_by_epsilon",
@@ -132,6 +137,7 @@ FIGURES = (  # two side by side where there is room
         "is better: fewer pixels through which features can be distorted.",
         lambda data: f"mean gradient {_mean_of(data['gradient']):.2e}",
         of_images=True,
+        of_latents=True,
     ),
     FigureKind(
         "adversarial_examples",

@@ -7,10 +7,10 @@ import pathlib
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.files import atomic_file, check_folder
+from anp_tf.files import atomic_file, check_folder, check_written
 from anp_tf.progress import counting
 from anp_tf.report.figures import make_figures, sparsity_figure
-from anp_tf.report.page import report_page
+from anp_tf.report.page import holds_report, report_page
 from anp_tf.report.runs import load_runs
 from anp_tf.robustness import test_examples
 
@@ -26,7 +26,9 @@ def main():
         page = page / "report.html"
     folder = page.parent / "figures"
     check_folder("output", folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    check_written("output", page, holds_report)
+    folder.mkdir(exist_ok=True)
     sparsity = [sparsity_figure(given.sparsity, folder)] if given.sparsity else []
     settings = dataclasses.replace(
         runs[0].settings,

@@ -2,6 +2,7 @@
 
 import datetime
 
+from anp_tf.intervals import with_interval
 from anp_tf.options import length_text
 from anp_tf.reproduce.paper import PAPER_EPOCHS, TRAINING_IMAGES
 
@@ -35,6 +36,24 @@ def once(labels, texts):
     if len(groups) == 1:
         return texts[0]
     return "; ".join(f"{text or 'not known'} ({', '.join(of)})" for text, of in groups.items())
+
+
+def summary(run):
+    """A sentence on how well a run's network does, and how small it is."""
+    row = run.results
+    total = row["test_examples"]
+    parts = [
+        f"{with_interval(row['clean_accuracy'], total)} % of the test images are classified "
+        f"correctly, {with_interval(row['white_box_accuracy'], total)} % under {row['attack']}"
+    ]
+    if row["sparsity_percent"]:
+        parts.append(
+            f"{row['sparsity_percent']:.1f} % of the units are pruned: "
+            f"{row['flops_reduction']:.1f} times fewer FLOPs, "
+            f"{row['slim_parameter_bytes']:,} bytes of parameters in place of "
+            f"{row['dense_parameter_bytes']:,}"
+        )
+    return "; ".join(parts) + "."
 
 
 def small_run(runs):
@@ -73,7 +92,7 @@ def _images(run):
 
 def architecture(run):
     """The name of a run's network, also of one that was chosen for the data."""
-    return run.results.get("architecture", run.settings.network)
+    return str(run.results.get("architecture", run.settings.network))
 
 
 def _duration(run):

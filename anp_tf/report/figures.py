@@ -8,6 +8,7 @@ from anp_tf import __version__
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.figures.attacked_images import attack_all
 from anp_tf.files import atomic_file
+from anp_tf.models import with_latents
 from anp_tf.report import theme
 from anp_tf.report.catalogue import FIGURES, SPARSITY_CAPTION, SPARSITY_TITLE
 from anp_tf.reproduce import sparsity
@@ -34,7 +35,8 @@ def make_figures(runs, examples, folder, counter):
     """Computes what is missing, and draws all figures.
 
     The data of a figure is written after each network. What is there already, and was made by this
-    version from the same network with the same settings, is not computed again.
+    version from the same network with the same settings, is not computed again. A figure is of the
+    networks that have what it shows, and left out where none has.
 
     Args:
         runs: List of `ReportedRun`.
@@ -52,20 +54,22 @@ def make_figures(runs, examples, folder, counter):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     origins = {run.label: _origin(run, examples) for run in runs}
-    kinds = [kind for kind in FIGURES if len(examples.image_shape) == 3 or not kind.of_images]
-    entries = {kind.name: _saved(folder / f"{kind.name}.json", origins) for kind in kinds}
+    kinds = {run.label: _kinds(run, examples) for run in runs}
+    entries = {kind.name: _saved(folder / f"{kind.name}.json", origins) for kind in FIGURES}
     for run in runs:
         attacked = None
-        for kind in kinds:
+        for kind in kinds[run.label]:
             known = entries[kind.name]
             if run.label not in known:
                 attacked = attacked or _attacked(run, examples, counter)
                 data = _compute(kind, attacked, run, counter)
                 known[run.label] = {"made_from": origins[run.label], "data": data}
                 _write(kind, known, folder)
+    shown = {kind: [label for label, of in kinds.items() if kind in of] for kind in FIGURES}
     return [
-        _draw(kind, {run.label: entries[kind.name][run.label] for run in runs}, folder)
-        for kind in kinds
+        _draw(kind, {label: entries[kind.name][label] for label in labels}, folder)
+        for kind, labels in shown.items()
+        if labels
     ]
 
 
@@ -109,6 +113,17 @@ def sparsity_figure(path, folder):
         for point in known
     )
     return MadeFigure("sparsity", SPARSITY_TITLE, SPARSITY_CAPTION, alt, drawn)
+
+
+def _kinds(run, examples):
+    """The figures that there are of a run."""
+    are_images = len(examples.image_shape) == 3
+    has_latents = bool(with_latents(run.network, required=False).output[0])
+    return [
+        kind
+        for kind in FIGURES
+        if (are_images or not kind.of_images) and (has_latents or not kind.of_latents)
+    ]
 
 
 def _origin(run, examples):

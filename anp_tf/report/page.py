@@ -12,9 +12,18 @@ import keras
 import tensorflow as tf
 
 from anp_tf import __version__
-from anp_tf.intervals import with_interval
 from anp_tf.methods import METHODS
 from anp_tf.report import facts, tables, theme
+
+MARK = "<p>Made by anp_tf "  # by which a page is known
+
+
+def holds_report(path):
+    """Whether a file is a page of `report_page`."""
+    try:
+        return MARK in path.read_text()
+    except (OSError, ValueError):
+        return False
 
 
 def report_page(runs, figures, figure_examples, command):
@@ -47,7 +56,7 @@ def report_page(runs, figures, figure_examples, command):
             {
                 "label": run.label,
                 "words": METHODS[run.settings.method].in_words,
-                "text": _summary(run.results),
+                "text": facts.summary(run),
             }
             for run in runs
         ],
@@ -75,22 +84,6 @@ def machine():
         f"Python {platform.python_version()}, TensorFlow {tf.__version__}, "
         f"Keras {keras.__version__}"
     )
-
-
-def _summary(row):
-    total = row["test_examples"]
-    parts = [
-        f"{with_interval(row['clean_accuracy'], total)} % of the test images are classified "
-        f"correctly, {with_interval(row['white_box_accuracy'], total)} % under {row['attack']}"
-    ]
-    if row["sparsity_percent"]:
-        parts.append(
-            f"{row['sparsity_percent']:.1f} % of the units are pruned: "
-            f"{row['flops_reduction']:.1f} times fewer FLOPs, "
-            f"{row['slim_parameter_bytes']:,} bytes of parameters in place of "
-            f"{row['dense_parameter_bytes']:,}"
-        )
-    return "; ".join(parts) + "."
 
 
 def _uncertainty(count):

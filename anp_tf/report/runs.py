@@ -7,7 +7,9 @@ import pathlib
 import keras
 
 from anp_tf.errors import WorkdirError
+from anp_tf.report.facts import facts, summary
 from anp_tf.report.records import read_certificate, read_checklist, read_suites
+from anp_tf.report.tables import deployment_table, results_table
 from anp_tf.robustness import digest
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
@@ -79,17 +81,34 @@ def load_runs(paths):
         results = workdir.load_results()
         missing = [key for key in REQUIRED_RESULTS if key not in results]
         if missing:
-            raise WorkdirError(
-                f"{workdir.results} is damaged, it has no {missing[0]}: run python -m "
-                f"anp_tf.evaluate --workdir={workdir.path} again"
-            )
+            raise _damaged(workdir, f"it has no {missing[0]}")
         records = [read(workdir) for read in (read_suites, read_checklist, read_certificate)]
         runs.append(ReportedRun(label, workdir, each, results, network, *records))
+        _check_shown(runs[-1])
     for run in runs[1:]:
         _check_same(runs[0], run, "data set", lambda run: run.settings.dataset)
         _check_same(runs[0], run, "image shape", lambda run: run.network.input_shape[1:])
         _check_same(runs[0], run, "number of classes", lambda run: run.network.output_shape[-1])
     return runs
+
+
+def _check_shown(run):
+    """A `WorkdirError` if what a report shows of the results row cannot be made of it."""
+    try:
+        for show in (facts, results_table, deployment_table):
+            show([run])
+        summary(run)
+    except KeyError as error:
+        raise _damaged(run.workdir, f"it has no {error}") from error
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise _damaged(run.workdir, error) from error
+
+
+def _damaged(workdir, reason):
+    return WorkdirError(
+        f"{workdir.results} is damaged; run python -m anp_tf.evaluate --workdir={workdir.path} "
+        f"again: {reason}"
+    )
 
 
 def _labels(workdirs, settings):

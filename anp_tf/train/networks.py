@@ -171,7 +171,13 @@ def _checked(network, name, input_shape, num_classes):
         network = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
     except Exception as error:  # Keras raises errors of many types.
         raise ValueError(f"network: {name} cannot be trained: {_short(error)}") from error
-    takes, classes = network.input_shape[1:], network.output_shape[-1]
+    batch, *takes = network.input_shape
+    if batch is not None:
+        raise ValueError(
+            f"network: expected {name} to take batches of any size, without batch_size in its "
+            f"keras.Input, received one for batches of {batch}"
+        )
+    takes, classes = tuple(takes), network.output_shape[-1]
     if takes != tuple(input_shape) or classes != num_classes:
         raise ValueError(
             f"network: expected inputs of shape {list(input_shape)} and {num_classes} logits, as "

@@ -10,6 +10,7 @@ import sys
 import tensorflow as tf
 
 from anp_tf import __version__, data
+from anp_tf.data.batches import check_augmentation
 from anp_tf.files import write_json
 from anp_tf.interruption import passing
 from anp_tf.methods import METHODS
@@ -21,14 +22,23 @@ STATISTICS_BATCHES = 20
 
 
 def used_settings(settings, training, validation, batch_size):
-    """The settings with what is used in place of what they say."""
-    name = settings.network
-    return dataclasses.replace(
+    """The settings with what is used in place of what they say.
+
+    Raises:
+        ValueError: if there is no default network, or if the augmentation is not for the examples.
+    """
+    name, augmentation = settings.network, settings.augmentation
+    if augmentation == AUTO and len(training.image_shape) != 3:
+        augmentation = "none"
+    used = dataclasses.replace(
         settings,
         batch_size=batch_size,
         validation_examples=len(validation) if validation else 0,
         network=default_network(training.image_shape) if name == AUTO else name,
+        augmentation=augmentation,
     )
+    check_augmentation(used.augmentation_options["augmentation"], training.image_shape)
+    return used
 
 
 def write_down(workdir, asked, used, training, devices):

@@ -8,14 +8,16 @@ import tensorflow as tf
 from anp_tf.layers import given_masks
 from anp_tf.layers.many_masks import inference_masks
 
+MOST_CHANNELS = 4  # of an image in TensorBoard
+
 
 class Records(keras.callbacks.Callback):
     """Writes a line an epoch to `metrics.jsonl`; scalars, masks and images to TensorBoard.
 
     Args:
         workdir: `anp_tf.workdir.Workdir` of the run.
-        images: Float tensor [n, height, width, channels], pixels that are shown under attack;
-            of a table [n, columns], which are not shown.
+        images: Float tensor [n, height, width, channels], pixels that are shown under attack if
+            they have 1 to 4 channels; of a table [n, columns], which are not shown.
         labels: Integer tensor [n].
     """
 
@@ -43,12 +45,15 @@ class Records(keras.callbacks.Callback):
                 tf.summary.scalar(name, value)
             for mask in self.model.masks:
                 tf.summary.histogram(f"expected_mask/{mask.name}", mask.inference_mask())
-            if self.model.validation_attack is not None and len(self.images.shape) == 4:
+            if self.model.validation_attack is not None and self._can_be_shown():
                 tf.summary.image("adversarial", self._adversarial(), max_outputs=len(self.images))
         self.writer.flush()
 
     def on_train_end(self, logs=None):
         self.writer.close()
+
+    def _can_be_shown(self):
+        return len(self.images.shape) == 4 and self.images.shape[-1] <= MOST_CHANNELS
 
     def _adversarial(self):
         model = self.model

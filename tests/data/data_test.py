@@ -396,6 +396,12 @@ def test_unsuitable_set(tmp_path, name, why):
     assert "\n" not in str(caught.value)
 
 
+def test_a_missing_test_part_is_told_before_training(tmp_path):
+    for split in ("train", "validation"):
+        with pytest.raises(data.DataError, match="has no split 'test', got train, validation"):
+            data.load("toy_one_split", split, tmp_path)
+
+
 # ------------------------------------------------------------------------------------- examples
 
 
@@ -642,3 +648,6 @@ def test_bad_batches():
         data.training_batches(examples, 2, seed=0, start_step=-1)
     with pytest.raises(data.DataError, match="batch_size must be at least 1, got 0"):
         data.batches(examples, 0)
+    rows = data.from_arrays(np.zeros((4, 2)), [0, 1, 0, 1])
+    with pytest.raises(data.DataError, match=r"must be 'none' for .* \[2\], .* got 'crop'"):
+        data.training_batches(rows, 2, seed=0, augmentation="crop")

@@ -136,14 +136,19 @@ def test_wrong_folders(tmp_path, folder, caplog):
     for part, name in [("train", "a"), ("test", "b")]:
         write_image(tmp_path / "other" / part / name / "1.png", shade(1))
     cases.append((tmp_path / "other", "no training image of class 'b' of test"))
+    for name in ("val", "valid"):
+        for part in ("train", name, "test"):
+            write_image(tmp_path / f"with {name}" / part / "a" / "1.png", shade(1))
+        cases.append((tmp_path / f"with {name}", f"has a folder {name} .* name it validation"))
     deep = PIL.Image.fromarray(np.zeros((4, 6), np.uint16))
     (folder / "cat" / "deep.png").write_bytes(b"")
     deep.save(folder / "cat" / "deep.png")
     cases.append((folder, "deep.png has pixels of the kind I;16"))
     for path, message in cases:
-        with pytest.raises(data.DataError, match=message) as caught:
-            data.load(path, "test")
-        assert "\n" not in str(caught.value)
+        for split in ("train", "test"):
+            with pytest.raises(data.DataError, match=message) as caught:
+                data.load(path, split)
+            assert "\n" not in str(caught.value)
     (folder / "cat" / "deep.png").unlink()
     (folder / "cat" / "notes.txt").write_text("not an image")
     data.load(folder, "test")
@@ -229,6 +234,10 @@ def test_kinds_of_arrays(tmp_path):
         ({"y_test": np.array([0, 1, 9])}, "class 3 of 10 has no training example"),
         ({"y_train": np.array([{}] * 6)}, "Python objects, which are not loaded"),
         ({"y_train": np.array(list("abcabc")), "y_test": np.array(list("abd"))}, "class 'd' of"),
+        (
+            {"y_train": np.array([b"a", b"b", b"\xff"] * 2)},
+            r"set\.npz: labels of train: expected names in UTF-8, got b'\\xff'",
+        ),
     ],
 )
 def test_wrong_arrays(tmp_path, changes, message):
@@ -321,6 +330,20 @@ def test_labels_of_a_table_may_be_whole_floats(tmp_path):
     path = write_table(tmp_path / "t.csv", {**table(), "label": np.arange(40) % 2.0})
     train = data.load(path, "train")
     assert (train.class_names, np.bincount(train.labels).tolist()) == (("0", "1"), [16, 16])
+
+
+@pytest.mark.parametrize("kind", [pyarrow.large_string(), pyarrow.string_view()], ids=str)
+def test_labels_of_a_table_may_be_any_text_of_arrow(tmp_path, kind):
+    columns = table()
+    names = pyarrow.array(columns["label"].tolist(), kind)
+    try:
+        path = write_table(tmp_path / "t.parquet", {**columns, "label": names})
+    except pyarrow.ArrowNotImplementedError:
+        pytest.skip(f"this PyArrow writes no {kind}")
+    expected = data.load(write_table(tmp_path / "s.parquet", columns), "train")
+    train = data.load(path, "train")
+    assert train.class_names == ("no", "yes")
+    assert np.array_equal(train.labels, expected.labels)
 
 
 def test_options_that_a_set_has_no_use_for(tmp_path, folder):

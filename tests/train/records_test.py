@@ -4,6 +4,7 @@ import types
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
@@ -14,9 +15,12 @@ from anp_tf.train.records import Records
 from anp_tf.workdir import Workdir
 
 
-def write(path, logs, attack=None, steps=(4, 8)):
+def write(path, logs, attack=None, steps=(4, 8), channels=1):
     """Records of a masked network after epochs with these logs, read back."""
-    network = lenet5_caffe(lambda name: BetaBernoulliDropout(name=name), width_multiplier=0.1)
+    shape = (28, 28, channels)
+    network = lenet5_caffe(
+        lambda name: BetaBernoulliDropout(name=name), input_shape=shape, width_multiplier=0.1
+    )
     model = types.SimpleNamespace(
         network=network,
         masks=mask_layers(network),
@@ -25,7 +29,7 @@ def write(path, logs, attack=None, steps=(4, 8)):
         seed=0,
     )
     workdir = Workdir(path)
-    images = tf.fill([3, 28, 28, 1], 0.5)
+    images = tf.fill([3, *shape], 0.5)
     records = Records(workdir, images, tf.constant([1, 2, 3]))
     records.set_model(model)
     records.on_train_begin()
@@ -84,6 +88,13 @@ def test_images_are_adversarial(tmp_path):
         changes = np.abs(pixels - 0.5)
         assert changes.max() <= 0.1 + 1 / 255
         assert np.mean(changes > 0.09) > 0.1
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_images_are_shown_where_they_can_be(tmp_path, channels):
+    records, tensors = write(tmp_path, LOGS, FGSM(epsilon=0.1), channels=channels)
+    assert len(records) == 2
+    assert ("adversarial" in tensors) == (channels <= 4)
 
 
 def test_no_images_where_nothing_is_attacked(tmp_path):

@@ -1,5 +1,6 @@
 """A whole run, in this process."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ from anp_tf.models import lenet5_caffe
 from anp_tf.settings import Settings
 from anp_tf.train import run as module
 from anp_tf.train.build import build_network, build_training_model, copy_weights
+from anp_tf.train.prepare import used_settings
 from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
 
@@ -157,6 +159,18 @@ def test_at_most_a_fifth_is_set_aside(quick, tmp_path, monkeypatch, given, expec
     with pytest.raises(EnoughError):
         train(quick(validation_examples=given), Workdir(tmp_path))
     assert sizes == {"examples": 320 - expected, "steps": (320 - expected) // 32}
+
+
+def test_rows_of_a_table_are_not_cropped(tmp_path):
+    rows = data.from_arrays(np.zeros((4, 2)), [0, 1, 0, 1])
+    settings = Settings(dataset="cifar_features.csv", network="net:rows")
+    used = used_settings(settings, rows, None, 2)
+    assert used.augmentation_options["augmentation"] == "none"
+    with pytest.raises(data.DataError, match=r"must be 'none' for .* \[2\], .* got 'crop'"):
+        used_settings(dataclasses.replace(settings, augmentation="crop"), rows, None, 2)
+    images = data.from_arrays(np.zeros((4, 8, 8, 3)), [0, 1, 0, 1])
+    used = used_settings(dataclasses.replace(settings, dataset="cifar10"), images, None, 2)
+    assert used.augmentation_options["augmentation"] == "crop_flip"
 
 
 @pytest.mark.parametrize("examples", [1, 3, 7])

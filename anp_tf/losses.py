@@ -156,12 +156,9 @@ def vulnerability(clean, adversarial, sizes=None, weights=None):
     if not clean:
         return tf.constant(0.0)
     sizes = [None] * len(clean) if sizes is None else sizes
-    return tf.add_n(
-        [
-            tf.cast(layer_vulnerability(*layer, weights), tf.float32)
-            for layer in zip(clean, adversarial, sizes, strict=True)
-        ]
-    ) / len(clean)
+    layers = zip(clean, adversarial, sizes, strict=True)
+    found = [layer_vulnerability(*layer, weights) for layer in layers]
+    return tf.add_n([tf.cast(each, found[0].dtype) for each in found]) / len(clean)
 
 
 def weighted_mean(values, weights=None):

@@ -25,10 +25,14 @@ def unchecked_gradient(network, x, y, loss, scaled=False):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             logits = network(x, training=False)
+        with tf.GradientTape(watch_accessed_variables=False) as of_loss:
+            of_loss.watch(logits)
             losses = loss(logits, y)
-            factors = _powers_of_2(loss, logits, y) if scaled else 1
-            total = tf.reduce_sum(losses * factors)
-        gradient = tape.gradient(total, x)
+            total = tf.reduce_sum(losses)
+        outputs = tf.nest.flatten(logits)
+        slopes = of_loss.gradient(total, outputs, unconnected_gradients="zero")
+        slopes = _of_order_1(slopes) if scaled else slopes
+        gradient = tape.gradient(outputs, x, output_gradients=slopes)
         if gradient is None:
             raise ValueError(
                 "The attack's loss does not depend on the pixels, so it has no gradient. Use an "
@@ -39,20 +43,21 @@ def unchecked_gradient(network, x, y, loss, scaled=False):
     return _apart(measured)(tf.convert_to_tensor(x))
 
 
-def _powers_of_2(loss, logits, y):
-    """Powers of 2 [batch], by which the largest slope of each example's loss is in [1, 2)."""
-    logits = tf.nest.map_structure(tf.stop_gradient, logits)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(logits)
-        losses = loss(logits, y)
-        total = tf.reduce_sum(losses)
-    slopes = tape.gradient(total, tf.nest.flatten(logits), unconnected_gradients="zero")
-    slopes = [tf.cast(tf.reshape(each, [tf.shape(losses)[0], -1]), tf.float32) for each in slopes]
-    largest = tf.reduce_max(tf.abs(tf.concat(slopes, 1)), 1)
-    largest = tf.where(largest > 0, largest, 1.0)
+def _of_order_1(slopes):
+    """Slopes, tensors [batch, ...], times powers of 2 by which each example's largest is in [1, 2).
+
+    Slopes of 0 stay 0.
+    """
+    sizes = [tf.reduce_max(tf.abs(each), range(1, each.shape.rank)) for each in slopes]
+    largest = tf.reduce_max([tf.cast(size, tf.float32) for size in sizes], 0)
     exponents = tf.bitwise.right_shift(tf.bitcast(largest, tf.int32), 23)  # and 127
-    factors = tf.bitwise.left_shift(254 - tf.clip_by_value(exponents, 1, 253), 23)
-    return tf.cast(tf.bitcast(factors, tf.float32), losses.dtype)
+    powers = tf.bitwise.left_shift(254 - tf.clip_by_value(exponents, 1, 253), 23)
+    powers = tf.bitcast(powers, tf.float32)
+
+    def like(slope):
+        return tf.cast(tf.reshape(powers, [-1] + [1] * (slope.shape.rank - 1)), slope.dtype)
+
+    return [slope * like(slope) for slope in slopes]
 
 
 def _apart(function):

@@ -32,8 +32,8 @@ def run(tmp_path):
         folder.mkdir()
         workdir = Workdir(folder)
         settings = Settings(method=method, seed=seed, **changes)
+        workdir.begin(workdir.start(settings))
         if figures is not None:
-            workdir.begin(workdir.start(settings))
             workdir.network.touch()
             workdir.save_results(results(seed=seed, **figures))
         workdir.log_epoch({"epoch": 1, "seconds": 10.0})

@@ -239,6 +239,14 @@ def test_what_multiplies_features_needs_all_of_them(between):
     assert slimmed.get_layer("second").units == 5
 
 
+def test_products_of_an_unknown_number_of_positions():
+    inputs = keras.Input((None, 3))
+    x = layers.Dense(8, activation="relu", name="first")(inputs)
+    x = attended(layers.Dense(6)(x))
+    _, slimmed = masked_and_slimmed(keras.Model(inputs, layers.Dense(3)(ops.mean(x, 1))))
+    assert slimmed.get_layer("first").units == 5
+
+
 def by_layers(x):
     x = layers.Conv2D(8, 3, padding="same", name="a")(x)
     x = layers.MaxPooling2D(2)(layers.ReLU()(x))

@@ -479,11 +479,11 @@ class Odd(layers.Layer):
     "layer",
     [
         Odd(name="odd"),
-        layers.SpectralNormalization(layers.EinsumDense("abcd,de->abce", (6, 6, 3)), name="odd"),
+        layers.ConvLSTM1D(3, 1, name="odd"),
         layers.BatchNormalization(axis=1, name="odd"),
         type("Dense", (layers.Dense,), {})(3, name="odd"),
     ],
-    ids=["custom", "spectral", "axis", "subclass"],
+    ids=["custom", "recurrent", "axis", "subclass"],
 )
 def test_unknown_layers_are_named(layer):
     inputs = keras.Input((8, 8, 3))

@@ -20,9 +20,6 @@ class Products(Handler):
     def __init__(self, count):
         self._count = count
 
-    def knows(self, node):
-        return self._count(node) is not None
-
     def multiply_adds(self, node):
         return self._count(node)
 

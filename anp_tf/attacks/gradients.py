@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from anp_tf.attacks.attack import like
 from anp_tf.losses import cross_entropy
 
 NO_FINITE_GRADIENT = "The attack's loss has no finite gradient"
@@ -53,11 +54,7 @@ def _of_order_1(slopes):
     exponents = tf.bitwise.right_shift(tf.bitcast(largest, tf.int32), 23)  # and 127
     powers = tf.bitwise.left_shift(254 - tf.clip_by_value(exponents, 1, 253), 23)
     powers = tf.bitcast(powers, tf.float32)
-
-    def like(slope):
-        return tf.cast(tf.reshape(powers, [-1] + [1] * (slope.shape.rank - 1)), slope.dtype)
-
-    return [slope * like(slope) for slope in slopes]
+    return [slope * tf.cast(like(powers, slope), slope.dtype) for slope in slopes]
 
 
 def _apart(function):

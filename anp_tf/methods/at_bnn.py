@@ -18,7 +18,7 @@ class AdversarialBayesByBackprop(TrainingModel):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.decay.weight_decay = 0.0
+        self.decay.decayed = []
 
     def objective(self, terms):
         return self.mixed_loss(terms) + terms.kl + terms.decay, None

@@ -166,3 +166,35 @@ def test_restarts_of_square_are_not_weaker(network, y):
 def test_seeds_of_another_shape_are_refused(seed):
     with pytest.raises(ValueError, match=r"`seed` must be integers \[2\], or \[batch, 2\]"):
         ATTACKS["PGD"](build(), X, np.zeros(6, int), seed=seed)
+
+
+def test_half_precision_in_l2_moves_images_of_many_values():
+    """Their squared lengths are beyond float16."""
+    x = tf.fill([1, 300, 240, 1], tf.constant(0.5, tf.float16))
+
+    def network(x, training=False):
+        total = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2, 3])
+        return tf.stack([total, -total], -1)
+
+    attack = PGD(epsilon=5, step_size=5, steps=1, random_start=False, norm=L2())
+    moved = attack(network, x, [0])
+    length = np.linalg.norm(np.asarray(moved, np.float64) - 0.5)
+    assert 4 < length <= 5
+
+
+def test_an_l2_start_of_images_of_any_size():
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 1])])
+    def moved(x):
+        def network(x, training=False):
+            total = tf.reduce_sum(x, [1, 2, 3])
+            return tf.stack([total, -total], -1)
+
+        return PGD(epsilon=1, norm=L2(), **STEPS)(network, x, tf.zeros(6, tf.int64), seed=[0, 1])
+
+    lengths = np.linalg.norm((moved(X) - X).numpy().reshape(6, -1), axis=1)
+    assert np.all((lengths > 0) & (lengths <= 1 + 1e-5))
+
+
+def test_rows_have_no_squares():
+    with pytest.raises(ValueError, match=r"needs images \[batch, height, width, channels\]"):
+        ATTACKS["SquarePGD"](build(), X[..., 0, 0], np.zeros(6, int))

@@ -138,3 +138,9 @@ def test_regularizers_of_random_weights_count_and_weight_decay_does_not():
     assert decay(None, 5.0)[0] == 0
     found, kernel = decay(keras.regularizers.L2(3.0), 5.0)
     assert found == pytest.approx(3 * np.sum(kernel**2), rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [-1.0, "6"])
+def test_a_weight_of_trades_that_is_none(weight):
+    with pytest.raises(ValueError, match="`trades_beta`"):
+        model_of("trades", trades_beta=weight)

@@ -32,9 +32,12 @@ def classified(logits, labels):
 def cross_entropy(logits, labels, smoothing=0.0):
     """Cross-entropy of each example, computed in float32 at least.
 
+    It is softplus(log-sum-exp of the other logits - the label's), which is the same number, so that
+    it and its gradient keep their digits where the label's probability rounds to 1.
+
     Args:
         logits: Tensor [batch, classes].
-        labels: Integer tensor [batch].
+        labels: Integer tensor [batch], classes.
         smoothing: Float in [0, 1): the share of the label's probability that is spread evenly over
             all classes (Szegedy et al. 2016).
 
@@ -42,7 +45,8 @@ def cross_entropy(logits, labels, smoothing=0.0):
         Tensor [batch], in nats.
     """
     logits = _at_least_float32(logits)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    others = tf.reduce_logsumexp(_others(logits, labels), axis=-1)
+    losses = tf.math.softplus(others - _of(logits, labels))
     if not smoothing:
         return losses
     even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
@@ -169,11 +173,11 @@ def weighted_mean(values, weights=None):
         weights: Tensor [batch] or None.
 
     Returns:
-        Scalar.
+        Scalar; 0 of no values, which is what a replica may get of an epoch's last batch.
     """
     if weights is not None:
         values *= tf.cast(weights, values.dtype)
-    return tf.reduce_mean(values)
+    return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(tf.size(values), values.dtype))
 
 
 def l2_decay(variables):

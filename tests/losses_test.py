@@ -72,6 +72,19 @@ def test_cross_entropy_of_each_example(dtype, result_dtype, label_dtype):
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("ahead", [-60.0, 0.0, 10.0, 17.0, 30.0, 80.0])
+def test_cross_entropy_keeps_the_digits_of_what_is_left_to_a_sure_label(ahead):
+    logits = tf.constant([[1.0, 1.0 + ahead, -2.0, 0.5]])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = cross_entropy(logits, np.array([1]))
+    odds = np.exp(np.delete(logits.numpy()[0].astype("float64"), 1) - (1.0 + ahead))
+    np.testing.assert_allclose(loss, [np.log1p(odds.sum())], rtol=1e-5)
+    of_others = odds / (1 + odds.sum())
+    expected = np.insert(of_others, 1, -of_others.sum())
+    np.testing.assert_allclose(tape.gradient(loss, logits)[0], expected, rtol=1e-5)
+
+
 def test_cross_entropy_with_smoothed_labels():
     labels = 0.7 * np.eye(3)[LABELS] + 0.1
     expected = -np.sum(labels * scipy.special.log_softmax(LOGITS, axis=-1), axis=-1)

@@ -35,11 +35,16 @@ class Batch:
     weights: tf.Tensor | None
     targets: tf.Tensor
 
+    @property
+    def count(self):
+        """How many examples there are, an int32 scalar; a replica's batch may have none."""
+        return tf.shape(self.labels)[0]
+
     def first_pixels(self, share):
         """The pixels of the first images, this share of all, rounded up; None for a share of 0."""
         if share == 1:
             return self.pixels
-        count = tf.math.ceil(share * tf.cast(tf.shape(self.pixels)[0], tf.float32))
+        count = tf.math.ceil(share * tf.cast(self.count, tf.float32))
         return self.pixels[: tf.cast(count, tf.int32)] if share else None
 
 

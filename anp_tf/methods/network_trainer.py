@@ -88,7 +88,7 @@ class NetworkTrainer(keras.Model):
             check_optimizer("mask_optimizer", self.mask_optimizer)
             self.mask_optimizer.build(self.mask_variables)
 
-    def apply_gradients(self, tapes, losses):
+    def apply_gradients(self, tapes, losses, examples):
         """Applies the gradients of the weights' and of the masks' loss, taken at one point.
 
         The gradient of a variable that its loss does not depend on is 0.
@@ -96,12 +96,13 @@ class NetworkTrainer(keras.Model):
         Args:
             tapes: Pair of gradient tapes, of the weights and of the masks.
             losses: Pair of scalars; the second is not used without masks.
+            examples: Integer, how many the losses are of: those of this replica.
         """
         optimizers = [(self.optimizer, self.weight_variables)]
         if self.mask_variables:
             optimizers.append((self.mask_optimizer, self.mask_variables))
         gradients = [
-            per_replica(tape.gradient(loss, variables), variables, optimizer)
+            per_replica(tape.gradient(loss, variables), variables, optimizer, examples)
             for (optimizer, variables), tape, loss in zip(optimizers, tapes, losses, strict=False)
         ]
         with tf.control_dependencies([check_finite(gradients, losses[0])]):
@@ -205,6 +206,12 @@ class NetworkTrainer(keras.Model):
     def export(self, *args, **kwargs):
         """Exports `network`, as `keras.Model.export`."""
         self.network.export(*args, **kwargs)
+
+    def _get_metrics_result_or_logs(self, logs):
+        """The logs of an epoch, of all examples: a step's are means of what replicas have seen."""
+        results = {name: mean.result() for name, mean in self.means.items()}
+        results |= self.given_metrics.results(True, True)
+        return logs | {name: value for name, value in results.items() if name in logs}
 
     def _maybe_symbolic_build(self, *args, **kwargs):
         """Nothing is left to build; and over several workers Keras's way of building fails."""

@@ -8,19 +8,23 @@ from anp_tf.layers import BayesianMask
 CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")  # attributes of Keras's optimizers
 
 
-def per_replica(gradients, variables, optimizer):
+def per_replica(gradients, variables, optimizer, examples):
     """A replica's part of gradients that the optimizer sums over replicas; zeros for None.
 
-    Each is of terms that are means over the replica's own batch. An optimizer that clips gradients
-    would clip each replica's; so those of the whole batch are clipped here, and of the parts, which
-    are smaller, it has nothing to clip.
+    Each is of terms that are means over the replica's own batch, of `examples`; without any, batch
+    normalization makes it NaN, and the part is 0. An optimizer that clips gradients would clip each
+    replica's; so those of the whole batch are clipped here, and of the parts, which are smaller, it
+    has nothing to clip.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     parts = [
         tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient / replicas
         for gradient, variable in zip(gradients, variables, strict=True)
     ]
-    if replicas > 1 and any(getattr(optimizer, name, None) for name in CLIPPING):
+    if replicas == 1:
+        return parts
+    parts = [tf.where(examples > 0, part, tf.zeros_like(part)) for part in parts]
+    if any(getattr(optimizer, name, None) for name in CLIPPING):
         whole = tf.distribute.get_replica_context().all_reduce("SUM", parts)
         parts = [gradient / replicas for gradient in optimizer._clip_gradients(whole)]
     return parts
@@ -44,14 +48,21 @@ def moving_averages(network):
     ]
 
 
-def average(variables):
-    """Gives all replicas the means of variables that each has changed by itself."""
+def average(variables, examples):
+    """Gives all replicas the means of variables that each has changed by itself.
+
+    Args:
+        variables: List of variables.
+        examples: Integer, how many this replica had; those without any do not count.
+    """
     if not variables or tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return
+    some = examples > 0
+    own = [tf.where(some, variable.value, tf.zeros_like(variable)) for variable in variables]
     context = tf.distribute.get_replica_context()
-    means = context.all_reduce("MEAN", [tf.identity(v.value) for v in variables])
-    for variable, mean in zip(variables, means, strict=True):
-        variable.assign(mean)
+    *sums, replicas = context.all_reduce("SUM", [*own, tf.cast(some, tf.float32)])
+    for variable, total in zip(variables, sums, strict=True):
+        variable.assign(total / tf.cast(replicas, total.dtype))
 
 
 def for_fit(logs):

@@ -232,10 +232,10 @@ class TrainingModel(NetworkTrainer):
             if self.bound_loss is not None:
                 loss = self.bound_loss(batch.pixels, batch.labels, draws, step, batch.weights)
                 losses = self.bound_loss.mixed(losses, loss)
-        self.apply_gradients((weight_tape, mask_tape), losses)
+        self.apply_gradients((weight_tape, mask_tape), losses, batch.count)
         if self.averages:
             self.averages.update(self.optimizer.iterations - 1)
-        average(self.moving_averages)  # which differ between replicas after a step
+        average(self.moving_averages, batch.count)
         return for_fit(self._logs(fixed))
 
     def test_step(self, data):

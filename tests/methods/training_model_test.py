@@ -904,6 +904,38 @@ def test_two_replicas():
 
 
 @pytest.mark.slow
+def test_a_replica_without_examples_counts_for_nothing():
+    """The last batch of an epoch has one example for two replicas."""
+    script = """
+        from anp_tf.methods import METHODS
+
+        def model_of(name):
+            keras.utils.set_random_seed(3)
+            parts = [keras.layers.Dense(5), keras.layers.BatchNormalization(), keras.layers.ReLU()]
+            network = keras.Sequential([keras.Input((6,)), *parts, keras.layers.Dense(3)])
+            network = keras.Model(network.inputs, network.outputs)
+            model = METHODS[name](network, 5, attack=attack, validation_attack=attack)
+            model.compile(keras.optimizers.SGD(0.1), metrics=["sparse_top_k_categorical_accuracy"])
+            return model
+
+        x, y = x[:5], y[:5]
+        for name in ("standard", "at", "trades"):
+            expected = model_of(name).evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+            with strategy.scope():
+                model = model_of(name)
+            found = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+            for key in ("loss", "accuracy", "sparse_top_k_categorical_accuracy"):
+                np.testing.assert_allclose(found[key], expected[key], rtol=1e-5, err_msg=key)
+            history = model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0)
+            for key, values in [*history.history.items(), *found.items()]:
+                assert np.all(np.isfinite(values)), (name, key, values)
+            for variable in model.network.variables:
+                assert np.all(np.isfinite(variable)), (name, variable.path)
+    """
+    run_on_two_devices(script)
+
+
+@pytest.mark.slow
 def test_every_method_trains_on_two_replicas():
     """With dropout, random weights, cut weights, and masks that are fixed on the way."""
     script = """

@@ -12,7 +12,7 @@ def from_arrays(x, y, class_names=None):
 
     Args:
         x: array `[n, height, width, channels]`, `[n, height, width]` or `[n, columns]`: integers of
-            0 to 255, or floats or booleans in [0, 1].
+            0 to 255, not of 0 and 1 alone, or floats or booleans in [0, 1].
         y: array `[n]` or `[n, 1]`: integers, the classes' numbers from 0 on, or names.
         class_names: sequence of a name for each class, where `y` has numbers. None: the numbers,
             or the names in `y`, sorted.
@@ -55,6 +55,11 @@ def check_pixels(shape, dtype, parts, name):
     if low < 0 or high > (255 if dtype.kind in "iu" else 1):
         raise DataError(
             f"{name}: expected uint8, or floats in [0, 1], got {dtype} from {low:g} to {high:g}"
+        )
+    if dtype.kind in "iu" and high == 1:
+        raise DataError(
+            f"{name}: integers are taken as of 0 to 255, got {dtype} of 0 and 1 alone; make them "
+            "floats or booleans, of which 1 is the brightest"
         )
 
 

@@ -217,6 +217,7 @@ def test_kinds_of_arrays(tmp_path):
     [
         ({"x_train": np.full((6, 4), np.nan)}, "24 values are NaN or infinite"),
         ({"x_train": np.full((6, 4), 7.0)}, "expected uint8, or floats in .* from 7 to 7"),
+        ({"x_train": np.ones((6, 4, 5, 1), np.uint8)}, "taken as of 0 to 255, got uint8 of 0 and"),
         ({"x_train": np.zeros((6, 4, 5, 1), complex)}, "got complex128"),
         ({"x_train": np.float32(1)}, r"expected images .*, got \(\)"),
         ({"x_train": np.zeros((6, 0, 3))}, r"expected images .*, got \(6, 0, 3\)"),

@@ -8,6 +8,7 @@ import time
 
 import keras
 import numpy as np
+import pytest
 
 from anp_tf import layers  # noqa: F401 - registers the mask layers for loading
 
@@ -35,6 +36,7 @@ def results(workdir):
     return row
 
 
+@pytest.mark.slow
 def test_from_training_to_serving(finished, commands, tmp_path):
     workdir, reference = tmp_path / "a run", finished.path / "anp_vs"
     flags = [f"--flagfile={reference / 'config.cfg'}", f"--workdir={workdir}"]

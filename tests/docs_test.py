@@ -55,6 +55,7 @@ def test_a_network_of_keras_applications(folder):
     assert served(pixels=tf.zeros([1, 32, 32, 3]))["logits"].shape == (1, 3)
 
 
+@pytest.mark.slow
 def test_a_table(folder, capsys):
     found = run(blocks("training.md")[2])
     assert "height: " in capsys.readouterr().out

@@ -46,6 +46,7 @@ def test_versions(commands, workdir):
     assert 'name: "mnist_anp_vs"' in (workdir / "saved_model" / "models.config").read_text()
 
 
+@pytest.mark.slow
 def test_other_formats(commands, workdir, tmp_path):
     output = tmp_path / "out"
     flags = ["--format=litert,onnx", "--precision=float16", "--litert_examples=20"]

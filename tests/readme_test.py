@@ -137,6 +137,7 @@ def python_blocks():
     return re.findall(r"```python\n(.*?)```", README + SERVING, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_python_blocks(folder, port):
     blocks = [block.replace("localhost:8500", f"localhost:{port}") for block in python_blocks()]
     outputs = run_blocks(blocks, folder)

@@ -384,6 +384,7 @@ def test_pages_of_others_are_not_replaced(commands, folder, report, tmp_path):
     assert holds_report(report / "report.html")
 
 
+@pytest.mark.slow
 def test_networks_without_activations_have_no_figures_of_latent_features(tmp_path, monkeypatch):
     kinds = [kind for kind in catalogue.FIGURES if kind.passes is None]
     monkeypatch.setattr(figures, "FIGURES", kinds)
@@ -482,6 +483,7 @@ def open_page(path, profile, *flags):
     return process.stdout, [line for line in lines if "CONSOLE" in line]
 
 
+@pytest.mark.slow
 @browser
 def test_console_is_silent(report, tmp_path):
     document, console = open_page(report / "report.html", tmp_path / "profile")

@@ -177,6 +177,7 @@ def test_random_weights_of_ones_own_network(commands, folder):
     assert "--width_multiplier: expected 1 for a network that is none of" in line(wide)
 
 
+@pytest.mark.slow
 def test_a_file_is_judged_on_a_folder_of_images(commands, folder):
     rng = np.random.default_rng(0)
     for name in ("cat", "dog"):
@@ -324,6 +325,7 @@ def test_data_and_workdir_that_were_moved(commands, folder):
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.slow
 def test_a_table_is_exported_with_its_ranges_and_classes(commands, folder):
     rng = np.random.default_rng(0)
     kind = rng.integers(0, 2, 200)

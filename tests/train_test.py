@@ -195,6 +195,7 @@ def test_method_starts_from_the_standard_network_before_it(finished):
 # --------------------------------------------------------------------------- the same run again
 
 
+@pytest.mark.slow
 def test_finished_run_started_again_only_prints(finished, commands):
     before = contents(finished.path)
     again = commands.run("train", *finished.flags)
@@ -422,6 +423,7 @@ def test_checkpoints_of_another_network(finished, commands, copy):
 # ------------------------------------------------------------------------------------- NaN
 
 
+@pytest.mark.slow
 def test_divergence_names_the_step_and_the_last_good_checkpoint(finished, commands, tmp_path):
     flags = ["--learning_rate=1e30", "--checkpoint_seconds=0", "--init_from="]
     outcome = commands.run("train", *config(finished, tmp_path / "run", *flags))
@@ -450,6 +452,7 @@ def test_nan_in_the_weights_at_the_start(finished, commands, tmp_path):
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_export_is_of_the_network_that_is_there(tmp_path, capsys):
     """A version is written once, and again when the network is a newer one."""
     workdir = Workdir(tmp_path / "run")

@@ -211,6 +211,7 @@ def test_targets_are_the_highest_other_classes(problem):
     assert 0 < can.sum() < len(y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack",
     [

@@ -433,7 +433,7 @@ def test_no_gradient_of_a_weight_is_computed(traced):
 
 
 @pytest.mark.parametrize("traced", [False, True])
-@pytest.mark.parametrize("restarts", [1, 2])
+@pytest.mark.parametrize("restarts", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_outer_tape_sees_a_constant(traced, restarts):
     x, y, start = problem()
     weights = tf.Variable(start)

@@ -89,6 +89,7 @@ def test_parts_make_the_whole(size, count):
     assert max(seen) - min(seen) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack",
     [

@@ -98,7 +98,7 @@ def test_points_stay_in_range():
         pytest.param(3, 5, [5], id="no more than the first"),
     ],
 )
-@pytest.mark.parametrize("batch_size", [3, 64])
+@pytest.mark.parametrize("batch_size", [pytest.param(3, marks=pytest.mark.slow), 64])
 def test_number_of_queries(rounds, max_queries, expected, batch_size):
     target = Target()
     count = train_substitute(

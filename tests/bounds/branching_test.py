@@ -53,6 +53,7 @@ def test_it_decides_what_intervals_leave_open(dense, oracle):
     assert proved >= 0.9 * true, (proved, true)
 
 
+@pytest.mark.slow
 def test_it_splits_where_the_bounds_gain_most():
     """Few parts are enough if they are the right ones; an activation is a layer, or a layer's."""
     keras.utils.set_random_seed(1)

@@ -62,6 +62,7 @@ def test_what_is_found_to_be_broken_later_on_counts(network, data, tmp_path):
     assert json.loads((tmp_path / "certificate.json").read_text()) == after
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_was_stopped(network, data, tmp_path):
     x, y = data
 

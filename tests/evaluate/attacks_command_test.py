@@ -103,6 +103,7 @@ def test_other_networks_by_their_files(commands, copy, finished, tmp_path):
     assert one == two == three
 
 
+@pytest.mark.slow
 def test_the_default_folder_of_a_model(commands, copy, tmp_path):
     shutil.copy(copy / "network.keras", tmp_path / "network.keras")
     flags = ["--dataset=mnist", "--eps=2", "--norm=L2", "--attack=pgd2", "--limit_test_examples=10"]
@@ -127,6 +128,7 @@ def test_fewer_images_do_not_take_the_place_of_more(commands, copy):
     assert result["test_examples"] == 30
 
 
+@pytest.mark.slow
 def test_probabilities_and_latents_out_of_reach_are_refused(commands, tmp_path, finished):
     layers = [keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
     keras.Sequential([keras.Input((28, 28, 1)), *layers]).save(tmp_path / "softmax.keras")

@@ -20,6 +20,7 @@ def row(path):
     return result
 
 
+@pytest.mark.slow
 def test_measures_what_the_training_measured(finished, commands, copy):
     (copy / "results.json").unlink()
     outcome = commands.run("evaluate", f"--workdir={copy}")

@@ -43,7 +43,7 @@ class Follow(keras.callbacks.Callback):
             average += rate * (variable.numpy() - average)
 
 
-@pytest.mark.parametrize("weight", [2.0, np.inf])
+@pytest.mark.parametrize("weight", [2.0, pytest.param(np.inf, marks=pytest.mark.slow)])
 def test_averages_take_the_weights_place_and_give_it_back(weight):
     model = compiled(AdversarialTraining, attack=moved, adversarial_weight=weight)
     follow = Follow(model)

@@ -133,6 +133,7 @@ def test_weights_follow_both_losses():
     assert np.max(np.abs(all_of_it - none)) > 0.01
 
 
+@pytest.mark.slow
 def test_training_proves_more():
     """`fit`, compiled, with validation: more is proved after some epochs than before."""
     net = network()

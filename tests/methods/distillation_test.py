@@ -118,6 +118,7 @@ def test_a_weight_out_of_range(weight):
         dataclasses.replace(Distillation(network(1)), weight=weight)
 
 
+@pytest.mark.slow
 def test_compiled():
     net, teacher = network(1), network(2)
     x, y = data()

@@ -39,6 +39,7 @@ def assert_trains_what_is_there(model, sparsity):
     assert history["sparsity"][-1] == pruned == sparsity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_weights_restored_from_before_the_masks_were_fixed(share):
     """The units that are cut are those of the restored masks, or of `fix_sparsity` again."""
@@ -53,6 +54,7 @@ def test_weights_restored_from_before_the_masks_were_fixed(share):
     assert model.forward.view is not None
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_before_the_masks_were_fixed():
     model = compiled(mask_freeze_step=4, fix_sparsity=0.5)
     stopping = keras.callbacks.EarlyStopping(
@@ -63,6 +65,7 @@ def test_the_best_weights_are_those_before_the_masks_were_fixed():
     assert_trains_what_is_there(model, sparsity=0.5)
 
 
+@pytest.mark.slow
 def test_masks_that_another_compile_does_not_fix_are_learned():
     """Steps count from 0 again."""
     model = compiled(mask_freeze_step=2, fix_sparsity=0.5)

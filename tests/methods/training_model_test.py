@@ -307,6 +307,7 @@ def test_each_variable_is_in_one_group():
 # The draws.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "one_pass"),
     [
@@ -363,6 +364,7 @@ def test_batch_normalisation_trains_in_two_passes():
         assert np.any(np.array(variable) != value), variable.path
 
 
+@pytest.mark.slow
 def test_the_seed_repeats_a_run():
     def run(seed):
         model = compiled(anp(BetaBernoulliDropout(initial_a=1.0), seed=seed), rate=0.1)
@@ -481,6 +483,7 @@ ATTACKED = CLEAN | {"adversarial_loss", "adversarial_accuracy", "vulnerability"}
 RATES = {"learning_rate"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "validate"),
     [case for method in METHODS for case in ((method, True), *by_default(method, False))],
@@ -592,6 +595,7 @@ def test_mixed_precision_takes_the_same_step(method, policy):
         assert not any(np.array_equal(actual, value) for value in start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float16",) * 2, ("float64",) * 2])
 @pytest.mark.parametrize("kind", [METHODS["at_vs"], METHODS["admm"]])
 def test_weights_of_other_types(kind, dtypes):
@@ -608,7 +612,10 @@ def test_weights_of_other_types(kind, dtypes):
 # Errors.
 
 
-@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+@pytest.mark.parametrize(
+    "run_eagerly",
+    [pytest.param(True, marks=pytest.mark.slow, id="eager"), pytest.param(False, id="traced")],
+)
 @pytest.mark.parametrize(
     "make",
     [
@@ -784,6 +791,7 @@ def test_the_images_of_an_attack_must_be_images(run_eagerly):
         np.testing.assert_array_equal(variable, value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
 @pytest.mark.parametrize(
     "returned",

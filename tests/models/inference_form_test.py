@@ -120,9 +120,8 @@ OTHERS = {
     "normalization twice": toy([keras.layers.BatchNormalization() for _ in range(2)]),
     "normalization of another axis": toy([keras.layers.BatchNormalization(axis=1)]),
     "lists": keras.Model(*(lambda network: (network.inputs, network.outputs))(toy())),
-    "VGG": vgg16(width_multiplier=0.05),
-    "ResNet": resnet18(width_multiplier=0.05),
 }
+DEEP = {"VGG": vgg16(width_multiplier=0.05), "ResNet": resnet18(width_multiplier=0.05)}
 
 
 def scatter(network):
@@ -136,7 +135,15 @@ def scatter(network):
     return network
 
 
-@pytest.mark.parametrize("network", [*FUSED.values(), *OTHERS.values()], ids=[*FUSED, *OTHERS])
+@pytest.mark.parametrize(
+    "network",
+    [
+        *FUSED.values(),
+        *OTHERS.values(),
+        *(pytest.param(network, marks=pytest.mark.slow) for network in DEEP.values()),
+    ],
+    ids=[*FUSED, *OTHERS, *DEEP],
+)
 def test_it_computes_the_same(network):
     scatter(network)
     x = tf.constant(np.random.default_rng(0).random((5, *network.input_shape[1:]), np.float32))

@@ -17,6 +17,7 @@ def restore(table, known):
     table.update(known)
 
 
+@pytest.mark.slow
 def test_the_worked_examples(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for table in (handlers._HANDLERS, rules._LAYERS):

@@ -67,6 +67,7 @@ def no_progress(title, total):
     raise AssertionError(f"{title} is made again")
 
 
+@pytest.mark.slow
 def test_points_are_made_once(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (30, 28, 28, 1), np.uint8)
     network = network_of(1)

@@ -100,6 +100,7 @@ def examples(network):
     return data.Examples(images, labels, 4)
 
 
+@pytest.mark.slow
 def test_a_file_is_judged_by_square_and_by_transfer(network, files, examples, tmp_path):
     file = network_file(files / "int8.tflite")
     candidate = from_network(file, examples, digest="1", path="int8.tflite")

@@ -38,6 +38,7 @@ def candidate():
     return from_network(network, data.from_arrays(x, y), digest="a network")
 
 
+@pytest.mark.slow
 def test_what_attacks_broke_counts(candidate, tmp_path):
     attack_candidate(candidate, ["apgd-ce", "noise"], tmp_path, THREAT)
     proofs = ("interval", "crown", "alpha_crown")

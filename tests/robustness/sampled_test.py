@@ -177,6 +177,7 @@ def test_any_function_is_averaged():
     np.testing.assert_allclose(sampled(np.zeros((1, 4))), np.log([[0.5, 0.5]]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_accuracy_without_spread_is_that_of_the_network():
     network = deep(rho=-30.0)
     batches = data.batches(labelled(network), 20)

@@ -131,6 +131,7 @@ def alone(commands, tmp_path_factory):
 # ------------------------------------------------------------------------------- one machine
 
 
+@pytest.mark.slow
 def test_mirrored_takes_the_steps_of_one_device(commands, alone, tmp_path):
     flags = [*FLAGS, "--method=standard", "--distribution=mirrored", f"--workdir={tmp_path}"]
     outcome = commands.run("train", *flags, before=TWO_CPUS)

@@ -106,6 +106,7 @@ def test_goes_on_with_the_same_bits(run, name):
         np.testing.assert_array_equal(weight, other)
 
 
+@pytest.mark.slow
 def test_goes_on_in_another_precision(run, tmp_path):
     options = {"method": "standard", "epochs": 2, "checkpoint_seconds": 0}
     with pytest.raises(Stopped):

@@ -120,6 +120,7 @@ def test_scaling(commands, tmp_path):
     assert work["width 1"] == pytest.approx(2 * 20 * flops / 1e9)
 
 
+@pytest.mark.slow
 def test_a_package_that_computes_something_else_is_not_compared(monkeypatch):
     def wrong(network, budget, x, y):
         peer = peers.plain(network, budget, x, y)

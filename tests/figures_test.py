@@ -184,6 +184,7 @@ def test_accuracy_by_steps(case):
     assert found["accuracy"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_accuracy_by_restarts():
     case = Case(random_start=True)
     found = curves.accuracy_by_restarts(case.attacked)
@@ -221,6 +222,7 @@ def test_adversarial_examples(case):
         np.testing.assert_allclose(found[kind], x[indices], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_masked_network_is_attacked_slim_and_measured_whole():
     """As in the evaluation: the same images, the same vulnerability, pruned features included."""
     network = lenet5_caffe(lambda name: BetaBernoulliDropout(name=name), width_multiplier=0.1)

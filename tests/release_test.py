@@ -81,6 +81,7 @@ def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
     assert json.loads((served / "checks.json").read_text()) == records[workdir.checks]
 
 
+@pytest.mark.slow
 def test_what_is_beside_the_versions_is_of_the_newest(finished, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
     served, form = tmp_path / "served", ReleaseForm(warmup_images=0)

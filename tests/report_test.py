@@ -494,17 +494,10 @@ def test_console_is_silent(report, tmp_path):
     assert "heard" in console[0]  # else the silence would say nothing
 
 
+@pytest.mark.slow
 @browser
-@pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        (380, "dark"),
-        *(
-            pytest.param(width, scheme, marks=pytest.mark.slow)
-            for width, scheme in [(380, "light"), (1280, "dark"), (1280, "light")]
-        ),
-    ],
-)
+@pytest.mark.parametrize("width", [380, 1280])
+@pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_as_shown(folder, report, tmp_path, width, scheme):
     text = (report / "report.html").read_text()
     allowed = text.replace("style-src", "script-src 'unsafe-inline'; style-src", 1)

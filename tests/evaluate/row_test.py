@@ -73,14 +73,17 @@ def masked(pruned):
 
 
 @pytest.fixture(scope="module")
-def rows(examples):
+def pruned():
+    return masked(0.6)
+
+
+@pytest.fixture(scope="module")
+def rows(examples, pruned):
     """The rows of a network without masks, of one with, and of one that is pruned altogether."""
     dense = lenet5_caffe(width_multiplier=WIDTH)
     return {
         "standard": results_row(settings("standard"), dense, examples),
-        "anp_vs": results_row(
-            settings("anp_vs"), masked(0.6), examples, images_of(dense, examples)
-        ),
+        "anp_vs": results_row(settings("anp_vs"), pruned, examples, images_of(dense, examples)),
         "bp": results_row(settings("bp"), masked(1.1), examples),
     }
 
@@ -105,9 +108,9 @@ def test_shares_are_percentages(rows):
     assert row["sparsity_percent"] < row["weight_sparsity_percent"] < 100
 
 
-def test_clean_accuracy_is_the_networks(examples, rows):
-    network, row = masked(0.6), rows["anp_vs"]
-    correct = np.argmax(network(examples.images / np.float32(255)), -1) == examples.labels
+def test_clean_accuracy_is_the_networks(examples, pruned, rows):
+    row = rows["anp_vs"]
+    correct = np.argmax(pruned(examples.images / np.float32(255)), -1) == examples.labels
     assert row["clean_accuracy"] == pytest.approx(100 * np.mean(correct))
 
 
@@ -122,12 +125,12 @@ def test_network_without_masks(rows):
     assert row["black_box_vulnerability"] is None
 
 
-def test_costs_are_of_the_network_and_its_slimmed_form(rows):
-    network, row = masked(0.6), rows["anp_vs"]
-    dense, small = cost(network), cost(slim(network))
+def test_costs_are_of_the_network_and_its_slimmed_form(pruned, rows):
+    row = rows["anp_vs"]
+    dense, small = cost(pruned), cost(slim(pruned))
     assert row["flops_reduction"] == dense.flops / small.flops > 2
     assert row["memory_percent"] == 100 * small.memory / dense.memory
-    assert row["sparsity_percent"] == unit_sparsity(network)
+    assert row["sparsity_percent"] == unit_sparsity(pruned)
     assert row["dense_parameter_bytes"] == 4 * dense.parameters
     assert row["slim_parameter_bytes"] == 4 * small.parameters
 

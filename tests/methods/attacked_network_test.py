@@ -100,6 +100,7 @@ def test_a_unit_that_comes_back_is_attacked():
     assert attacked.view.network.count_params() > small.count_params()
 
 
+@pytest.mark.slow
 def test_in_one_graph_both_are_there():
     """What is attacked is decided at each step, not when the step is traced."""
     network = masked()

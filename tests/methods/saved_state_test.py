@@ -83,6 +83,7 @@ def test_saved_weights_are_the_whole_state(make, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_as_an_undisturbed_one(tmp_path, monkeypatch):
     """Also with the slimmed networks, which are made after Keras has restored the weights."""
     monkeypatch.setattr(FollowPruning, "every", 1)

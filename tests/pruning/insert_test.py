@@ -64,6 +64,7 @@ def test_a_mask_is_after_the_normalization_and_before_the_activation():
     assert model.get_layer("second").activation is keras.activations.relu  # it is not changed
 
 
+@pytest.mark.slow
 def test_the_masks_of_a_residual_network_are_those_of_resnet18():
     plain, expected = (
         resnet18(mask, width_multiplier=1 / 16) for mask in (None, lambda name: UnitMask(name=name))

@@ -173,6 +173,7 @@ def test_resnet_with_one_unit_of_a_mask(resnet, name, inner, stream):
     assert kernels["projection3_1"] == (1, 1, stream, 16)
 
 
+@pytest.mark.slow
 def test_resnet_with_no_unit_of_a_mask(resnet):
     filters = {layer.name: layer.filters for layer in convolutions(resnet)}
     keep(resnet.get_layer("conv3_2_1_mask"), [])

@@ -267,6 +267,7 @@ def trained_for_a_step(network):
     assert np.isfinite(loss)
 
 
+@pytest.mark.slow
 def test_trained():
     trained_for_a_step(masked(tabular()))
 

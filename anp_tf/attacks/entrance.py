@@ -22,6 +22,15 @@ def checked_pixels(x):
     return tf.stop_gradient(x)
 
 
+def check_images(x):
+    """An error unless the pixels are those of images whose size is known, which squares need."""
+    if x.shape.rank != 4 or None in x.shape[1:]:
+        raise ValueError(
+            "The attack needs images [batch, height, width, channels] of a known size. "
+            f"Received: x of shape {x.shape}"
+        )
+
+
 def labels_of(y, x):
     """The labels of images `x` [batch, ...] as int64 [batch]; an error if they are none."""
     y = tf.convert_to_tensor(y)

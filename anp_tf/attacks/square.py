@@ -5,6 +5,7 @@ import tensorflow as tf
 from anp_tf.arguments import check_count, check_number
 from anp_tf.attacks import draws
 from anp_tf.attacks.attack import Attack, rows, with_rows
+from anp_tf.attacks.entrance import check_images
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.runs import Found, strongest
 from anp_tf.attacks.side_by_side import side_by_side
@@ -78,7 +79,8 @@ class Square(Attack):
         self.scheduled_queries = check_count("scheduled_queries", scheduled)
 
     def perturb(self, network, x, y, seed):
-        self._check_images(x)
+        check_images(x)
+        self._check_channels(x)
         if not self.channels_first:
             return self._restarted(network, x, y, seed)
 
@@ -178,12 +180,7 @@ class Square(Attack):
             shares.append(self.first_share / 2**halvings)
         return shares
 
-    def _check_images(self, x):
-        if x.shape.rank != 4 or None in x.shape[1:]:
-            raise ValueError(
-                "The Square attack needs images [batch, height, width, channels] of a known size. "
-                f"Received: x of shape {x.shape}"
-            )
+    def _check_channels(self, x):
         if self.channels_first is None and x.shape[3] > CHANNELS:
             raise ValueError(
                 f"The Square attack takes the last axis for the channels, of which {x.shape[3]} "

@@ -6,6 +6,7 @@ import tensorflow as tf
 from anp_tf.arguments import check, check_count
 from anp_tf.attacks import draws
 from anp_tf.attacks.attack import by_example
+from anp_tf.attacks.entrance import check_images
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.pgd import PGD
 from anp_tf.attacks.side_by_side import side_by_side
@@ -38,11 +39,7 @@ class SquarePGD(PGD):
         check("norm", self.norm, isinstance(self.norm, Linf), "Linf()")
 
     def perturb(self, network, x, y, seed, scale=1.0, steps=None, step_size=None):
-        if x.shape.rank != 4 or None in x.shape[1:]:
-            raise ValueError(
-                "The attack needs images [batch, height, width, channels] of a known size. "
-                f"Received: x of shape {x.shape}"
-            )
+        check_images(x)
         of_pgd, of_queries = draws.split(seed, 2)
         best = super().perturb(network, x, y, of_pgd, scale, steps, step_size)
         shares = np.geomspace(LARGEST, SMALLEST, self.queries)

@@ -32,8 +32,8 @@ def classified(logits, labels):
 def cross_entropy(logits, labels, smoothing=0.0):
     """Cross-entropy of each example, computed in float32 at least.
 
-    It is softplus(log-sum-exp of the other logits - the label's), which is the same number, so that
-    it and its gradient keep their digits where the label's probability rounds to 1.
+    It is the softplus of `log_odds`, which is the same number, so that it and its gradient keep
+    their digits where the label's probability rounds to 1.
 
     Args:
         logits: Tensor [batch, classes].
@@ -45,12 +45,28 @@ def cross_entropy(logits, labels, smoothing=0.0):
         Tensor [batch], in nats.
     """
     logits = _at_least_float32(logits)
-    others = tf.reduce_logsumexp(_others(logits, labels), axis=-1)
-    losses = tf.math.softplus(others - _of(logits, labels))
+    losses = tf.math.softplus(log_odds(logits, labels))
     if not smoothing:
         return losses
     even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
     return (1.0 - smoothing) * losses + smoothing * even
+
+
+def log_odds(logits, labels):
+    """Logarithm of the odds against the label: the log-sum-exp of the others minus its logit.
+
+    It grows where the cross-entropy grows, and its gradient, of the same direction, does not vanish
+    where the label is sure.
+
+    Args:
+        logits: Tensor [batch, classes], two classes at least.
+        labels: Integer tensor [batch].
+
+    Returns:
+        Tensor [batch], in float32 at least.
+    """
+    logits = _at_least_float32(logits)
+    return tf.reduce_logsumexp(_others(logits, labels), axis=-1) - _of(logits, labels)
 
 
 def margin(logits, labels):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from anp_tf.arguments import check_count
 from anp_tf.attacks import draws
 from anp_tf.attacks.attack import Attack, by_example, like, rows, with_rows
-from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
+from anp_tf.attacks.gradients import climbed, each_finite, unchecked_gradient, with_finite
 from anp_tf.attacks.runs import Found, of_runs, still_needed, strongest
 from anp_tf.attacks.side_by_side import side_by_side
 from anp_tf.attacks.targets import highest_others
@@ -34,7 +34,8 @@ class APGD(Attack):
         steps: Integer, at least 1; gradients are taken at one point more.
         restarts: Integer, at least 1; of random starts. Further ones are made on the examples that
             are left.
-        loss: Function `(logits, y) -> losses [batch]`, maximised: `cross_entropy` or `dlr`.
+        loss: Function `(logits, y) -> losses [batch]`, maximised: `cross_entropy` or `dlr`; as for
+            `PGD`.
 
     Reference:
         - Croce & Hein 2020, "Reliable Evaluation of Adversarial Robustness with an Ensemble of
@@ -175,7 +176,7 @@ class APGD(Attack):
         return tf.stop_gradient(losses), ~classified(logits, y), gradient
 
     def _losses(self, logits, references):
-        return self.loss(logits, references)
+        return climbed(self.loss)(logits, references)
 
 
 class TargetedAPGD(APGD):

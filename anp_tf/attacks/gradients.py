@@ -3,9 +3,18 @@
 import tensorflow as tf
 
 from anp_tf.attacks.attack import like
-from anp_tf.losses import cross_entropy
+from anp_tf.losses import cross_entropy, log_odds
 
 NO_FINITE_GRADIENT = "The attack's loss has no finite gradient"
+
+
+def climbed(loss):
+    """What an attack climbs for a loss: for the cross-entropy the log-odds, else the loss itself.
+
+    They order the images of an example in the same way, and their gradients have one direction; but
+    that of the cross-entropy is 0 in float32 where the label is ahead by more than 87 or so.
+    """
+    return log_odds if loss is cross_entropy else loss
 
 
 def input_gradient(network, x, y, loss=cross_entropy):
@@ -19,7 +28,7 @@ def unchecked_gradient(network, x, y, loss, scaled=False):
 
     With `scaled`, each example's is multiplied by a power of 2, so that the loss's gradient in the
     logits is of order 1: networks that compute in float16, which has no numbers between 0 and 6e-8,
-    else seem to have none where they are sure.
+    else seem to have none where that of the loss is small.
     """
 
     def measured(x):
@@ -47,12 +56,14 @@ def unchecked_gradient(network, x, y, loss, scaled=False):
 def _of_order_1(slopes):
     """Slopes, tensors [batch, ...], times powers of 2 by which each example's largest is in [1, 2).
 
-    Slopes of 0 stay 0.
+    Slopes of 0 stay 0. The powers are of at most 2^96: a product of a larger one with a factor of
+    the network, which TensorFlow may compute first, may be infinite.
     """
     sizes = [tf.reduce_max(tf.abs(each), range(1, each.shape.rank)) for each in slopes]
     largest = tf.reduce_max([tf.cast(size, tf.float32) for size in sizes], 0)
     exponents = tf.bitwise.right_shift(tf.bitcast(largest, tf.int32), 23)  # and 127
-    powers = tf.bitwise.left_shift(254 - tf.clip_by_value(exponents, 1, 253), 23)
+    most = 96
+    powers = tf.bitwise.left_shift(254 - tf.clip_by_value(exponents, 127 - most, 127 + most), 23)
     powers = tf.bitcast(powers, tf.float32)
     return [slope * tf.cast(like(powers, slope), slope.dtype) for slope in slopes]
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from anp_tf.arguments import check_count, check_number
 from anp_tf.attacks import draws
 from anp_tf.attacks.attack import Attack, rows
-from anp_tf.attacks.gradients import each_finite, unchecked_gradient, with_finite
+from anp_tf.attacks.gradients import climbed, each_finite, unchecked_gradient, with_finite
 from anp_tf.attacks.l2 import L2
 from anp_tf.attacks.linf import Linf
 from anp_tf.attacks.runs import Found, strongest
@@ -29,7 +29,8 @@ class PGD(Attack):
         random_start: Boolean; start at a random point of the ball, or at `x`.
         restarts: Integer, at least 1. Further runs are made on the examples whose aim was not
             reached; if none reaches it, the one with the highest loss is kept.
-        loss: Function `(logits, y) -> losses [batch]`, maximised.
+        loss: Function `(logits, y) -> losses [batch]`, maximised; of `cross_entropy` the log-odds
+            are, which grow with it and have a gradient however sure the network is.
         targeted: Boolean; `y` are classes to reach rather than labels to leave: the loss is
             minimised.
 
@@ -62,7 +63,8 @@ class PGD(Attack):
         self.random_start = random_start
         self.restarts = check_count("restarts", restarts)
         self.targeted = bool(targeted)
-        self.loss = _negative(loss) if targeted else loss
+        self.loss = loss
+        self._climbed = _negative(climbed(loss)) if targeted else climbed(loss)
 
     def perturb(self, network, x, y, seed, scale=1.0, steps=None, step_size=None):
         steps = self.steps if steps is None else steps
@@ -76,7 +78,7 @@ class PGD(Attack):
             if self.restarts == 1:
                 return Found(images, None, None)
             outputs, chosen = network(images, training=False), rows(references, which)
-            return Found(images, self._reached(outputs, chosen), self.loss(outputs, chosen))
+            return Found(images, self._reached(outputs, chosen), self._climbed(outputs, chosen))
 
         return strongest(run, x, self.restarts).images
 
@@ -91,7 +93,8 @@ class PGD(Attack):
 
         def ascend(start, x, y):
             def step(index, adversarial, finite):
-                *_, gradient = unchecked_gradient(network, adversarial, y, self.loss, scaled=True)
+                found = unchecked_gradient(network, adversarial, y, self._climbed, scaled=True)
+                gradient = found[-1]
                 moved = adversarial + step_size * self.norm.direction(gradient)
                 moved = self.norm.confine(moved, x, epsilon)
                 return index + 1, moved, finite & each_finite(gradient)
@@ -139,5 +142,4 @@ def _negative(loss):
     def negative(logits, y):
         return -loss(logits, y)
 
-    negative.__name__ = getattr(loss, "__name__", "loss")
     return negative

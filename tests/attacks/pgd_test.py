@@ -13,7 +13,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
-from anp_tf.attacks import APGD, FGSM, PGD, draws, input_gradient
+from anp_tf.attacks import APGD, FGSM, PGD, SquarePGD, draws, input_gradient
 from anp_tf.losses import cross_entropy
 
 CLASSES = 3
@@ -123,6 +123,53 @@ def test_a_network_in_float16_is_attacked_where_it_is_sure(kind, pixels):
     attack = kind(epsilon=0.1, steps=10, **options)
     moved, expected = (attack(network(d), x, y, seed=[0, 1]) for d in ("float16", "float32"))
     assert np.mean(np.abs(moved - expected) < 1e-3) > 0.95
+
+
+@pytest.mark.parametrize("kind", [PGD, APGD, SquarePGD])
+def test_a_network_is_attacked_however_sure_it_is(kind):
+    """The gradient of the cross-entropy is 0 in float32; that of the log-odds is as it was."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(16, 3)).astype("float32")
+    x, y = tf.constant(rng.random((20, 4, 4, 1)), tf.float32), np.arange(20) % 3
+
+    def network(lead):
+        def logits(x, training=False):
+            lead_of_label = lead * tf.one_hot(0 if len(x) == 1 else y, 3)
+            return tf.reshape(x, [-1, 16]) @ weights + lead_of_label
+
+        return logits
+
+    assert np.all(input_gradient(network(500), x, y) == 0)
+    options = {} if kind is APGD else {"step_size": 0.05, "random_start": False}
+    attack = kind(epsilon=0.1, steps=10, **options)
+    moved, expected = (attack(network(lead), x, y, seed=[0, 1]) for lead in (500, 30))
+    assert np.abs(expected - x).max() > 0.09
+    np.testing.assert_allclose(moved, expected, atol=1e-3)
+
+
+@pytest.fixture
+def optimized_graphs():
+    """TensorFlow's optimizer of graphs, which tests are run without, as it is for users."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.mark.parametrize("lead", [50, 80, 200])
+def test_slopes_of_a_loss_that_is_0_or_nearly_so(optimized_graphs, lead):
+    """In a graph a slope's power of 2 may be multiplied by the network's factors first."""
+    weights = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    x, y = tf.constant(np.random.default_rng(1).random((8, 6)), tf.float32), np.zeros(8, "int64")
+
+    def network(x, training=False):
+        return tf.add(tf.nn.relu(x @ weights), [lead / 1000, 0.0, 0.0]) * 1000
+
+    def loss(logits, y):
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+
+    attack = PGD(epsilon=0.1, step_size=0.05, steps=3, loss=loss)
+    moved = tf.function(lambda x, y: attack(network, x, y, seed=[0, 1]), autograph=False)(x, y)
+    assert np.abs(moved - x).max() <= 0.1 + 1e-6
 
 
 @pytest.mark.parametrize("shape", [(8, 6), (8, 4, 4, 1)])

@@ -29,8 +29,8 @@ class Square(Attack):
     one window away and adds such a pair in another, of the length that is free then.
 
     A query is kept where it increases the margin by which another class is ahead. The squares get
-    smaller. An example whose image is misclassified changes no more. Called as
-    `attack(network, x, y)`. A network without useful gradients cannot hide from it.
+    smaller. An example that is misclassified does not change, nor does its image once it is. Called
+    as `attack(network, x, y)`. A network without useful gradients cannot hide from it.
 
     Where few examples are left, the next few queries of each are made at once, all from its image
     so far: up to the first that is kept they are what they would be one after the other, the others
@@ -38,7 +38,8 @@ class Square(Attack):
 
     Args:
         epsilon, norm: As for `Attack`.
-        queries: Integer, at least 1; how often the network is asked for each example, at most.
+        queries: Integer, at least 1; how often the network is asked for each example that it
+            classifies correctly, at most, after the example itself.
         first_share: Float in (0, 1]; share of the pixels that the first squares cover.
         restarts: Integer, at least 1; further searches are made on the examples that are left.
         channels_first: Boolean; images are [batch, channels, height, width]. None: they are
@@ -92,14 +93,14 @@ class Square(Attack):
 
     def _restarted(self, network, x, y, seed):
         def run(runs, which):
-            of_run = draws.fold_in(seed, 0 if runs is None else runs[0])
-            of_start, of_queries = draws.split(of_run, 2)
-            proposals = self._proposals(x)
+            of_start, of_queries = draws.split(draws.fold_in(seed, runs[0]), 2)
             numbers = draws.uniform(of_queries, [tf.shape(x)[0], self.queries, proposals.count])
             given = rows((x, y, proposals.start(of_start), proposals.plan(numbers)), which)
             return Found(*side_by_side(lambda *parts: self._search(network, *parts), *given))
 
-        return strongest(run, x, self.restarts).images
+        proposals = self._proposals(x)
+        wrong = ~classified(network(x, training=False), y)
+        return strongest(run, x, self.restarts, wrong).images
 
     def _search(self, network, x, y, start, plan):
         """One search: the images, which of them are misclassified, and their margins."""

@@ -50,6 +50,18 @@ def test_release(finished, tmp_path):
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
+def test_nothing_is_left_of_an_export_that_fails(finished, tmp_path, monkeypatch):
+    def fails(network, path):
+        raise ValueError("no such operation")
+
+    workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
+    monkeypatch.setattr("anp_tf.export.release.export_onnx", fails)
+    form = ReleaseForm(("saved_model", "litert", "onnx"), ("float32",), litert_examples=10)
+    with pytest.raises(ValueError, match="no such operation"):
+        release(workdir, tmp_path / "served", form=form)
+    assert not list((tmp_path / "served").glob("*"))
+
+
 def test_stronger_attacks_and_checks_go_with_the_network(finished, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
     attacks = [

@@ -1,10 +1,12 @@
 """A trained network as a folder to give away: SavedModel, results row and model card."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import itertools
 import pathlib
 import re
+import shutil
 
 import keras
 import tensorflow as tf
@@ -139,19 +141,20 @@ def release(workdir, directory, version=None, form=None):
     }
     stronger = verdict_lines(*verdicts.values())
     files = []
-    if "litert" in form.format:
-        files += [
-            _litert(settings, network, path, precision, form)
-            for path, precision in zip(targets["litert"], form.precision, strict=True)
-        ]
-    if "onnx" in form.format:
-        (path,) = targets["onnx"]
-        export_onnx(network, path)
-        files.append(ReleasedFile(path, path.stat().st_size))
-    if "micro" in form.format:
-        files.append(_micro(settings, network, *targets["micro"]))
-    if "saved_model" in form.format:  # last, since a server loads it as soon as it is there
-        files.insert(0, _saved_model(workdir, settings, network, directory, version, form))
+    with _all_or_none(itertools.chain.from_iterable(targets.values())):
+        if "litert" in form.format:
+            files += [
+                _litert(settings, network, path, precision, form)
+                for path, precision in zip(targets["litert"], form.precision, strict=True)
+            ]
+        if "onnx" in form.format:
+            (path,) = targets["onnx"]
+            export_onnx(network, path)
+            files.append(ReleasedFile(path, path.stat().st_size))
+        if "micro" in form.format:
+            files.append(_micro(settings, network, *targets["micro"]))
+        if "saved_model" in form.format:  # last, since a server loads it as soon as it is there
+            files.insert(0, _saved_model(workdir, settings, network, directory, version, form))
     if is_newest:
         if "saved_model" in form.format:
             name = form.name or f"{data_name(settings)}_{settings.method}"
@@ -213,6 +216,20 @@ def _targets(directory, version, form):
         if path.exists():
             raise FileExistsError(f"{path} exists already and is not overwritten")
     return targets
+
+
+@contextlib.contextmanager
+def _all_or_none(paths):
+    """Removes what is there of the paths, of which none was before, where an export fails."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def _saved_model(workdir, settings, network, directory, version, form):

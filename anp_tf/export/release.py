@@ -223,6 +223,8 @@ def _all_or_none(paths):
     """Removes what is there of the paths, of which none was before, where an export fails."""
     try:
         yield
+    except FileExistsError:  # another export has made them meanwhile
+        raise
     except BaseException:
         for path in paths:
             if path.is_dir():

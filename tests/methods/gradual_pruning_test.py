@@ -132,7 +132,9 @@ def test_admm_cuts_at_the_end_and_keeps_zeros():
 # Magnitude pruning
 
 
-@pytest.mark.parametrize("share", [0.8, pytest.param(0.95, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "share", [0.8, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.5, 0.95))]
+)
 def test_weights_are_cut_gradually(share):
     model = magnitude("weight", target_sparsity=share, pruning_steps=40, pruning_updates=4)
     left = []

@@ -75,7 +75,7 @@ def examples_of(settings):
     examples = load("train")
     if settings.limit_train_examples:
         examples = examples.take(settings.limit_train_examples)
-    if data.as_path(settings.dataset) is not None and (apart := load("validation")) is not None:
+    if (apart := load("validation")) is not None:
         return examples, apart.take(settings.validation_examples or len(apart))
     held_out = min(settings.validation_examples, len(examples) // 5)
     return (

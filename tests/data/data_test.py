@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from anp_tf import data
 from anp_tf.data import on_disk, packaged_mnist
+from anp_tf.settings import Settings
+from anp_tf.train.prepare import examples_of
 
 SHARD = "mnist-test.tfrecord-00000-of-00001"
 
@@ -289,6 +291,9 @@ def test_directory_that_cannot_be_written(tmp_path):
 # ----------------------------------------------------------------------------- other TFDS sets
 
 
+OFFSETS = {"train": 0, "test": 10, "validation": 20}  # of the values of a part's images
+
+
 class Toy(tfds.core.GeneratorBasedBuilder):
     """A set of six images, three of them to train on, with features of unusual names."""
 
@@ -316,7 +321,7 @@ class Toy(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split):
         for i in range(3):
-            image = np.full((3, 5, 3), i + 10 * (split == "test"), np.uint8)
+            image = np.full((3, 5, 3), i + OFFSETS[split], np.uint8)
             yield i, {"kind": 0, "species": self.label(i), "picture": image}
 
     def label(self, i):
@@ -333,6 +338,10 @@ class ToyDeep(Toy):
 
 class ToyOneSplit(Toy):
     splits = ("train", "validation")
+
+
+class ToyThreeParts(Toy):
+    splits = ("train", "validation", "test")
 
 
 class ToyUnlabelled(Toy):
@@ -400,6 +409,16 @@ def test_a_missing_test_part_is_told_before_training(tmp_path):
     for split in ("train", "validation"):
         with pytest.raises(data.DataError, match="has no split 'test', got train, validation"):
             data.load("toy_one_split", split, tmp_path)
+
+
+@pytest.mark.parametrize("by_name", [True, False], ids=["name", "folder"])
+def test_a_validation_part_is_used(tmp_path, by_name):
+    builder = ToyThreeParts(data_dir=tmp_path)
+    builder.download_and_prepare()
+    name = "toy_three_parts" if by_name else str(builder.data_path)
+    training, validation = examples_of(Settings(dataset=name, data_dir=str(tmp_path)))
+    for examples, offset in (training, 0), (validation, 20):
+        assert sorted(examples.images[:, 0, 0, 0]) == [offset, offset + 1, offset + 2]
 
 
 # ------------------------------------------------------------------------------------- examples

@@ -25,6 +25,7 @@ from anp_tf.flag_errors import of_other_run, of_parsing, of_value
 from anp_tf.help_page import help_page
 from anp_tf.names import METHODS
 from anp_tf.options import base_type, check, near, number, one_of, parse
+from anp_tf.own_modules import import_modules
 from anp_tf.settings import Settings
 
 EXIT_USAGE = 2  # bad input, bad data, a full disk
@@ -151,11 +152,11 @@ def run(command, define_flags, subjects=(), goes_on=None):
     """
     _open_streams()
     define_flags()
-    purpose = define_flags.__globals__["__doc__"]
+    define("imports", (), "modules that register layers of your own", list, group="network")
     signal.signal(signal.SIGTERM, _stop)
     app.run(
         lambda argv: _guarded(command, argv, subjects, goes_on),
-        flags_parser=lambda argv: _parse(argv, purpose),
+        flags_parser=lambda argv: _parse(argv, define_flags.__globals__["__doc__"]),
     )
 
 
@@ -217,6 +218,7 @@ def _imported(command):
         from anp_tf.threads import use_op_threads
 
         use_op_threads(flags.FLAGS.op_threads)
+    import_modules(flags.FLAGS.imports)
     return importlib.import_module(command).main
 
 

@@ -8,10 +8,11 @@ import logging
 import os
 import pathlib
 import shutil
-import zipfile
 
 from anp_tf.errors import OtherRunError, WorkdirError
 from anp_tf.files import atomic_file, check_folder, errors_with_path, read_json, write_json
+from anp_tf.network_file import read_network
+from anp_tf.own_modules import own_module
 from anp_tf.run_config import RunConfig
 
 log = logging.getLogger(__name__)
@@ -263,16 +264,15 @@ def load_network(path, name="workdir"):
         return Workdir(path).load_network(name)
     if not path.exists():
         raise WorkdirError(f"there is no network at {path}")
-    if path.is_file() and not zipfile.is_zipfile(path):  # Keras says that it is not found
-        raise WorkdirError(
-            f"cannot load a network from {path}: it is damaged, or no file that Keras has saved"
-        )
-    import keras  # takes seconds
+    _import_its_module(path)
+    return read_network(path)
 
-    import anp_tf.layers  # noqa: F401 - registers the mask layers for loading
 
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises errors of many types for damaged files.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise WorkdirError(f"cannot load a network from {path}: {reason}") from error
+def _import_its_module(path):
+    """Imports the module of a run's own network, if it can be: it may register its layers."""
+    run = Workdir(path.parent)
+    if path.name == run.network.name and run.config.exists():
+        with contextlib.suppress(Exception):  # the network may do without
+            module, colon, _ = run.settings().network.partition(":")
+            if colon:
+                own_module(module)

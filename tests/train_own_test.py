@@ -2,14 +2,19 @@
 
 import json
 import re
+import shutil
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from anp_tf.errors import WorkdirError
 from anp_tf.models import lenet5_caffe
+from anp_tf.settings import Settings
 from anp_tf.train.networks import own_network
+from anp_tf.workdir import load_network
 
 NET = """
 import keras
@@ -39,6 +44,31 @@ def other(input_shape, num_classes):
 
 def nothing(input_shape, num_classes):
     return None
+"""
+GAIN = """
+import keras
+import numpy as np
+from anp_tf.pruning import Handler, register_handler
+
+@keras.saving.register_keras_serializable("gains")
+class Gain(keras.layers.Layer):
+    def build(self, shape):
+        self.gain = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return x * self.gain
+
+class GainHandler(Handler):
+    def multiply_adds(self, node):
+        return int(np.prod(node.outputs[0].shape[1:]))
+
+register_handler(Gain, GainHandler())
+
+def build(input_shape, num_classes):
+    x = pixels = keras.Input(input_shape)
+    x = keras.layers.Dense(12, activation="relu")(keras.layers.Flatten()(x))
+    x = keras.layers.Dense(12, activation="relu")(Gain()(x))
+    return keras.Model(pixels, keras.layers.Dense(num_classes)(x))
 """
 QUICK = ["--epochs=2", "--limit_train_examples=128", "--limit_test_examples=40", "--batch_size=32"]
 QUICK += ["--attack_steps=1", "--validation_attack_steps=1", "--eval_attack_steps=2"]
@@ -126,6 +156,49 @@ def test_a_file_keeps_its_weights_unless_fresh(commands, folder):
         trained = keras.saving.load_model(folder / name / "network.keras", compile=False)
         same = np.allclose(trained.get_layer("conv1").kernel, kernel, atol=1e-5)
         assert same == (name != "fresh")
+
+
+def test_the_module_of_a_run_is_imported_again(tmp_path, monkeypatch):
+    """A new process does not know the layers that it registers."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gains.py").write_text(GAIN)
+    own_network("gains:build", (4, 4, 1), 3).save("mine.keras")
+    runs = {"run": "gains:build", "other": "mine.keras", "moved": "elsewhere:build"}
+    for name, network in runs.items():
+        (tmp_path / name).mkdir()
+        shutil.copy("mine.keras", f"{name}/network.keras")
+        settings = Settings(dataset="mnist", network=network)
+        (tmp_path / name / "config.cfg").write_text("\n".join(settings.flag_lines()))
+
+    def forget():
+        sys.modules.pop("gains", None)
+        keras.saving.get_custom_objects().pop("gains>Gain", None)
+
+    forget()
+    for path in ("mine.keras", "other", "moved"):
+        with pytest.raises(WorkdirError, match=r"has the class Gain, .* gains \(--imports=gains\)"):
+            load_network(path)
+    assert load_network("run").output_shape == (None, 3)
+    forget()
+    assert load_network("run/network.keras").output_shape == (None, 3)
+
+
+@pytest.mark.slow
+def test_layers_of_ones_own_from_training_to_export(commands, folder):
+    (folder / "gains.py").write_text(GAIN)
+    run = ["train", "--network=gains:build", "--method=anp_vs", "--workdir=run", *QUICK]
+    judge = ["evaluate", "--workdir=run", "--limit_test_examples=20"]
+    for command in (run, judge, ["export", "--workdir=run"], run):
+        outcome = commands.run(*command, cwd=folder)
+        assert outcome.code == 0, outcome.err
+    judge = ["evaluate", "--model=mine.keras", "--dataset=mnist", "--limit_test_examples=20"]
+    judge += ["--attack=pgd2", "--epsilon=0.1"]
+    shutil.move(folder / "run" / "network.keras", folder / "mine.keras")
+    assert "(--imports=gains)" in line(commands.run(*judge, cwd=folder))
+    outcome = commands.run(*judge, "--imports=gains", cwd=folder)
+    assert outcome.code == 0, outcome.err
+    wrong = line(commands.run(*judge, "--imports=nowhere", cwd=folder))
+    assert "--imports: cannot import nowhere: ModuleNotFoundError" in wrong
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """The network that an option names: one of the package, of `keras.applications`, or one's own."""
 
 import difflib
-import importlib
 import inspect
-import pathlib
-import sys
 
 import keras
 
@@ -13,6 +10,7 @@ from anp_tf.models import NETWORKS
 from anp_tf.models.classifier import check_classifier
 from anp_tf.models.graph import graph_of
 from anp_tf.models.random_weights import with_fixed_weights
+from anp_tf.own_modules import own_module
 from anp_tf.workdir import load_network
 
 AUTO = "auto"
@@ -102,14 +100,10 @@ def dense_like(network):
 def _function(name):
     """The function `MODULE:FUNCTION`."""
     module, _, attribute = name.partition(":")
-    here = str(pathlib.Path.cwd())
-    sys.path.insert(0, here)
     try:
-        found = importlib.import_module(module)
+        found = own_module(module)
     except Exception as error:  # whatever a user's file may raise
         raise ValueError(f"network: cannot import {module}: {_short(error)}") from error
-    finally:
-        sys.path.remove(here)
     function = getattr(found, attribute, None)
     if not callable(function):
         functions = [n for n, value in vars(found).items() if inspect.isfunction(value)]

@@ -1,6 +1,7 @@
 """Everything that defines a training run, in one record."""
 
 import dataclasses
+import re
 
 from anp_tf.names import AUGMENTATIONS, MASKS, METHODS, NETWORKS
 from anp_tf.options import (
@@ -36,6 +37,15 @@ COUNTS = Range(
 )
 SIZE = Range(lambda v: len(v) in (0, 2) and COUNTS.holds(v), "H,W, two whole numbers of at least 1")
 
+CIFAR = (
+    "cifar10",
+    "cifar10_1",
+    "cifar10_corrupted",
+    "cifar10_h",
+    "cifar10_n",
+    "cifar100",
+    "cifar100_n",
+)
 READING = ("image_size", "image_key", "label_key", "test_share")  # how a data set is read
 
 
@@ -177,7 +187,7 @@ class Settings(Options):
         """How training images are augmented: keyword arguments of `anp_tf.data.training_batches`."""
         augmentation = self.augmentation
         if augmentation == "auto":
-            augmentation = "crop_flip" if self.dataset.startswith("cifar") else "none"
+            augmentation = "crop_flip" if re.split("[/:]", self.dataset)[0] in CIFAR else "none"
         return {"augmentation": augmentation, "crop_pixels": self.crop_pixels}
 
 

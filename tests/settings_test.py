@@ -295,6 +295,9 @@ def test_trades_has_an_attack_of_its_own():
     [
         ("mnist", "auto", "none"),
         ("cifar100", "auto", "crop_flip"),
+        ("cifar10_corrupted/fog_3", "auto", "crop_flip"),
+        ("cifar_digits.npz", "auto", "none"),
+        ("./cifar10", "auto", "none"),
         ("mnist", "crop_flip", "crop_flip"),
         ("mnist", "crop", "crop"),
         ("cifar10", "none", "none"),

@@ -42,6 +42,10 @@ def other(input_shape, num_classes):
     layers = [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(3)]
     return keras.Sequential(layers)
 
+def softmax(input_shape, num_classes):
+    layers = [keras.Input(input_shape), keras.layers.Flatten()]
+    return keras.Sequential([*layers, keras.layers.Dense(num_classes, activation="softmax")])
+
 def nothing(input_shape, num_classes):
     return None
 """
@@ -210,6 +214,7 @@ def test_layers_of_ones_own_from_training_to_export(commands, folder):
         ("net:missing", "net has no function 'missing', but build, rows"),
         ("net:broken", "NameError: name 'undefined' is not defined"),
         ("net:other", "10 logits, as the data set has them, received [28, 28, 1] and 3"),
+        ("net:softmax", "ends in softmax"),
         ("net:nothing", "to be a keras.Model, received NoneType"),
         ("missing.keras", "there is no network at missing.keras"),
         ("damaged.keras", "cannot load a network from damaged.keras"),

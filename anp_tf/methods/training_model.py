@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.attacks import PGD
-from anp_tf.layers import bayes_layers
+from anp_tf.layers import bayes_layers, seed_states
 from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods import checks
 from anp_tf.methods.averages import StatisticsPasses, WeightAverages
@@ -143,7 +143,7 @@ class TrainingModel(NetworkTrainer):
             self.means.update(self.bound_loss.means)
         self.slimming = Slimming(network, [r for r in (self.forward, self.bound_loss) if r])
         self.training_attack = TrainingAttack(self.attack, self.slimming.attacked, self.schedule)
-        self._state = TrainingModel.state_variables(self)  # so that Keras's `save_weights` has them
+        self._saved = [*TrainingModel.state_variables(self), *seed_states(network)]  # by Keras
         self._statistics = StatisticsPasses(self)
         self.built = True
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Hashable
 
 import keras
@@ -113,7 +114,8 @@ def as_function(node):
 def _found(function):
     rows = [NUMBERS[None], NUMBERS[:, None], NUMBERS[None, None, None, ::-1], 2 * NUMBERS[None]]
     try:
-        with tf.init_scope(), np.errstate(all="ignore"):  # numbers also while a graph is traced
+        # Numbers also while a graph is traced; and Keras warns of what a user never asked for.
+        with tf.init_scope(), np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             values, column, reverse, doubled = (_called(function, row) for row in rows)
     except Exception:
         return None  # not a function of one tensor of any shape

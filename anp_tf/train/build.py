@@ -19,6 +19,8 @@ from anp_tf.workdir import load_network
 
 log = logging.getLogger(__name__)
 
+DROPOUT = (keras.layers.Dropout, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
+
 
 def build_network(settings, examples):
     """The untrained network of the settings, for examples of this shape and number of classes."""
@@ -45,8 +47,8 @@ def build_network(settings, examples):
         network = _random(network, settings)
     if mask is not None and not mask_layers(network):
         network = _masked(network, mask, settings.mask_layers)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.Dropout):
+    for layer in nested_layers(network):
+        if isinstance(layer, DROPOUT):
             layer.rate *= settings.dropout_multiplier
     _compute_as_asked(network, settings)
     return network

@@ -15,6 +15,7 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.errors import WorkdirError
 from anp_tf.layers import BetaBernoulliDropout, mask_layers
+from anp_tf.layers.nested import nested_layers
 from anp_tf.models import lenet5_caffe
 from anp_tf.settings import Settings
 from anp_tf.train import run as module
@@ -267,6 +268,17 @@ def test_dropout_is_as_the_settings_say(examples):
     network = build_network(settings, examples)
     rates = {layer.rate for layer in network.layers if isinstance(layer, keras.layers.Dropout)}
     assert rates == {0.15, 0.2, 0.25}
+
+
+@pytest.mark.parametrize("method", ["at", "anp_vs"])
+def test_dropout_of_any_kind_and_depth_is_as_the_settings_say(examples, tmp_path, method):
+    kinds = keras.layers.Dropout, keras.layers.GaussianDropout, keras.layers.AlphaDropout
+    layers = [keras.layers.Flatten(), keras.layers.Dense(8, "relu")]
+    nested = keras.Sequential([*layers, *(kind(0.4) for kind in kinds), keras.layers.Dense(7)])
+    keras.Sequential([keras.Input((32, 32, 3)), nested]).save(tmp_path / "x.keras")
+    settings = Settings(network=str(tmp_path / "x.keras"), method=method, dropout_multiplier=0.5)
+    network = build_network(settings, examples)
+    assert [x.rate for x in nested_layers(network) if isinstance(x, kinds)] == [0.2] * 3
 
 
 @pytest.mark.parametrize("method", ["bp", "anp_vs"])

@@ -71,7 +71,7 @@ def _of_name(name, function):
     if name == "relu":
         return Bent(lambda dtype: 0.0)
     if name == "leaky_relu":
-        return Bent(lambda dtype: 0.2, ulps=2)
+        return _leaky(0.2)
     if name in _DIPPING:
         lowest = _lowest(_of_numbers(function))
         return Elementwise(function, (lowest,), (), _DIPPING[name])
@@ -83,8 +83,12 @@ def activation(node):
 
 
 def leaky_relu(node):
-    layer = node.layer
-    return Bent(lambda dtype: layer.negative_slope, ulps=2)
+    return _leaky(node.layer.negative_slope)
+
+
+def _leaky(slope):
+    """The rule of a leaky ReLU: TensorFlow's has a slope in float32, whatever its images are in."""
+    return Bent(lambda dtype: float(np.float32(slope)), ulps=2)
 
 
 def prelu(node):
@@ -96,14 +100,16 @@ def elu(node):
     alpha = float(node.layer.alpha)
     if alpha < 0:
         return None
-    return Elementwise(lambda x: keras.activations.elu(x, alpha), (), (0.0,), alpha)
+    # Rounding of exp(x) - 1 is multiplied by alpha.
+    ulps = 16 * max(1.0, alpha)
+    return Elementwise(lambda x: keras.activations.elu(x, alpha), (), (0.0,), alpha, ulps)
 
 
 def relu(node):
     layer = node.layer
     slope, most, threshold = layer.negative_slope, layer.max_value, layer.threshold
     if most is None and threshold == 0:
-        return Bent(lambda dtype: slope, ulps=2 if slope else 0)
+        return _leaky(slope) if slope else Bent(lambda dtype: 0.0)
     if slope < 0 or threshold < 0 or (most is not None and most < threshold):
         return None  # it is not rising
 
@@ -126,14 +132,14 @@ def operation(node):
     if name == "Negative":
         return scaling(-1.0)
     if len(rest) == 1 and len(numbers) == 1:
-        return _with_a_number(name, float(numbers[0]), node.args[0] is node.inputs[0])
+        number = np.float64(numbers[0])  # a Python number would be taken for a float32
+        return _with_a_number(name, number, node.args[0] is node.inputs[0])
     functions = {each.title().replace("_", ""): each for each in NAMES}
     plain = vars(node.layer).get("approximate", False) is False
     if rest or name not in functions or not plain:
         return None
     if name == "LeakyRelu":
-        slope = node.layer.negative_slope
-        return Bent(lambda dtype: slope, ulps=2)
+        return _leaky(node.layer.negative_slope)
     if not _has_defaults(node.layer):
         return None
     return of_function(getattr(keras.activations, functions[name]))
@@ -159,6 +165,9 @@ def _with_a_number(name, number, first):
 
 def _take(node):
     axis, indices = node.layer.axis, node.args[1] if len(node.args) > 1 else None
-    if indices is None or axis is None or axis == 0:
+    shape = node.inputs[0].shape
+    if indices is None or axis is None or axis % len(shape) == 0 or shape[axis] is None:
         return None
-    return Moves(lambda x: tf.gather(x, tf.constant(np.asarray(indices)), axis=axis))
+    # What counts from the end would be 0 on GPUs.
+    indices = np.where(np.less(indices, 0), np.add(indices, shape[axis]), indices)
+    return Moves(lambda x: tf.gather(x, tf.constant(indices), axis=axis))

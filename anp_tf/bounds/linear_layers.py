@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from anp_tf.bounds.affine import Affine
@@ -123,6 +124,9 @@ def normalization(node):
 
 def rescaling(node):
     layer = node.layer
+    first = keras.config.image_data_format() == "channels_first"
+    if first and (np.ndim(layer.scale) or np.ndim(layer.offset)):  # they are of the first axis
+        return None
     return scaling(layer.scale, layer.offset)
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 UNITS = {"float32": 2.0**-24, "float64": 2.0**-50}  # of the types that layers may compute in
 OWN = 2.0**-40  # covers the rounding, in float64, of the sums that the bounds are made of
 TINY = 2.0**-100  # more than what is lost where numbers are flushed to 0
-HUGE = 2.0**100  # beyond this a layer's float32 sums are not known not to overflow
+HUGE = 2.0**60  # beyond this a layer's float32 sums, or squares, are not known not to overflow
 
 
 class Interval(NamedTuple):

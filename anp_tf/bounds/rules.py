@@ -117,7 +117,8 @@ def register_rule(layer_class, make):
         make: Function of a `Node`, whose `layer` is the layer, to a `Rule`, such as an `Affine` or
             an `Elementwise`; to a list of rules, each of what the one before makes; or to None,
             where the layer is not known with these settings. The rule of a layer's `activation`,
-            if it has one, is added.
+            if it has one, is added. It is not asked for a call on more than tensors, such as a
+            constant or a mask, or with `training=True`: there are no bounds then.
 
     Raises:
         ValueError: if an argument is of another type.
@@ -143,16 +144,27 @@ def rules_of(node):
         layer = node.layer
         raise ValueError(
             f"Layer `{layer.name}` ({type(layer).__name__}) has no rule for bounds, or not with "
-            "these settings: see `anp_tf.bounds.register_rule`."
+            "these settings or arguments: see `anp_tf.bounds.register_rule`."
         )
     return rules
 
 
+def _is_plain(node):
+    """Whether a layer is called on tensors alone, and in inference."""
+    training = node.kwargs.get("training")
+    others = {name: value for name, value in node.kwargs.items() if name != "training"}
+    leaves = keras.tree.flatten((node.args, others))
+    known = {id(tensor) for tensor in node.inputs}
+    return not training and all(leaf is None or id(leaf) in known for leaf in leaves)
+
+
 def _made(node):
     layer = node.layer
+    if isinstance(layer, keras.Layer) and not _is_plain(node):
+        return None
     if type(layer) in _LAYERS:
         make = _LAYERS[type(layer)]
-    elif isinstance(layer, BayesianMask):
+    elif isinstance(layer, BayesianMask) and type(layer).call is BayesianMask.call:
         make = linear_layers.mask
     elif type(layer).__module__.startswith("keras.src.ops"):
         many = len(node.inputs) > 1

@@ -212,7 +212,10 @@ def _inlined(graph):
     for node in graph.nodes:
         args, kwargs = replaced((node.args, node.kwargs))
         itself = _node(node.layer, args, kwargs, node.outputs, node.path)
-        inner = graph_of(node.layer) if _is_nested(node.layer) else _opened(itself)
+        if _is_nested(node.layer):  # its calls would not be in training mode, where it always is
+            inner = None if kwargs.get("training") else graph_of(node.layer)
+        else:
+            inner = _opened(itself)
         if inner is None:
             nodes.append(itself)
             continue

@@ -140,10 +140,11 @@ def from_workdir(path, limit=None, data_dir=None, interface=None):
     if data_dir:
         changes["data_dir"] = data_dir
     settings = dataclasses.replace(settings, **changes)
+    network, of_file = _read(workdir.network, workdir.load_network)
     candidate = from_network(
-        workdir.load_network(),
+        network,
         test_examples(settings),
-        digest=digest(workdir.network),
+        digest=of_file,
         dataset=settings.dataset,
         interface=interface,
         path=workdir.path,
@@ -170,20 +171,33 @@ def from_model(path, dataset, limit=None, data_dir=None, interface=None, data_op
     path, asked = pathlib.Path(path), interface or Interface()
     inner = asked
     if path.suffix == ".keras":
-        network = load_network(path)
+        network, of_file = _read(path, lambda: load_network(path))
     else:
         if path.is_dir() and not (path / "saved_model.pb").is_file():
             path = latest_version(path) or path
-        network = network_file(path, asked.output_name)
+        network, of_file = _read(path, lambda: network_file(path, asked.output_name))
         inner = dataclasses.replace(asked, output_name=None)
     options = data_options or {}
     examples = data.load(dataset, "test", data_dir, **options)
     if limit:
         examples = examples.take(limit)
     candidate = from_network(
-        network, examples, digest=digest(path), dataset=dataset, interface=inner, path=path
+        network, examples, digest=of_file, dataset=dataset, interface=inner, path=path
     )
     return dataclasses.replace(candidate, interface=asked, data_options=options)
+
+
+def _read(path, load):
+    """What `load` makes of a file or folder, and its digest.
+
+    Raises:
+        ValueError: if it is changed meanwhile.
+    """
+    before = digest(path) if path.exists() else None
+    network = load()
+    if digest(path) != before:
+        raise ValueError(f"{path} was changed while it was read: try again")
+    return network, before
 
 
 def digest(path):

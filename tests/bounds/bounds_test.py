@@ -420,6 +420,91 @@ def test_an_operation_with_an_argument_is_not_taken_for_the_one_without(operatio
         bounds.interval_bounds(network, np.zeros([1, 4], np.float32), 0.1)
 
 
+class Always(L.Layer):
+    """A layer, made of another one, that it runs in training mode always."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x, training=True)
+
+
+class Shifted(UnitMask):
+    def call(self, inputs, training=False):
+        return super().call(inputs, training) - 0.5
+
+
+def nested():
+    return keras.Sequential([keras.Input((4, 4)), L.Dropout(0.5)])
+
+
+CONSTANT = np.full((1, 4, 4), -0.5, np.float32)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda x: L.Add()([x, CONSTANT]), id="add"),
+        pytest.param(lambda x: L.Average()([x, CONSTANT]), id="average"),
+        pytest.param(lambda x: L.Maximum()([x, CONSTANT]), id="maximum"),
+        pytest.param(lambda x: L.Multiply()([x, x, CONSTANT]), id="multiply"),
+        pytest.param(lambda x: L.Subtract()([x, CONSTANT]), id="subtract"),
+        pytest.param(lambda x: L.Concatenate()([x, CONSTANT]), id="concatenate"),
+        pytest.param(lambda x: L.GlobalAveragePooling1D()(x, mask=np.eye(4)[:1] > 0), id="mask"),
+        pytest.param(lambda x: L.Dropout(0.5)(x, training=True), id="dropout"),
+        pytest.param(Always(L.Dropout(0.5)), id="dropout inside"),
+        pytest.param(Always(L.BatchNormalization()), id="normalization inside"),
+        pytest.param(lambda x: nested()(x, training=True), id="nested"),
+        pytest.param(Shifted(), id="mask's subclass"),
+    ],
+)
+def test_what_rules_do_not_look_at_is_refused(call):
+    pixels = keras.Input((4, 4))
+    network = keras.Model(pixels, L.Dense(3)(L.Flatten()(call(pixels))))
+    with pytest.raises(ValueError, match="has no rule for bounds, or not with these"):
+        bounds.interval_bounds(network, np.zeros([1, 4, 4], np.float32), 0.1)
+
+
+def test_rescaling_of_first_channels_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(ValueError, match=r"`rescaling` .* has no rule"):
+        bounds.interval_bounds(
+            network_of((2, 2), L.Rescaling([1.0, 2.0], name="rescaling")), np.zeros([1, 2, 2]), 0.1
+        )
+
+
+def test_elu_of_large_alpha_is_within_its_bounds():
+    """Of it float32 loses alpha times what it loses of exp(x) - 1."""
+    x = np.linspace(0.3, 0.9, 4001, dtype=np.float32)[:, np.newaxis]
+    for alpha in (20.0, 1e4):
+        network = keras.Sequential([keras.Input((1,)), L.Dense(1, use_bias=False), L.ELU(alpha)])
+        network.layers[0].set_weights([np.full((1, 1), -(2.0**-10))])
+        lower, upper = map(np.asarray, bounds.interval_bounds(network, x, 0.0))
+        value = np.asarray(network(x), np.float64)
+        assert np.all((lower <= value) & (value <= upper))
+
+
+def test_squares_beyond_float32_are_not_bounded():
+    network = keras.Sequential([keras.Input((1,)), L.Dense(1), L.Activation("squareplus")])
+    network.layers[0].set_weights([np.full((1, 1), -1e20), np.full(1, 4e19)])
+    x = np.array([[0.52]], np.float32)
+    assert not np.isfinite(np.asarray(network(x + 0.13))).all()
+    assert np.all(np.isinf(bounds.interval_bounds(network, x, 0.15).upper))
+
+
+def test_numbers_in_float64():
+    pixels = keras.Input((1,), dtype="float64")
+    added = pixels + (2.0**24 + 0.7)
+    leaky = L.LeakyReLU(0.1, dtype="float64")(-(2.0**20) * pixels)
+    network = keras.Model(pixels, L.Concatenate(dtype="float64")([added, leaky]))
+    x = np.array([[0.5]])
+    lower, upper = map(np.asarray, bounds.interval_bounds(network, x, 1e-12))
+    value = np.asarray(network(x))
+    assert np.all((lower <= value) & (value <= upper))
+
+
 @pytest.mark.parametrize("merge", [L.Add(), L.Average(), L.Subtract()])
 def test_tensors_of_different_ranks_are_not_merged_as_by_numpy(merge):
     """Keras puts axes in after the batch's, which shows where there are as many images as rows."""

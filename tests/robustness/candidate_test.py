@@ -10,9 +10,11 @@ from anp_tf.attacks import input_gradient
 from anp_tf.errors import WorkdirError
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import insert_masks
+from anp_tf.robustness import candidate as module
 from anp_tf.robustness import from_model, from_workdir
 from anp_tf.robustness.candidate import digest
 from anp_tf.serving import export_saved_model
+from anp_tf.workdir import load_network
 
 
 def dense(shape=(28, 28, 1), classes=10):
@@ -39,6 +41,22 @@ def test_keras_file(network, batch, tmp_path, small_data_dir):
     np.testing.assert_allclose(candidate.network(batch[0]), network(batch[0]), atol=1e-6)
     assert (len(candidate.examples), candidate.dataset, candidate.masked) == (30, "mnist", None)
     assert len(from_model(path, "mnist", data_dir=small_data_dir).examples) == 100
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path, small_data_dir, monkeypatch):
+    """Its digest would be that of a network that is not the one that is judged."""
+    path, network = tmp_path / "network.keras", dense()
+    network.save(path)
+
+    def load_and_change(path):
+        found = load_network(path)
+        network.layers[-1].bias.assign_add(tf.ones_like(network.layers[-1].bias))
+        network.save(path)
+        return found
+
+    monkeypatch.setattr(module, "load_network", load_and_change)
+    with pytest.raises(ValueError, match=r"network\.keras was changed while it was read"):
+        from_model(path, "mnist", limit=30, data_dir=small_data_dir)
 
 
 def test_a_network_with_masks_is_slimmed(network, batch, tmp_path, small_data_dir):

@@ -96,7 +96,7 @@ class Settings(Options):
     teacher: str | None = option(None, "workdir or .keras file of a robust network whose predictions are labels, too", scope=RUN, path=True)
     teacher_weight: float = option(1.0, "how much they count against the labels of the data set", ABOVE_0_TO_1)
     adversarial_weight: float = option(2.0, "w, weight of the adversarial against the clean loss; inf: adversarial alone", AT_LEAST_0_OR_INFINITE, of="uses_attack")
-    beta: float | None = option(None, "weight of KL/N, of masks or random weights; default 4 for anp and anp_vs, 1 for bp, 0.01 for at_bnn", AT_LEAST_0, group="masks")
+    beta: float | None = option(None, "weight of KL/N, of masks or random weights; default 4 for anp and anp_vs, 1 for bp, 0.01 for at_bnn", AT_LEAST_0, of="default_beta")
     kl_flops_exponent: float = option(0.0, "a unit's KL counts by its share of the FLOPs to this power; 0 is the paper's", AT_LEAST_0, of="learns_masks")
     vulnerability_weight: float = option(1e-3, "lambda, weight of the vulnerability", AT_LEAST_0, of="suppresses")
     vulnerability_share: float = option(1.0, "share of each batch that it is estimated on, where only adversarial images count", ABOVE_0_TO_1, of="suppresses")

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from anp_tf.models import lenet5_caffe
+from anp_tf.train.command import ignored_flags
 
 ROOT = pathlib.Path(__file__).parents[1]
 QUICK = ("--width_multiplier=0.1", "--limit_train_examples=64", "--epochs=1", "--method=standard")
@@ -166,6 +167,23 @@ def test_help_lists_the_flags(commands, command, flags):
 
 
 AS_NOBODY = "import os\nif os.geteuid() == 0: os.seteuid(65534)"
+
+
+@pytest.mark.parametrize(
+    ("methods", "flags", "expected"),
+    [
+        (["at"], ["--beta=3", "--mask=log_normal", "--epochs=2"], ["--beta", "--mask"]),
+        (["at"], ["--attack_steps=2", "-trades_beta", "2"], ["--trades_beta"]),
+        (["standard", "anp_vs"], ["--beta=3", "--standard_epochs=2", "--nofresh"], []),
+        (
+            ["anp_vs"],
+            ["--flagfile=configs/mnist.cfg", "--standard_epochs=2"],
+            ["--standard_epochs"],
+        ),
+    ],
+)
+def test_flags_without_effect_are_named(methods, flags, expected):
+    assert ignored_flags(methods, flags) == expected
 
 
 def test_workdir_that_is_a_file(commands, tmp_path):

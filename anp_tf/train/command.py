@@ -1,6 +1,8 @@
 """What the command does once its flags are parsed."""
 
 import os
+import re
+import sys
 
 from absl import flags
 
@@ -12,6 +14,7 @@ from anp_tf.methods import METHODS
 from anp_tf.progress import counting
 from anp_tf.robustness import test_examples
 from anp_tf.serving import latest_version
+from anp_tf.settings import unread
 from anp_tf.train.distribution import join
 from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
@@ -19,6 +22,9 @@ from anp_tf.workdir import Workdir
 
 def main():
     runs = plan()
+    methods = [settings.method for settings, _ in runs]
+    if ignored := ignored_flags(methods, sys.argv[1:]):
+        print(f"without effect on {', '.join(methods)}: {', '.join(ignored)}")
     # First of all, as TensorFlow demands.
     chief = join().chief if flags.FLAGS.distribution == "multi_worker" else True
     rows = []
@@ -63,6 +69,18 @@ def plan():
         workdir = Workdir(os.path.join(folder, method))
         runs.append((cli.settings_from_flags(**changes), workdir))
     return runs
+
+
+def ignored_flags(methods, arguments):
+    """List of the flags on a command line that none of the methods reads.
+
+    Those in flagfiles are not meant, which may be for several methods.
+    """
+    given = {match[1] for text in arguments if (match := re.match("--?(?:no)?([^=]+)", text))}
+    of_none = set.intersection(*(set(unread(METHODS[method])) for method in methods))
+    if len(methods) == 1 or "standard" not in methods:
+        of_none.add("standard_epochs")
+    return [f"--{name}" for name in sorted(given & of_none)]
 
 
 def evaluated(workdir, network):

@@ -87,7 +87,7 @@ def leaky_relu(node):
 
 
 def _leaky(slope):
-    """The rule of a leaky ReLU: TensorFlow's has a slope in float32, whatever its images are in."""
+    """The rule of a leaky ReLU: TensorFlow's slope is a float32 in float64 layers, too."""
     return Bent(lambda dtype: float(np.float32(slope)), ulps=2)
 
 

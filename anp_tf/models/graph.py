@@ -212,7 +212,7 @@ def _inlined(graph):
     for node in graph.nodes:
         args, kwargs = replaced((node.args, node.kwargs))
         itself = _node(node.layer, args, kwargs, node.outputs, node.path)
-        if _is_nested(node.layer):  # its calls would not be in training mode, where it always is
+        if _is_nested(node.layer):  # whose calls, put in its place, would lose the training mode
             inner = None if kwargs.get("training") else graph_of(node.layer)
         else:
             inner = _opened(itself)

@@ -494,6 +494,23 @@ def test_squares_beyond_float32_are_not_bounded():
     assert np.all(np.isinf(bounds.interval_bounds(network, x, 0.15).upper))
 
 
+@pytest.mark.parametrize("axis", [1, -1])
+def test_places_counted_from_the_end(axis):
+    pixels = keras.Input((4,))
+    network = keras.Model(pixels, keras.ops.take(pixels, [-1, 0, -4], axis=axis))
+    x = np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)
+    for bound in bounds.interval_bounds(network, x, 0.0):
+        np.testing.assert_allclose(bound, network(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, -2])
+def test_examples_that_change_places_are_refused(axis):
+    pixels = keras.Input((4,))
+    network = keras.Model(pixels, L.Dense(3)(keras.ops.take(pixels, [0, 0], axis=axis)))
+    with pytest.raises(ValueError, match="has no rule"):
+        bounds.interval_bounds(network, np.zeros([2, 4], np.float32), 0.1)
+
+
 def test_numbers_in_float64():
     pixels = keras.Input((1,), dtype="float64")
     added = pixels + (2.0**24 + 0.7)

@@ -8,7 +8,14 @@ import numpy as np
 from absl import flags
 
 from anp_tf import cli
-from anp_tf.evaluate.row import black_box_images, comparison, results_row, said_hints
+from anp_tf.evaluate.row import (
+    black_box_images,
+    comparison,
+    keep_black_box,
+    results_row,
+    said_hints,
+)
+from anp_tf.evaluate.undefended import standard_beside
 from anp_tf.files import atomic_file, check_folder, check_written
 from anp_tf.names import INTERMEDIATE, PROOFS
 from anp_tf.options import EVALUATION, one_of
@@ -28,7 +35,7 @@ from anp_tf.robustness import (
     saved_images,
     test_examples,
 )
-from anp_tf.robustness.attack_names import check_names, has_effect
+from anp_tf.robustness.attack_names import check_names, check_options, has_effect
 from anp_tf.robustness.batch_files import holds_images
 from anp_tf.robustness.threat import STEPS
 from anp_tf.settings import READING, Settings
@@ -76,14 +83,19 @@ def main():
         check_written("images", given.images, holds_images)
     if (given.workdir is None) == (given.model is None):
         raise ValueError("model: expected either --workdir or --model")
-    check_names(given.attack or [])
     of_model = _data() if given.model else None
     threat, pgd = _threat(Workdir(given.workdir).settings() if given.workdir else None)
-    candidate = _candidate(of_model)
-    output = pathlib.Path(given.output or _default_output(candidate))
-    check_folder("output", output)
-    source = _other("source", given.source, candidate)
     queries = {} if given.queries is None else {"queries": given.queries}
+    if given.attack:
+        check_names(given.attack)
+        options = _with_effect({"restarts": given.restarts, **queries, **pgd})
+        check_options(given.attack, options, given.source, gradients=given.workdir is not None)
+    output = _output()
+    for name in ("source", "undefended"):
+        if given[name].value:
+            Workdir(given[name].value).check_one_run(name)
+    candidate = _candidate(of_model)
+    source = _other(given.source, candidate)
     if given.attack:
         result, folder = attack_candidate(
             candidate,
@@ -93,7 +105,7 @@ def main():
             source=source,
             counter=counting,
             part=part,
-            **_with_effect({"restarts": given.restarts, **queries, **pgd}),
+            **options,
         )
         if result is None:
             print(f"part {given.part} is done; others are not there yet, in {folder}")
@@ -103,7 +115,7 @@ def main():
         if given.images:
             _save_images(folder, result["test_examples"], pathlib.Path(given.images))
     if given.checks:
-        undefended = _other("undefended", given.undefended or _standard(candidate), candidate)
+        undefended = _other(given.undefended or standard_beside(candidate), candidate)
         size = pgd.get("step_size")
         checks = check_candidate(
             candidate,
@@ -182,46 +194,25 @@ def _interface():
     )
 
 
-def _default_output(candidate):
-    """The workdir; of a file or folder, one beside it with its whole name."""
-    if candidate.settings:
-        return candidate.path
-    return f"{pathlib.Path(flags.FLAGS.model).absolute()}.robustness"
+def _output():
+    """Where the results go: the workdir; of a file or folder, one beside it with its whole name."""
+    given = flags.FLAGS
+    beside = given.model and f"{pathlib.Path(given.model).absolute()}.robustness"
+    path = pathlib.Path(given.output or given.workdir or beside)
+    check_folder("output", path)
+    return path
 
 
-def _other(name, path, candidate):
-    """Another network for the same images, which an option names."""
+def _other(path, candidate):
+    """Another network for the same images."""
     if not path:
         return None
     run = Workdir(path)
-    run.check_one_run(name)
     path = run.network if run.config.exists() else path
     data_dir = flags.FLAGS.data_dir or (candidate.settings and candidate.settings.data_dir)
     return from_model(
         path, candidate.dataset, data_dir=data_dir, data_options=candidate.data_options
     )
-
-
-def _standard(candidate):
-    """The standard network that the run started from, or the one beside the run."""
-    if not candidate.settings:
-        return None
-    beside = candidate.path.absolute().parent
-    places = [beside / "standard"]
-    if candidate.settings.init_from:
-        start = pathlib.Path(candidate.settings.init_from)
-        places = [start, beside / start.name, *places]
-    for workdir in map(Workdir, places):
-        if workdir.network.exists() and _undefended_like(candidate.settings, workdir.settings()):
-            return workdir.path
-    return None
-
-
-def _undefended_like(settings, others):
-    """Whether `others` are of a standard network of the same shape, for the same data."""
-    shape = ("dataset", "network", "width_multiplier")
-    same = all(getattr(settings, name) == getattr(others, name) for name in shape)
-    return others.method == "standard" and same
 
 
 def _threat(settings):
@@ -290,11 +281,3 @@ def _row():
         print(hint)
     if output:
         print(workdir.save_results(row, output))
-
-
-def keep_black_box(row, old):
-    """Takes over the black-box figures that were measured before under the same attack."""
-    if all(
-        old.get(name) == row[name] for name in ("attack", "epsilon", "step_size", "test_examples")
-    ):
-        row.update({name: value for name, value in old.items() if name.startswith("black_box")})

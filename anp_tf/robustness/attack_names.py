@@ -95,14 +95,7 @@ def named_attacks(
     """
     check_names(names)
     given = {"restarts": restarts, "queries": queries, "steps": steps, "step_size": step_size}
-    for option, value in given.items():
-        if value is not None and not has_effect(option, names, gradients):
-            raise ValueError(
-                f"{option}: expected with an attack that it has an effect on, which are "
-                f"{', '.join(TAKERS[option])}; received with {', '.join(names)}"
-            )
-        if value is not None and option != "step_size":
-            check_count(option, value)
+    check_options(names, given, source, gradients)
     ball = {"epsilon": threat.epsilon, "norm": threat.ball}
     again = {"restarts": 1 if restarts is None else restarts}
     square_queries = QUERIES if queries is None else queries
@@ -127,8 +120,6 @@ def named_attacks(
             case "latent":
                 return pgd(count, LatentPGD)
             case "transfer":
-                if source is None:
-                    raise ValueError("attack: transfer needs another network, source")
                 return Transfer(pgd(count), source)
             case "noise":
                 return Noise(**ball)
@@ -158,6 +149,25 @@ def check_names(names):
     """Raises a ValueError if the name of an attack is not known."""
     for name in names:
         one_of("attack", _stem(name), ATTACKS)
+
+
+def check_options(names, options, source, gradients):
+    """Raises a ValueError if an option of attacks has no effect on any, or a source is missing.
+
+    Args:
+        names, source, gradients: As of `named_attacks`.
+        options: Dict from keys of `TAKERS` to the options; those that are None are not there.
+    """
+    for option, value in options.items():
+        if value is not None and not has_effect(option, names, gradients):
+            raise ValueError(
+                f"{option}: expected with an attack that it has an effect on, which are "
+                f"{', '.join(TAKERS[option])}; received with {', '.join(names)}"
+            )
+        if value is not None and option != "step_size":
+            check_count(option, value)
+    if source is None and any(_stem(name) == "transfer" for name in names):
+        raise ValueError("attack: transfer needs another network, source")
 
 
 def has_effect(option, names, gradients=True):

@@ -98,7 +98,10 @@ LOSSES = {"cross-entropy": cross_entropy, "dlr": dlr, "margin": margin}
 
 
 @pytest.mark.parametrize("norm", ["Linf", pytest.param("L2", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    "loss",
+    [name if name == "dlr" else pytest.param(name, marks=pytest.mark.slow) for name in LOSSES],
+)
 def test_follows_the_papers_algorithm(network, problem, norm, loss):
     x, y, seed = problem
     epsilon, steps, loss = (0.08 if norm == "Linf" else 0.15), 23, LOSSES[loss]
@@ -170,6 +173,7 @@ def accuracy(network, x, y):
     return np.mean(np.argmax(network(x), -1) == y)
 
 
+@pytest.mark.slow
 def test_more_restarts_and_targets_are_not_weaker(network, problem):
     x, y, seed = problem
     options = {"epsilon": 0.06, "steps": 10}

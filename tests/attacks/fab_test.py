@@ -14,6 +14,7 @@ from anp_tf.attacks.hyperplane import steps_to_hyperplanes
 
 CLASSES, PIXELS = 5, 6
 NORMS = {"Linf": Linf(), "L2": L2()}
+BY_NORM = ["Linf", pytest.param("L2", marks=pytest.mark.slow)]
 ORDER = {"Linf": np.inf, "L2": 2}
 
 
@@ -193,7 +194,7 @@ def paper_fab(weights, x, y, count, restarts, steps, epsilon, norm, noise):
     return nearest, shortest
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", BY_NORM)
 def test_follows_the_papers_algorithm(weights, network, problem, norm):
     x, y, seed = problem
     options = {"targets": 3, "restarts": 2, "steps": 9, "epsilon": 0.1}
@@ -211,7 +212,7 @@ def test_follows_the_papers_algorithm(weights, network, problem, norm):
     assert np.isfinite(distances).sum() > 12
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", BY_NORM)
 def test_finds_the_minimal_distance_of_a_linear_network(norm):
     random = np.random.default_rng(4)
     x = np.clip(random.uniform(-0.2, 1.2, (10, 5)), 0, 1).astype(np.float32)
@@ -238,7 +239,10 @@ def test_finds_the_minimal_distance_of_a_linear_network(norm):
 
 @pytest.mark.parametrize(
     ("epsilon", "steps", "restarts", "norm", "double"),
-    [(0.3, 4, 2, "L2", True), (0.05, 3, 1, "Linf", False)],
+    [
+        pytest.param(0.3, 4, 2, "L2", True, marks=pytest.mark.slow),
+        (0.05, 3, 1, "Linf", False),
+    ],
 )
 def test_results_are_in_the_ball(weights, problem, epsilon, steps, restarts, norm, double):
     dtype = np.float64 if double else np.float32
@@ -292,7 +296,7 @@ def test_not_weaker_than_pgd_of_the_same_radius(network, problem):
     assert 3 < wrong[0] <= wrong[1] < len(y)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", BY_NORM)
 def test_batches_do_not_matter(network, problem, norm):
     x, y, seeds = problem
     attack = TargetedFAB(epsilon=0.1, steps=4, restarts=2, norm=NORMS[norm])
@@ -304,7 +308,7 @@ def test_batches_do_not_matter(network, problem, norm):
         np.testing.assert_allclose(tf.concat(apart, 0), together[:9], atol=1e-9)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", BY_NORM)
 def test_eager_calls_are_as_the_graph(network, problem, norm):
     x, y, seeds = (tensor[1:5] for tensor in problem)
     attack = TargetedFAB(epsilon=0.1, steps=2, targets=2, restarts=2, norm=NORMS[norm])
@@ -358,6 +362,7 @@ def test_invalid_arguments(arguments, message):
         TargetedFAB(**arguments)
 
 
+@pytest.mark.slow
 def test_bad_pixels_and_gradients(network, problem):
     x, y, _ = problem
     ahead = tf.one_hot(y[:1], PIXELS, dtype=x.dtype)

@@ -157,7 +157,9 @@ def test_square_pgd_checks_its_arguments(arguments):
 # -------------------------------------------------------------------------------------- in turn
 
 
-@pytest.mark.parametrize("seed", [SEED, tf.stack([tf.range(12), tf.range(12)], 1)])
+@pytest.mark.parametrize(
+    "seed", [SEED, pytest.param(tf.stack([tf.range(12), tf.range(12)], 1), marks=pytest.mark.slow)]
+)
 def test_attacks_in_turn_are_each_made_on_what_is_left(network, problem, seed):
     x, y = problem
     y = np.where(np.arange(12) < 2, (y + 1) % 4, y)  # two are misclassified as they are

@@ -262,6 +262,7 @@ def losses_of(trained, attack, seed=(1, 2)):
     return np.array(cross_entropy(network(adversarial), y))
 
 
+@pytest.mark.slow
 def test_more_steps_are_not_weaker(trained):
     network, x, y = trained
     means = [np.mean(cross_entropy(network(x), y))]

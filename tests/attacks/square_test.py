@@ -14,6 +14,7 @@ from anp_tf.attacks.square_linf import sides
 SEED = tf.constant([1, 2])
 SEEDS = tf.reshape(tf.range(40), [20, 2])  # one for each example
 NORMS = {"Linf": Linf(), "L2": L2()}
+BY_NORM = ["Linf", pytest.param("L2", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,9 @@ def test_result_is_in_the_ball_and_are_pixels(problem, norm):
         assert np.all(distances > epsilon / 2)
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("Linf", 0.03), ("L2", 0.3)])
+@pytest.mark.parametrize(
+    ("norm", "epsilon"), [("Linf", 0.03), pytest.param("L2", 0.3, marks=pytest.mark.slow)]
+)
 def test_more_queries_are_not_weaker(problem, norm, epsilon):
     network, x, y = problem
     shares = []
@@ -233,7 +236,7 @@ def test_queries_in_l2_follow_algorithm_3(each):
     assert lengths.max() < epsilon * (1 + 1e-5)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", BY_NORM)
 def test_batches_of_any_size_do_not_matter(problem, norm):
     network, x, y = problem
     attack = Square(epsilon=0.02 if norm == "Linf" else 0.2, queries=15, norm=NORMS[norm])
@@ -250,7 +253,7 @@ def test_batches_of_any_size_do_not_matter(problem, norm):
     np.testing.assert_allclose(attack(network, x, y, seed=SEEDS), together, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", BY_NORM)
 def test_queries_made_ahead_are_those_made_one_by_one(problem, monkeypatch, norm):
     _, x, _ = problem
     # Each image is computed alone, so that its logits do not depend on the others by a bit.

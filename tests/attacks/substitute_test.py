@@ -173,6 +173,7 @@ def test_keras_target_is_in_inference_mode():
 # The training.
 
 
+@pytest.mark.slow
 def test_training_is_that_of_keras():
     """In one batch; the substitute is in training mode and its regularisation counts."""
 
@@ -192,7 +193,7 @@ def test_training_is_that_of_keras():
         np.testing.assert_allclose(value, other, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("rounds", [1, 3])
+@pytest.mark.parametrize("rounds", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_seed_decides(rounds):
     """In one round it can only be the order of the batches."""
 

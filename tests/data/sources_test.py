@@ -420,10 +420,13 @@ def written(kind, root):
 @pytest.mark.parametrize(
     "kind",
     [
-        *("folder", "npz", "csv", "tfrecord"),
+        *("folder", "npz", "csv"),
         *(
             pytest.param(kind, marks=pytest.mark.slow)
-            for kind in ("packed npz", "npz by columns", "floats", "parquet", "array_record")
+            for kind in (
+                *("packed npz", "npz by columns", "floats"),
+                *("tfrecord", "parquet", "array_record"),
+            )
         ),
     ],
 )

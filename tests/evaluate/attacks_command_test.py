@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
-from anp_tf.evaluate import command as evaluate
+from anp_tf.evaluate.undefended import standard_beside
 from anp_tf.progress import counting
 from anp_tf.robustness import Candidate, Threat, attack_candidate, digest, from_workdir
 from anp_tf.workdir import Workdir, load_network
@@ -200,7 +200,7 @@ def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, cha
     candidate = types.SimpleNamespace(
         path=copy, settings=dataclasses.replace(Workdir(copy).settings(), **changed)
     )
-    assert evaluate._standard(candidate) == (found and copy.parent / found)
+    assert standard_beside(candidate) == (found and copy.parent / found)
 
 
 @pytest.mark.parametrize(

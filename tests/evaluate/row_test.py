@@ -143,6 +143,7 @@ def test_network_that_is_pruned_altogether(rows):
     assert row["clean_accuracy"] == row["white_box_accuracy"]
 
 
+@pytest.mark.slow
 def test_black_box_on_the_network_itself_is_white_box(examples):
     seen = {}
 

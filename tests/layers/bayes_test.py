@@ -502,6 +502,7 @@ def test_mixed_precision_has_gradients_of_float32(case):
         assert np.any(gradient != 0)
 
 
+@pytest.mark.slow
 def test_a_model_learns():
     x = np.random.default_rng(0).normal(size=(128, 4, 4, 1)).astype(np.float32)
     y = (x[:, :2].mean((1, 2, 3)) > x[:, 2:].mean((1, 2, 3))).astype(np.int32)

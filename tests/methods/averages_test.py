@@ -118,6 +118,7 @@ def test_what_is_cut_is_cut_from_the_averages():
         assert np.all(np.array(kernel)[mask == 0] == 0)
 
 
+@pytest.mark.slow
 def test_batches_are_read_as_in_training():
     """Integers are divided by 255, labels may be one-hot, and examples weighted."""
     x, y = np.round(255 * DATA[0]).astype(np.uint8), DATA[1]

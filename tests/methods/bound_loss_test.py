@@ -80,6 +80,7 @@ def test_through_the_slimmed_network():
     assert np.max(np.abs(gradient)) > 1e-3
 
 
+@pytest.mark.slow
 def test_training_stays_whole_if_bounds_have_no_slimmed_form(monkeypatch):
     """What runs first does not keep a view that what runs next has refused."""
     net = network(UnitMask())

@@ -107,7 +107,7 @@ def test_a_weighted_step_is_that_of_numpy(method, run_eagerly):
         np.testing.assert_allclose(after, value - gradient, atol=2e-5)
 
 
-@pytest.mark.parametrize("of_masks", [False, True])
+@pytest.mark.parametrize("of_masks", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_example_of_weight_0_trains_nothing(of_masks):
     x, y = data()
     counts = np.repeat([2.0, 0.0], 6)
@@ -229,6 +229,7 @@ class SetAccuracy(keras.callbacks.Callback):
         logs.update({name: value[epoch] for name, value in self.values.items()})
 
 
+@pytest.mark.slow
 def test_callbacks_choose_by_robustness(tmp_path):
     x, y = data()
     model = pruned()
@@ -406,6 +407,7 @@ def test_other_examples_are_refused(examples, message):
         trained().fit(*examples, **EPOCHS)
 
 
+@pytest.mark.slow
 def test_examples_of_unknown_rank():
     def batches(*specs):
         dataset = tf.data.Dataset.from_generator(lambda: iter([data()]), output_signature=specs)

@@ -103,6 +103,7 @@ class _Terms:
     clean_loss, adversarial_loss, decay = 3.0, 3.0, 0.5
 
 
+@pytest.mark.slow
 def test_admm_moves_the_weights_to_their_projection():
     """The distance from W to the sparse set shrinks as rho grows, before anything is cut."""
 
@@ -183,7 +184,7 @@ def test_the_share_is_logged():
     assert logs == pytest.approx([0.0, 0.0, 0.8, 0.8], abs=1e-6)
 
 
-@pytest.mark.parametrize("method", ["admm", "magnitude"])
+@pytest.mark.parametrize("method", ["admm", pytest.param("magnitude", marks=pytest.mark.slow)])
 def test_cut_weights_stay_zero_after_another_compile(method):
     """Steps count from 0 again, and none of them is one of pruning."""
     options = {"target_sparsity": 0.5, "pruning_steps": 8, "pruning_updates": 1}

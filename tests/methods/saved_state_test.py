@@ -58,10 +58,14 @@ def assert_same(actual, expected):
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda: compiled(AdversarialTraining), id="at"),
+        pytest.param(lambda: compiled(AdversarialTraining), id="at", marks=pytest.mark.slow),
         pytest.param(anp_vs, id="anp_vs"),
         pytest.param(lambda: compiled(ADMM, **PRUNING), id="admm"),
-        pytest.param(lambda: compiled(MagnitudePruning, UnitMask, **PRUNING), id="magnitude"),
+        pytest.param(
+            lambda: compiled(MagnitudePruning, UnitMask, **PRUNING),
+            id="magnitude",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_saved_weights_are_the_whole_state(make, tmp_path):

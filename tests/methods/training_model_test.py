@@ -332,6 +332,7 @@ def test_both_halves_share_the_draw(attack, norm, one_pass):
     np.testing.assert_allclose(history["adversarial_loss"], history["loss"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_pass_and_two_passes_are_the_same():
     results = []
     for one_pass in (True, False):
@@ -621,7 +622,9 @@ def test_weights_of_other_types(kind, dtypes):
     [
         pytest.param(lambda: Standard(network(), 10, weight_decay=3e38), id="standard"),
         pytest.param(lambda: anp(beta=3e38), id="only the masks' loss"),
-        pytest.param(lambda: anp(vulnerability_weight=3e38), id="only the weights'"),
+        pytest.param(
+            lambda: anp(vulnerability_weight=3e38), id="only the weights'", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_loss_that_is_not_finite_changes_nothing(make, run_eagerly):
@@ -780,7 +783,10 @@ def test_an_attack_that_does_not_know_of_what_changes(attack, schedule, message)
         anp(attack=attack, schedule=Schedule(**schedule))
 
 
-@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+@pytest.mark.parametrize(
+    "run_eagerly",
+    [pytest.param(True, id="eager"), pytest.param(False, marks=pytest.mark.slow, id="traced")],
+)
 def test_the_images_of_an_attack_must_be_images(run_eagerly):
     model = compiled(anp(attack=lambda network, x, y, seed: x + 1.0), run_eagerly=run_eagerly)
     before = values(model.network.variables)

@@ -157,7 +157,8 @@ def test_any_masks_of_deep_networks(deep, name, seed):
 
 
 @pytest.mark.parametrize(
-    ("name", "inner", "stream"), [("stage2_mask", 8, 1), ("conv2_1_1_mask", 1, 8)]
+    ("name", "inner", "stream"),
+    [pytest.param("stage2_mask", 8, 1, marks=pytest.mark.slow), ("conv2_1_1_mask", 1, 8)],
 )
 def test_resnet_with_one_unit_of_a_mask(resnet, name, inner, stream):
     keep(resnet.get_layer(name), [5])
@@ -607,7 +608,7 @@ def test_the_masked_network_is_not_changed():
     assert all(len(layer._inbound_nodes) == 1 for layer in model.layers)  # none is called again
 
 
-@pytest.mark.parametrize("name", ["lenet", "resnet18"])
+@pytest.mark.parametrize("name", ["lenet", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_widths_are_rounded_up(name):
     model = lenet() if name == "lenet" else randomise(resnet18(mask, width_multiplier=1 / 4))
     rng = np.random.default_rng(3)

@@ -245,7 +245,7 @@ def test_masked_and_slimmed(make):
     assert assert_slims(network).count_params() < 0.9 * make().count_params()
 
 
-@pytest.mark.parametrize("make", [blocks, channels_first])
+@pytest.mark.parametrize("make", [pytest.param(blocks, marks=pytest.mark.slow), channels_first])
 def test_what_is_rewritten_has_a_view(make):
     network = masked(make())
     assert not any(isinstance(layer, Block | Gate) for layer in network.layers)

@@ -40,10 +40,12 @@ def images(network, n=4):
     return np.random.default_rng(1).random((n, *network.input_shape[1:]), np.float32)
 
 
-SLOW_VGG16 = pytest.param(vgg16, marks=pytest.mark.slow)
+SLOW_VGG16, SLOW_RESNET18 = (
+    pytest.param(make, marks=pytest.mark.slow) for make in (vgg16, resnet18)
+)
 
 
-@pytest.mark.parametrize("make", [lenet5_caffe, SLOW_VGG16, resnet18])
+@pytest.mark.parametrize("make", [lenet5_caffe, SLOW_VGG16, SLOW_RESNET18])
 def test_it_follows_the_weights(make):
     """The view was made before the weights changed, and computes with those of the moment."""
     network = masked(make)

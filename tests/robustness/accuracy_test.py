@@ -103,7 +103,7 @@ def test_a_network_without_hidden_features_has_no_vulnerability(examples):
     assert result.vulnerability is None
 
 
-@pytest.mark.parametrize("kind", ["reshuffled", "one pass"])
+@pytest.mark.parametrize("kind", [pytest.param("reshuffled", marks=pytest.mark.slow), "one pass"])
 def test_data_are_read_once(examples, kind):
     """Each image is judged beside the one that was made of it, in whatever order they come."""
     expected = Dense(0).measure(examples.images / 255, examples.labels)
@@ -132,6 +132,7 @@ def test_images_outside_the_threat_model_are_told(examples, caplog):
     assert "4 of 50 adversarial images are outside the ball" in record.getMessage()
 
 
+@pytest.mark.slow
 def test_images_that_were_made_before(examples):
     batches, attack = data.batches(examples, 7), FGSM(epsilon=EPSILON)
     images = list(adversarial_batches(Dense(1).keras, batches, attack, 3))
@@ -144,6 +145,7 @@ def test_images_that_were_made_before(examples):
         measure_robustness(Dense(0).keras, batches, images[:-1])
 
 
+@pytest.mark.slow
 def test_last_partial_batch_counts_by_its_size():
     # The network says class 0 always; so do the labels of all images but the last.
     labels = np.array([0] * 6 + [1], np.int32)

@@ -67,6 +67,7 @@ def statuses(checks):
     return {name: check.status for name, check in checks.items()}
 
 
+@pytest.mark.slow
 def test_a_sound_network_passes(examples, tmp_path):
     checks = checked(quarters, examples, tmp_path, undefended=fragile)
     assert statuses(checks) == {
@@ -315,6 +316,7 @@ def test_answers_that_depend_on_the_rest_of_the_batch_are_seen(examples):
     assert check_deterministic(quarters, x[:1]).status == "pass"
 
 
+@pytest.mark.slow
 def test_an_undefended_network_may_withstand_a_small_ball(examples, tmp_path):
     batches = data.batches(examples, 30)
     measure = Measurements(quarters, batches, SIZE, tmp_path, Threat(0.02), {})

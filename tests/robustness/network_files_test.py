@@ -123,6 +123,7 @@ def test_a_file_is_judged_by_square_and_by_transfer(network, files, examples, tm
         attack_candidate(candidate, ["pgd"], *arguments[1:])
 
 
+@pytest.mark.slow
 def test_an_input_that_is_rounded(network, examples, tmp_path):
     """Square is made, the others are named, and by transfer they are made."""
 
@@ -150,7 +151,7 @@ def test_square_is_for_images(tmp_path, name):
         attack_candidate(candidate, [name], tmp_path, Threat(0.05))
 
 
-@pytest.mark.parametrize("pixels", [(0, 255), (-1, 1)])
+@pytest.mark.parametrize("pixels", [pytest.param((0, 255), marks=pytest.mark.slow), (-1, 1)])
 def test_pixels_of_another_range(examples, tmp_path, pixels):
     low, high = pixels
 

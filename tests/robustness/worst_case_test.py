@@ -275,7 +275,8 @@ def test_result_can_be_written_as_json(examples, tmp_path):
     assert json.loads(json.dumps(result)) == result
 
 
-@pytest.mark.parametrize("norm", ["Linf", pytest.param("L2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
 def test_the_same_for_all_batch_sizes(tmp_path, norm):
     """Attacks with random starts on a network that is not linear."""
     keras.utils.set_random_seed(2)

@@ -174,7 +174,9 @@ def test_rows_of_a_table_are_not_cropped(tmp_path):
     assert used.augmentation_options["augmentation"] == "crop_flip"
 
 
-@pytest.mark.parametrize("examples", [1, 3, 7])
+@pytest.mark.parametrize(
+    "examples", [1, *(pytest.param(count, marks=pytest.mark.slow) for count in (3, 7))]
+)
 def test_fewer_examples_than_a_batch(quick, tmp_path, examples):
     workdir = Workdir(tmp_path)
     train(quick(limit_train_examples=examples, epochs=2), workdir)
@@ -184,6 +186,7 @@ def test_fewer_examples_than_a_batch(quick, tmp_path, examples):
 # ------------------------------------------------------------------------------- starting from
 
 
+@pytest.mark.slow
 def test_init_from_a_workdir_or_a_file(quick, tmp_path):
     source = Workdir(tmp_path / "source")
     source.path.mkdir()

@@ -157,6 +157,7 @@ def test_lost_metrics_are_an_error(tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.slow
 def test_metrics_beyond_the_checkpoint_are_forgotten(whole, tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path, number=signal.SIGTERM, after=7)

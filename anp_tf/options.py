@@ -43,6 +43,7 @@ def _finite(holds, expected):
 
 FINITE = _finite(lambda v: True, "that is finite")
 ABOVE_0 = _finite(lambda v: v > 0, "above 0")
+ABOVE_MINUS_80 = _finite(lambda v: v > -80, "above -80")
 AT_LEAST_0 = _finite(lambda v: v >= 0, "at least 0")
 AT_LEAST_1 = _finite(lambda v: v >= 1, "at least 1")
 AT_LEAST_0_OR_INFINITE = Range(lambda v: v >= 0, "a value at least 0")

@@ -7,6 +7,7 @@ from anp_tf.names import AUGMENTATIONS, MASKS, METHODS, NETWORKS
 from anp_tf.options import (
     ABOVE_0,
     ABOVE_0_TO_1,
+    ABOVE_MINUS_80,
     AT_LEAST_0,
     AT_LEAST_0_OR_INFINITE,
     AT_LEAST_1,
@@ -102,7 +103,7 @@ class Settings(Options):
     vulnerability_share: float = option(1.0, "share of each batch that it is estimated on, where only adversarial images count", ABOVE_0_TO_1, of="suppresses")
     trades_beta: float = option(6.0, "trades: beta_T, weight of the divergence of the predictions", AT_LEAST_0, of="takes")
     prior_scale: float = option(1.0, "at_bnn: deviation of the prior of the weights", ABOVE_0, of="uses_random_weights")
-    initial_rho: float = option(-3.0, "at_bnn: where the weights' rho starts", FINITE, of="uses_random_weights")
+    initial_rho: float = option(-3.0, "at_bnn: where the weights' rho starts", ABOVE_MINUS_80, of="uses_random_weights")
     target_sparsity: float = option(0.8, "admm, magnitude: share of the weights that are cut", BELOW_1, of="takes")
     granularity: str = option("weight", "magnitude: cut single weights (weight), filters (filter), or units of masks (unit)", ("weight", "filter", "unit"), of="takes")
     target_units: tuple[float, ...] = option((), "how many units each mask keeps when the masks are fixed", COUNTS, of="uses_masks")

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from anp_tf import __version__
 from anp_tf.files import atomic_file, read_json
+from anp_tf.layers import mask_layers
 from anp_tf.names import PROOFS
 
 PROVED, BROKEN, OPEN = "proved", "broken", "open"
@@ -18,11 +19,14 @@ NOT_COMPARED = ("path", "dataset")  # where they lie; network and images are kno
 
 
 def network_sha256(network):
-    """SHA-256 of a network's configuration and of its weights, names and shapes included."""
+    """SHA-256 of a network's configuration, its weights with their names, and `given_masks`."""
     digest = hashlib.sha256(json.dumps(network.get_config(), sort_keys=True, default=str).encode())
     for weight in network.weights:
         value = np.asarray(weight)
         digest.update(f"{weight.path} {value.dtype} {value.shape}".encode() + value.tobytes())
+    for layer in mask_layers(network):
+        if (mask := layer.given_mask()) is not None:
+            digest.update(layer.name.encode() + np.asarray(mask).tobytes())
     return digest.hexdigest()
 
 

@@ -41,7 +41,8 @@ class BayesLayer(keras.layers.Layer):
     Args:
         *args: Arguments of the Keras layer, as are further keyword arguments.
         prior_scale: Float, positive; standard deviation of the prior.
-        initial_rho: Float, where rho starts; -3 is a standard deviation of 0.049, -5 of 0.0067.
+        initial_rho: Float, where rho starts; -3 is a standard deviation of 0.049, -5 of 0.0067. It
+            must be above -80; far below, the deviation is 0 in float32, and its logarithm infinite.
         kl_weight: Float, at least 0. In training, `kl_weight * kl()` is added to the model's loss;
             1/N for N training examples is the evidence lower bound. With 0, nothing is added.
         seed: Optional integer, for reproducible draws.
@@ -67,7 +68,7 @@ class BayesLayer(keras.layers.Layer):
     ):
         super().__init__(*args, **kwargs)
         check_number("prior_scale", prior_scale, lambda v: v > 0, "a number above 0")
-        check_number("initial_rho", initial_rho)
+        check_number("initial_rho", initial_rho, lambda v: v > -80, "a number above -80")
         check_number("kl_weight", kl_weight, lambda v: v >= 0, "a number of at least 0")
         if getattr(self, "lora_rank", None):
             self.enable_lora()

@@ -22,9 +22,10 @@ def given_masks(masks):
     anew at each step. In a `tf.function` it acts while the function is traced.
 
     Args:
-        masks: Dict from mask layer to its mask, a tensor of shape [units] or [batch, units].
+        masks: Dict from mask layer to its mask, float32 of shape [units] or [batch, units].
     """
     outer = getattr(_local, "masks", {})
+    masks = {layer: tf.convert_to_tensor(mask, tf.float32) for layer, mask in masks.items()}
     _local.masks = {**outer, **masks}
     try:
         yield
@@ -116,10 +117,11 @@ class BayesianMask(keras.layers.Layer):
 
     def present_mask(self):
         """The mask that `given_masks` gives, [units] or [batch, units]; else `inference_mask`."""
-        mask = self._given_mask()
+        mask = self.given_mask()
         return self.inference_mask() if mask is None else mask
 
-    def _given_mask(self):
+    def given_mask(self):
+        """The mask that `given_masks` gives, [units] or [batch, units]; None if it gives none."""
         return getattr(_local, "masks", {}).get(self)
 
     def active_units(self):
@@ -161,7 +163,7 @@ class BayesianMask(keras.layers.Layer):
         self._check_inputs(inputs)
         if training and self.kl_weight > 0:
             self.add_loss(self.kl_weight * self.kl())
-        mask = self._given_mask()
+        mask = self.given_mask()
         if mask is None:
             if training:
                 seed = tf.cast(self.seed_generator.next(), tf.int32)

@@ -6,6 +6,7 @@ import pytest
 
 from anp_tf import bounds
 from anp_tf.attacks import PGD
+from anp_tf.layers import BetaBernoulliDropout, given_masks
 
 METHODS = ("interval", "crown", "alpha_crown", "branching")
 
@@ -60,6 +61,19 @@ def test_what_is_found_to_be_broken_later_on_counts(network, data, tmp_path):
     assert after["counts"]["broken"] == before["counts"]["broken"] + left.sum()
     assert after["counts"]["proved_by"] == before["counts"]["proved_by"]
     assert json.loads((tmp_path / "certificate.json").read_text()) == after
+
+
+def test_a_proof_with_given_masks_is_of_another_network(data, tmp_path):
+    x, y = data
+    mask = BetaBernoulliDropout()
+    network = keras.Sequential([keras.Input((4,)), mask, keras.layers.Dense(3)])
+    options = {"methods": ["interval"], "path": tmp_path}
+    with given_masks({mask: np.ones(4)}):
+        first = bounds.prove(network, x[:9], y[:9], 0.01, **options)
+        assert bounds.prove(network, x[:9], y[:9], 0.01, **options) == first
+    for masks in ({}, {mask: np.zeros(4)}):
+        with given_masks(masks), pytest.raises(ValueError, match="its `network` is"):
+            bounds.prove(network, x, y, 0.01, **options)
 
 
 @pytest.mark.slow

@@ -201,6 +201,7 @@ def test_weights_are_drawn_in_float32():
         ("prior_scale", "a"),
         ("initial_rho", float("nan")),
         ("initial_rho", -float("inf")),
+        ("initial_rho", -80.0),
         ("kl_weight", -1e-9),
         ("kl_weight", float("nan")),
         ("kl_weight", None),

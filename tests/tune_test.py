@@ -208,6 +208,14 @@ def test_bad_spaces(tmp_path, text, message):
         read_space(path)
 
 
+def test_a_config_is_read_from_anywhere(commands, tmp_path):
+    """Its space comes with the package, too; the search ends where its data are looked for."""
+    flags = ["--config=tune_mnist", f"--workdir={tmp_path / 'run'}", "--dataset=no_such_set"]
+    outcome = commands.run("tune", *flags, cwd=tmp_path)
+    assert outcome.code == 2
+    assert "unknown data set 'no_such_set'" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -68,7 +68,10 @@ class WeightAverages:
         """
         if self._own:
             return
-        normalizations = [layer for layer in self.normalizations if layer.trainable]
+        # With a momentum of 1 the statistics stay as they are.
+        normalizations = [
+            layer for layer in self.normalizations if layer.trainable and layer.momentum < 1
+        ]
         statistics = [
             v for layer in normalizations for v in (layer.moving_mean, layer.moving_variance)
         ]

@@ -82,12 +82,13 @@ class BoundLoss:
         self.means["bound_loss"].update_state(loss, sample_weight=tf.shape(y)[0])
         return loss
 
-    def validate(self, x, y, masks):
+    def validate(self, x, y, masks, weights=None):
         """Counts which images the network itself is proved on at the whole radius."""
         with given_masks(masks):
             margins = interval_margins(self._whole, x, y, self.bound.epsilon)
         self.means["proved"].update_state(proved(margins, y))
-        self.means["bound_loss"].update_state(cross_entropy(margins, y))
+        loss = weighted_mean(cross_entropy(margins, y), weights)
+        self.means["bound_loss"].update_state(loss, sample_weight=tf.shape(y)[0])
 
     def mixed(self, losses, loss):
         """The losses of the weights and of the masks with the bound's."""

@@ -66,10 +66,10 @@ class GradualPruning(TrainingModel):
                 average = self.averages.of(kernel)
                 average.assign(average * kept)
 
-    def _logs(self, fixed):
+    def pruned_shares(self, fixed):
         total = sum(int(np.prod(kept.shape)) for kept in self.kept)
         left = keras.ops.sum([keras.ops.sum(kept) for kept in self.kept])
-        return {**super()._logs(fixed), "weight_sparsity": 1.0 - left / total}
+        return {**super().pruned_shares(fixed), "weight_sparsity": 1.0 - left / total}
 
 
 class _Pruning(keras.callbacks.Callback):

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from anp_tf.layers import mask_layers
+from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods.batch_reader import BatchReader, told
 from anp_tf.methods.callback_checks import check_callbacks
 from anp_tf.methods.checks import (
@@ -135,6 +136,7 @@ class NetworkTrainer(keras.Model):
             FloatingPointError: if the loss, its gradient or that of the attack is not finite; the
                 step has changed nothing then.
         """
+        self._assert_compile_called("fit")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = list(keras.tree.flatten(callbacks or []))
             if callbacks:
@@ -193,6 +195,13 @@ class NetworkTrainer(keras.Model):
         logs = {name: self.means[name].result() for name in names}
         return logs | self.given_metrics.results(clean, adversarial)
 
+    def pruned_shares(self, fixed):
+        """Dict of the shares that are pruned, for the logs; `fixed`: the masks of inference."""
+        if not self.masks:
+            return {}
+        units = tf.concat(list(fixed.values()), 0)
+        return {"sparsity": tf.reduce_mean(tf.cast(tf.equal(units, 0.0), tf.float32))}
+
     def call(self, inputs, training=False):
         return self.network(self.read.pixels(inputs), training=training)
 
@@ -208,9 +217,11 @@ class NetworkTrainer(keras.Model):
         self.network.export(*args, **kwargs)
 
     def _get_metrics_result_or_logs(self, logs):
-        """The logs of an epoch, of all examples: a step's are means of what replicas have seen."""
+        """The logs of an epoch: of all examples, where a step's are means of what replicas have
+        seen, and with what was pruned after the last step."""
         results = {name: mean.result() for name, mean in self.means.items()}
         results |= self.given_metrics.results(True, True)
+        results |= self.pruned_shares(inference_masks(self.masks))
         return logs | {name: value for name, value in results.items() if name in logs}
 
     def _maybe_symbolic_build(self, *args, **kwargs):

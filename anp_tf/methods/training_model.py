@@ -250,7 +250,7 @@ class TrainingModel(NetworkTrainer):
         self._forward(batch, batch.pixels, adversarial, fixed, training=False)
         logs = self.shown(True, adversarial is not None)
         if self.bound_loss is not None:
-            self.bound_loss.validate(batch.pixels, batch.labels, fixed)
+            self.bound_loss.validate(batch.pixels, batch.labels, fixed, batch.weights)
             logs |= {name: mean.result() for name, mean in self.bound_loss.means.items()}
         return for_fit(logs)
 
@@ -285,9 +285,7 @@ class TrainingModel(NetworkTrainer):
             logs["bound_loss"] = self.means["bound_loss"].result()
         if self.divergence.layers:
             logs["kl"] = self.means["kl"].result()
-        if self.masks:
-            units = tf.concat(list(fixed.values()), 0)
-            logs["sparsity"] = tf.reduce_mean(tf.cast(tf.equal(units, 0.0), tf.float32))
+        logs |= self.pruned_shares(fixed)
         if self.mask_optimizer is not None:
             logs["mask_learning_rate"] = tf.convert_to_tensor(self.mask_optimizer.learning_rate)
         return logs

@@ -12,7 +12,7 @@ from anp_tf.workdir import Workdir
 
 OF_OTHERS = ("init_from", "teacher")  # options that may name another row
 # Options that a table says once, for all of its rows, which are judged alike.
-OF_ALL = ("dataset", "network", "width_multiplier", *Settings.names(EVALUATION))
+OF_ALL = ("dataset", "network", "width_multiplier", "seed", *Settings.names(EVALUATION))
 BLACK_BOX_SOURCE_SEED = 1_000_003  # of the black-box source, which no row shares
 
 
@@ -46,9 +46,17 @@ class Run:
             return self.trained
         if not self.workdir.results.exists():
             return False
-        return self.source is None or (
-            self.workdir.load_results().get("black_box_source") == str(self.source.path)
-        )
+        if self.source is None:
+            return True
+        results, of_source = self.workdir.load_results(), self.black_box_source()
+        # Results of earlier versions have no digest.
+        return {**of_source, **results}.items() >= of_source.items()
+
+    def black_box_source(self):
+        """The items of the results that say which network the black-box images are made on."""
+        path, network = str(self.source.path), self.source.network
+        known = {"black_box_source_sha256": digest(network)} if network.exists() else {}
+        return {"black_box_source": path, **known}
 
     def standard_attack(self):
         """The result of the standard attack in `robustness.json`, on the row's ball; None if none.
@@ -82,6 +90,8 @@ def read_rows(texts):
         one_of("row", method, (*METHODS, "source"))
         try:
             own = Settings.values_of(shlex.split(lines))
+            if "method" in own:
+                raise ValueError("expected the method as the first word alone")
             for name in OF_ALL:
                 if name in own and method != "source":
                     raise ValueError(f"expected --{name} for all rows, outside of --row")

@@ -62,7 +62,7 @@ def row_maker():
             source = run.source.load_network()
             images[settings.seed] = black_box_images(settings, source, examples, counting)
         results = results_row(settings, network, examples, images[settings.seed], counting)
-        return {**results, "black_box_source": str(run.source.path)}
+        return {**results, **run.black_box_source()}
 
     return row
 

@@ -11,6 +11,7 @@ from anp_tf.layers import MASKS, BayesianMask, UnitMask, mask_layers
 from anp_tf.layers.nested import nested_layers
 from anp_tf.methods import METHODS, Bound, Distillation, Schedule
 from anp_tf.models import NETWORKS
+from anp_tf.models.graph import Names, graph_of
 from anp_tf.models.random_weights import with_random_weights
 from anp_tf.pruning import flops_weights, insert_masks
 from anp_tf.train.networks import AUTO, default_network, own_network
@@ -251,28 +252,34 @@ def _method_options(settings, method, total_steps):
 
 
 def copy_weights(source, network):
-    """Copies the weights of the layers of the same name; masks may differ.
+    """Copies the weights of the layers of the same name, those in nested models too; not masks.
 
     Raises:
         WorkdirError: if a layer of `network` has no counterpart of the same shape.
     """
-    layers = {layer.name: layer for layer in source.layers}
-    for layer in network.layers:
-        if isinstance(layer, BayesianMask) or not layer.weights:
-            continue
-        theirs, ours = _plain_weights(layers.get(layer.name)), _plain_weights(layer)
-        shapes = [tuple(weight.shape) for weight in theirs.values()]
-        expected = [tuple(weight.shape) for weight in ours.values()]
-        if list(theirs) != list(ours) or shapes != expected:
+    theirs = _plain_weights(source)
+    for name, ours in _plain_weights(network).items():
+        found = theirs.get(name, [])
+        shapes, expected = ([tuple(w.shape) for w in weights] for weights in (found, ours))
+        if [w.name for w in found] != [w.name for w in ours] or shapes != expected:
             raise WorkdirError(
-                f"cannot start from `{source.name}`: layer {layer.name} has weights of shapes "
+                f"cannot start from `{source.name}`: layer {name} has weights of shapes "
                 f"{expected} here and {shapes or 'none'} there"
             )
-        for name, weight in ours.items():
-            weight.assign(theirs[name])
+        for weight, value in zip(ours, found, strict=True):
+            weight.assign(value)
 
 
-def _plain_weights(layer):
-    """A layer's weights by their names; of random weights the means, named as a plain layer's."""
-    weights = layer.weights if layer is not None else []
-    return {weight.name: weight for weight in weights if not weight.name.endswith("_rho")}
+def _plain_weights(network):
+    """Dict from a layer's name, as in a network with masks, to its weights; of random the means."""
+    graph, layers = graph_of(network), {}
+    names = Names(graph)
+    for node in graph.nodes:
+        if node.layer not in layers and not isinstance(node.layer, BayesianMask):
+            layers[node.layer] = names(node)
+    weights = {name: getattr(layer, "weights", ()) for layer, name in layers.items()}
+    return {
+        name: [weight for weight in found if not weight.name.endswith("_rho")]
+        for name, found in weights.items()
+        if found
+    }

@@ -15,15 +15,16 @@ class CollapseGuard(keras.callbacks.Callback):
     nothing else: its accuracy under the validation's attack, of more steps, falls from one epoch to
     the next. Where it is `DROP` below the highest so far, the weights, their averages and the state
     of their optimizer become those of the last epoch before; the epoch itself is lost. An epoch
-    that ends with more units pruned than those before starts anew: what pruning takes is no
-    collapse. Masks are left as they are.
+    that ends with more units or weights pruned than those before starts anew: what pruning takes is
+    no collapse. Masks are left as they are.
 
     Args:
         model: `TrainingModel` whose attack is an `NFGSM`.
 
     Attributes:
         choice: None, or a dict of the last good `epoch` (from 1), the highest `score` and the
-            `sparsity`, the share of the units pruned, at which it is the highest.
+            `sparsity`, the shares of units and of weights pruned, added, at which it is the
+            highest.
         weights: List of arrays, the state after that epoch.
     """
 
@@ -44,7 +45,7 @@ class CollapseGuard(keras.callbacks.Callback):
         score = logs.get("val_adversarial_accuracy")
         if score is None:
             return
-        sparsity = float(logs.get("sparsity", 0.0))
+        sparsity = sum(float(logs.get(name, 0.0)) for name in ("sparsity", "weight_sparsity"))
         comparable = self.choice and sparsity <= self.choice["sparsity"]
         best = self.choice["score"] if comparable else 0.0
         if score >= best - DROP:

@@ -201,7 +201,7 @@ def _best_epoch(settings, model):
         warm_ups.append(settings.epsilon_warmup_epochs)
     if model.divergence.layers:
         warm_ups.append(settings.kl_warmup_epochs)
-    if model.schedule.mask_freeze_step is not None:
+    if model.learns_masks and model.schedule.mask_freeze_step is not None:
         warm_ups.append(settings.mask_freeze_at * settings.epochs)
     if "prune_until" in model.takes:
         warm_ups.append(settings.prune_until * settings.epochs)

@@ -7,7 +7,7 @@ from anp_tf.names import TUNERS
 def define_flags():
     cli.define_workdir("folder of the search: trials/, best.cfg, hparams/ for TensorBoard")
     cli.define("method", "anp_vs", "the method of all trials")
-    cli.define("space", None, "TOML file with a table for each option to search", exists=True)
+    cli.define("space", None, "TOML file with a table for each option to search")
     cli.define("tuner", "hyperband", f"one of {', '.join(TUNERS)}")
     cli.define("trials", 20, "of random and bayesian: at most so many", int)
     cli.define("min_sparsity", 0.0, "share of pruned units that an epoch needs to count", float)

@@ -26,9 +26,11 @@ def main():
         raise ValueError("space: expected a TOML file, received none")
     if given.trials < 1:
         raise ValueError(f"trials: expected a value at least 1, received {given.trials}")
-    packaged = cli.packaged_config(pathlib.Path(given.space).name)  # for --config
-    here = os.path.exists(given.space) or not packaged.is_file()
-    space = read_space(given.space if here else packaged)
+    places = (pathlib.Path(given.space), cli.packaged_config(pathlib.Path(given.space).name))
+    path = next((place for place in places if place.exists()), None)  # packaged for --config
+    if path is None:
+        raise ValueError(f"space: expected a file that exists, received {given.space}")
+    space = read_space(path)
     names = [hyperparameter.name for hyperparameter in space.space]
     settings = cli.settings_from_flags()
     goal = Goal(given.min_sparsity, given.sparsity_weight)

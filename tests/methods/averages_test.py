@@ -72,6 +72,17 @@ def test_averages_take_the_weights_place_and_give_it_back(weight):
     model.use_weights()  # nothing is left to be put back
 
 
+def test_statistics_that_never_move_stay():
+    norm = keras.layers.BatchNormalization(momentum=1.0)
+    network = keras.Sequential([keras.Input((6,)), norm, keras.layers.Dense(3)])
+    model = Standard(network, 24, average_decay=0.9)
+    norm.moving_mean.assign(np.arange(6))
+    model.compile("sgd")
+    model.use_averages([DATA])
+    np.testing.assert_array_equal(norm.moving_mean, np.arange(6))
+    np.testing.assert_array_equal(norm.moving_variance, np.ones(6))
+
+
 def test_statistics_of_layers_that_are_frozen_or_called_twice():
     keras.utils.set_random_seed(3)
     frozen = keras.layers.BatchNormalization(trainable=False)

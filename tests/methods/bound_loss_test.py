@@ -111,6 +111,17 @@ def test_validation_counts_what_is_proved():
     assert loss.means["proved"].result().numpy() == pytest.approx(proved)
 
 
+def test_validation_weighs_examples():
+    net, (x, y) = network(), data(12)
+    weights = np.arange(12, dtype=np.float32)
+    loss = BoundLoss(net, Bound(0.5, epsilon=0.02))
+    for part in (slice(0, 5), slice(5, 12)):
+        loss.validate(x[part], y[part], {}, weights[part])
+    bounds = margins(net, x, y, 0.02, np.ones(HIDDEN))
+    expected = np.mean(weights * np.log(np.sum(np.exp(bounds), -1)))
+    assert loss.means["bound_loss"].result().numpy() == pytest.approx(expected, rel=1e-5)
+
+
 def unchanged(network, x, y, seed=None, scale=1.0):
     return x
 

@@ -281,6 +281,12 @@ class Custom(keras.layers.Layer):
         return {"of": object()}
 
 
+def test_fit_before_compile():
+    model = AdversarialTrainingVS(network(), 12, attack=moved)
+    with pytest.raises(ValueError, match="call `compile\\(\\)`"):
+        model.fit(*data(), callbacks=[keras.callbacks.EarlyStopping("loss")])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

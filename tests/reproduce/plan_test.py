@@ -87,6 +87,9 @@ def test_a_row_may_be_taught_by_another(tmp_path):
         ("at --epochs='3", "row: at --epochs='3: No closing quotation"),
         ("at --epsilon=0.2", "row: at --epsilon=0.2: expected --epsilon for all rows"),
         ("at --network=vgg16", "expected --network for all rows"),
+        ("anp --seed=7", "expected --seed for all rows"),
+        ("anp --method=at", "expected the method as the first word alone"),
+        ("source --method=anp", "expected the method as the first word alone"),
     ],
 )
 def test_rows_that_cannot_be_read(text, said):

@@ -111,6 +111,18 @@ def test_a_row_without_its_black_box_attack_is_not_done(run):
     assert not run("at", 1, {"black_box_source": None}).done
     assert not run("at", 2, {"black_box_source": "another"}).done
     assert run("at", 3, {"black_box_source": None}, source=None).done
+
+
+def test_a_row_attacked_from_a_source_that_has_trained_on_is_not_done(run, tmp_path):
+    source = Workdir(tmp_path / "source")
+    source.path.mkdir()
+    source.network.write_text("a network")
+    made = run("at", 0, {"black_box_source": str(source.path)}, source=source.path)
+    assert made.done  # as of an earlier version, which did not write down the digest
+    made.workdir.save_results({**made.workdir.load_results(), **made.black_box_source()})
+    assert made.done
+    source.network.write_text("another network")
+    assert not made.done
     assert not run("at", 4).done
 
 

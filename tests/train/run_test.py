@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.errors import WorkdirError
-from anp_tf.layers import BetaBernoulliDropout, mask_layers
+from anp_tf.layers import BetaBernoulliDropout, given_masks, mask_layers
 from anp_tf.layers.nested import nested_layers
 from anp_tf.models import lenet5_caffe
+from anp_tf.pruning import insert_masks
 from anp_tf.settings import Settings
 from anp_tf.train import run as module
 from anp_tf.train.build import build_network, build_training_model, copy_weights
@@ -113,6 +114,16 @@ def test_last_keeps_the_last_network_of_the_same_run(collapsing):
 
 def test_no_epoch_is_best_while_the_radius_of_the_bounds_grows(quick):
     settings = quick(epochs=9, bound_weight=0.1, bound_warmup_epochs=2.5)
+    network = build_network(settings, data.load("mnist", "train", settings.data_dir))
+    model = build_training_model(settings, network, 320, 10)
+    assert module._best_epoch(settings, model).first_epoch == 4
+
+
+@pytest.mark.parametrize("granularity", ["weight", "filter", "unit"])
+def test_epochs_after_the_last_cut_may_be_best(quick, granularity):
+    settings = quick(
+        method="magnitude", granularity=granularity, epochs=10, prune_until=0.3, attack_steps=1
+    )
     network = build_network(settings, data.load("mnist", "train", settings.data_dir))
     model = build_training_model(settings, network, 320, 10)
     assert module._best_epoch(settings, model).first_epoch == 4
@@ -222,6 +233,37 @@ def test_copy_weights_from_a_network_without_masks_and_back():
     other = lenet5_caffe(width_multiplier=0.1)
     copy_weights(network, other)
     assert_equal(weights(other), weights(plain))
+
+
+def test_copy_weights_of_layers_that_are_made_of_others():
+    """Several weights of one name in an attention; two layers of one name in nested models."""
+
+    def nested(seed):
+        keras.utils.set_random_seed(seed)
+        layers = keras.layers
+        inner = [
+            keras.Sequential([keras.Input((6, 4)), layers.Dense(4, "relu", name="dense")], name=n)
+            for n in "ab"
+        ]
+        pixels = keras.Input((6, 4))
+        x = inner[1](inner[0](pixels))
+        x = layers.MultiHeadAttention(2, 3, name="attention")(x, x)
+        network = keras.Model(pixels, layers.Dense(3, name="logits")(layers.Flatten()(x)))
+        for weight in network.weights:
+            weight.assign(keras.random.normal(weight.shape))
+        return network
+
+    source, network = nested(0), nested(1)
+    flat = insert_masks(nested(2))
+    for copy in (network, flat):
+        copy_weights(source, copy)
+        x = np.random.default_rng(0).random((5, 6, 4)).astype(np.float32)
+        with given_masks({mask: np.ones(mask.units) for mask in mask_layers(copy)}):
+            np.testing.assert_allclose(copy(x), source(x), rtol=1e-4, atol=1e-4)
+    assert_equal(weights(network), weights(source))
+    back = nested(3)
+    copy_weights(flat, back)
+    assert_equal(weights(back), weights(source))
 
 
 @pytest.mark.parametrize(

@@ -341,6 +341,7 @@ def removed(name):
         (result("clean_accuracy", float("inf")), r"results\.json is damaged; run .* again: "),
         (result("test_examples", "x"), r"changed/results\.json is damaged; run .* again: "),
         (edited("config.cfg", "=mnist", "=cifar10"), r"one data set, received mnist .* cifar10"),
+        (edited("config.cfg", "share=0.2", "share=0.3"), r"one way to read the data, .*: 0.3"),
         (another_network, r"one image shape, received \(28, 28, 1\) .* \(9, 9, 1\) \(changed\)"),
         (edited("robustness.json", "norm", "n"), r"robustness\.json is damaged; .* no 'norm'"),
         (edited("checks.json", "{", "}"), r"checks\.json is damaged; remove it"),

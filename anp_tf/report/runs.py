@@ -63,7 +63,7 @@ def load_runs(paths):
 
     Raises:
         WorkdirError: if a workdir is named twice, is not one, has not finished or is damaged.
-        ValueError: if the runs are of different data sets, image shapes or classes.
+        ValueError: if the runs are of different data sets, or read them differently.
     """
     workdirs = [Workdir(path) for path in paths]
     for path, count in collections.Counter(w.path.resolve() for w in workdirs).items():
@@ -87,6 +87,7 @@ def load_runs(paths):
         _check_shown(runs[-1])
     for run in runs[1:]:
         _check_same(runs[0], run, "data set", lambda run: run.settings.dataset)
+        _check_same(runs[0], run, "way to read the data", lambda run: run.settings.data_options)
         _check_same(runs[0], run, "image shape", lambda run: run.network.input_shape[1:])
         _check_same(runs[0], run, "number of classes", lambda run: run.network.output_shape[-1])
     return runs

@@ -75,8 +75,8 @@ def examples_of(settings):
     examples = load("train")
     if settings.limit_train_examples:
         examples = examples.take(settings.limit_train_examples)
-    if (apart := load("validation")) is not None:
-        return examples, apart.take(settings.validation_examples or len(apart))
+    if settings.validation_examples and (apart := load("validation")) is not None:
+        return examples, apart.take(settings.validation_examples)
     held_out = min(settings.validation_examples, len(examples) // 5)
     return (
         data.split_validation(examples, held_out, settings.seed) if held_out else (examples, None)

@@ -1,7 +1,5 @@
 """What a run writes down of itself: `metrics.jsonl` and TensorBoard's files."""
 
-import time
-
 import keras
 import tensorflow as tf
 
@@ -27,19 +25,14 @@ class Records(keras.callbacks.Callback):
         self.images = images
         self.labels = labels
         self.writer = None
-        self.start = None
 
     def on_train_begin(self, logs=None):
         self.writer = tf.summary.create_file_writer(str(self.workdir.tensorboard))
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self.start = time.perf_counter()
-
     def on_epoch_end(self, epoch, logs=None):
         step = int(self.model.optimizer.iterations.numpy())
         values = {name: float(value) for name, value in logs.items()}
-        seconds = round(time.perf_counter() - self.start, 2)
-        self.workdir.log_epoch({"epoch": epoch + 1, "step": step, **values, "seconds": seconds})
+        self.workdir.log_epoch({"epoch": epoch + 1, "step": step, **values})
         with self.writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)

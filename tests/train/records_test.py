@@ -34,7 +34,6 @@ def write(path, logs, attack=None, steps=(4, 8), channels=1):
     records.set_model(model)
     records.on_train_begin()
     for epoch, step in enumerate(steps):
-        records.on_epoch_begin(epoch)
         model.optimizer.iterations.assign(step)
         records.on_epoch_end(epoch, logs)
     records.on_train_end()
@@ -53,7 +52,6 @@ LOGS = {"loss": 1.5, "kl": np.float32(0.1), "accuracy": keras.ops.convert_to_ten
 def test_metrics_are_plain_numbers_in_full_precision(tmp_path):
     records, _ = write(tmp_path, LOGS)
     for epoch, record in enumerate(records, 1):
-        assert record.pop("seconds") >= 0
         expected = {"loss": 1.5, "kl": float(np.float32(0.1)), "accuracy": 0.25}
         assert record == {"epoch": epoch, "step": 4 * epoch, **expected}
         assert list(record)[:2] == ["epoch", "step"]

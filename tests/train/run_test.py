@@ -21,7 +21,7 @@ from anp_tf.pruning import insert_masks
 from anp_tf.settings import Settings
 from anp_tf.train import run as module
 from anp_tf.train.build import build_network, build_training_model, copy_weights
-from anp_tf.train.prepare import used_settings
+from anp_tf.train.prepare import examples_of, used_settings
 from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
 
@@ -171,6 +171,15 @@ def test_at_most_a_fifth_is_set_aside(quick, tmp_path, monkeypatch, given, expec
     with pytest.raises(EnoughError):
         train(quick(validation_examples=given), Workdir(tmp_path))
     assert sizes == {"examples": 320 - expected, "steps": (320 - expected) // 32}
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0, None), (3, 3), (1000, 8)])
+def test_of_a_validation_part_so_many_are_used(monkeypatch, given, expected):
+    examples = data.from_arrays(np.zeros((8, 2, 2, 1)), np.arange(8) % 2)
+    monkeypatch.setattr(data, "load", lambda *arguments, **options: examples)
+    training, validation = examples_of(Settings(validation_examples=given))
+    assert len(training) == 8
+    assert (validation and len(validation)) == expected
 
 
 def test_rows_of_a_table_are_not_cropped(tmp_path):

@@ -5,40 +5,14 @@ import dataclasses
 
 import keras
 
-from anp_tf.models.inner_calls import inner_models
+from anp_tf.models.inner_calls import inner_models, same_calls
+from anp_tf.models.nested_inputs import received
+from anp_tf.models.node import node_of
 
 FUNCTIONAL = (
     "a functional model, or a Sequential one that is built, and no subclass with a `call` of its "
     "own"
 )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Node:
-    """One call of a layer: `outputs = layer(*args, **kwargs)`.
-
-    Attributes:
-        layer: The `keras.Layer` (or `keras.Operation`) of the model that is called.
-        args: Positional arguments; the tensors in them are outputs of other nodes.
-        kwargs: Keyword arguments, likewise.
-        inputs: List of the symbolic tensors in `args` and `kwargs`.
-        outputs: List of the symbolic tensors that come out.
-        path: Names of the nested models that the call is in, the outermost first.
-    """
-
-    layer: keras.Operation
-    args: tuple
-    kwargs: dict
-    inputs: list
-    outputs: list
-    path: tuple = ()
-
-    def arguments(self, tensors):
-        """The pair of positional and keyword arguments with other tensors in place of `inputs`."""
-        by_id = {id(old): new for old, new in zip(self.inputs, tensors, strict=True)}
-        return keras.tree.map_structure(
-            lambda leaf: by_id.get(id(leaf), leaf), (self.args, self.kwargs)
-        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -171,7 +145,7 @@ def _recorded(functional):
 
     def record(layer, *args, **kwargs):
         outputs = StandIn(layer)(*args, **kwargs)
-        nodes.append(_node(layer, args, kwargs, keras.tree.flatten(outputs)))
+        nodes.append(node_of(layer, args, kwargs, keras.tree.flatten(outputs)))
         return outputs
 
     copy = keras.models.clone_model(
@@ -197,11 +171,6 @@ def as_functional(model):
     )
 
 
-def _node(layer, args, kwargs, outputs, path=()):
-    inputs = [leaf for leaf in keras.tree.flatten((args, kwargs)) if _is_symbolic(leaf)]
-    return Node(layer, args, kwargs, inputs, outputs, path)
-
-
 def _inlined(graph):
     """The graph with the calls in nested models in the place of these models' own."""
     nodes, stands_for = [], {}  # by a tensor's id, the tensor that it is equal to
@@ -211,21 +180,23 @@ def _inlined(graph):
 
     for node in graph.nodes:
         args, kwargs = replaced((node.args, node.kwargs))
-        itself = _node(node.layer, args, kwargs, node.outputs, node.path)
-        if _is_nested(node.layer):  # whose calls, put in its place, would lose the training mode
-            inner = None if kwargs.get("training") else graph_of(node.layer)
+        itself = node_of(node.layer, args, kwargs, node.outputs, node.path)
+        if _is_nested(node.layer):
+            inner = graph_of(node.layer)
+            given = received(itself, inner.input)
         else:
             inner = _opened(itself)
-        if inner is None:
+            given = inner and ([], itself.inputs)
+        if given is None:
             nodes.append(itself)
             continue
-        inner_inputs = keras.tree.flatten(inner.input)
-        for tensor, stand_in in zip(inner_inputs, itself.inputs, strict=True):
+        nodes += given[0]
+        for tensor, stand_in in zip(keras.tree.flatten(inner.input), given[1], strict=True):
             stands_for[id(tensor)] = stand_in
         for call in inner.nodes:
             call_args, call_kwargs = replaced((call.args, call.kwargs))
             path = (node.layer.name, *call.path)
-            nodes.append(_node(call.layer, call_args, call_kwargs, call.outputs, path))
+            nodes.append(node_of(call.layer, call_args, call_kwargs, call.outputs, path))
         for tensor, output in zip(node.outputs, keras.tree.flatten(inner.output), strict=True):
             stands_for[id(tensor)] = replaced(output)
     return Graph(nodes, graph.input, replaced(graph.output))
@@ -239,23 +210,16 @@ def _opened(node):
         return None
     if not graphs:
         return None
-    graph, other = graphs[0], graphs[-1]
-    if [_kind(call) for call in graph.nodes] != [_kind(call) for call in other.nodes]:
+    other, graph = graphs[0], graphs[-1]
+    if not same_calls(graph, other):
         return None  # it computes something else in training
     nodes = []
     for call, again in zip(graph.nodes, other.nodes, strict=True):
         kwargs = dict(call.kwargs)
         if kwargs.get("training") != again.kwargs.get("training"):  # handed on
             kwargs.pop("training", None)
-        nodes.append(_node(call.layer, call.args, kwargs, call.outputs))
+        nodes.append(node_of(call.layer, call.args, kwargs, call.outputs))
     return _inlined(Graph(nodes, graph.input, graph.output))
-
-
-def _kind(node):
-    """What two calls have in common that do the same, whatever `training` is."""
-    layer = node.layer if isinstance(node.layer, keras.Layer) else type(node.layer)
-    leaves = keras.tree.flatten(node.args)
-    return layer, [str(leaf) for leaf in leaves if not _is_symbolic(leaf)]
 
 
 def _is_nested(layer):
@@ -286,7 +250,3 @@ class StandIn(keras.Operation):
 
     def call(self, *args, **kwargs):
         return self._layer[0](*args, **kwargs)
-
-
-def _is_symbolic(leaf):
-    return isinstance(leaf, keras.KerasTensor)

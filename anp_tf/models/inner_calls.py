@@ -22,7 +22,7 @@ def inner_models(node):
     tensors what it does with others.
 
     Args:
-        node: `anp_tf.models.graph.Node`.
+        node: `anp_tf.models.node.Node`.
 
     Returns:
         List of `keras.Model`, whose inputs are like those of the node: one, or if `call` has an
@@ -38,7 +38,8 @@ def inner_models(node):
     models = []
     for mode in modes:
         try:
-            with _leaving_no_trace(layer):
+            # Stateless, so that a layer's own variables stay as they are.
+            with keras.StatelessScope(), _leaving_no_trace(layer):
                 outputs = layer.call(*args, **{**kwargs, **mode})
                 model = keras.Model(given, outputs)
                 shows_all = _shows_all(model, layer, outputs, node.outputs)
@@ -91,3 +92,39 @@ def _may_be_a_weight(leaf):
     if isinstance(leaf, keras.KerasTensor | np.ndarray):
         return False
     return isinstance(leaf, keras.Variable) or "float" in str(getattr(leaf, "dtype", ""))
+
+
+def same_calls(graph, other):
+    """Whether two graphs make the same calls of the same tensors, whatever `training` is in them.
+
+    Args:
+        graph, other: `anp_tf.models.graph.Graph`s.
+    """
+    return _described(graph) == _described(other)
+
+
+def _described(graph):
+    """All that a graph computes, without the names of its operations and tensors."""
+    places = {id(x): ("input", i) for i, x in enumerate(keras.tree.flatten(graph.input))}
+
+    def described(structure):
+        return [places.get(id(leaf)) or _text(leaf) for leaf in keras.tree.flatten(structure)]
+
+    calls = []
+    for index, node in enumerate(graph.nodes):
+        kwargs = {name: value for name, value in node.kwargs.items() if name != "training"}
+        layer = node.layer
+        if not isinstance(layer, keras.Layer):  # an operation, another one in each graph
+            own = {k: _text(v) for k, v in vars(layer).items() if k != "name" and k[0] != "_"}
+            layer = (type(layer), own)
+        calls.append((layer, described(node.args), sorted(kwargs), described(kwargs)))
+        places |= {id(x): (index, i) for i, x in enumerate(node.outputs)}
+    return calls, described(graph.output)
+
+
+def _text(value):
+    """The whole of a value as text, or as bytes; of an array the numbers that a text leaves out."""
+    if hasattr(value, "shape"):
+        value = np.asarray(value)
+        return value.shape, value.dtype.str, value.tobytes()
+    return repr(value)

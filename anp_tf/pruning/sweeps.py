@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from anp_tf.layers import BayesianMask
-from anp_tf.models.graph import Node
+from anp_tf.models.node import Node
 from anp_tf.pruning.handlers import channels
 
 

@@ -93,7 +93,11 @@ class Sum(_Dropping):
 
     def joined(self, node, make, kept, stay):
         first = stay[0]
-        if all(np.array_equal(first.factor, other.factor) for other in stay) and len(stay) > 1:
+        alike = all(
+            np.array_equal(source.factor, first.factor) and np.array_equal(source.kept, kept)
+            for source in stay  # one of one channel, which is added to all, has other places
+        )
+        if alike and len(stay) > 1:
             offset = sum(source.offset for source in stay)
             tensor, _ = make(node, [source.tensor for source in stay])
             return first.passed(tensor, offset=offset)

@@ -1,6 +1,5 @@
 """Copies of layers that compute exactly what the layers do."""
 
-import copy as shallow
 import functools
 import inspect
 import tempfile
@@ -13,7 +12,7 @@ import numpy as np
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, functools.partial)
 
 
-def copy_layer(layer, /, name=None, kind=None, **changes):
+def copy_layer(layer, /, name=None, kind=None, resized=False, **changes):
     """A new layer of the same configuration, dtype policy and assets, without its weights.
 
     Functions, such as that of a `Lambda` or an activation, are the layer's own. Once the copy is
@@ -23,6 +22,9 @@ def copy_layer(layer, /, name=None, kind=None, **changes):
         layer: `keras.Layer` or, of `keras.ops`, `keras.Operation`.
         name: Name of the copy; None: the layer's.
         kind: Class of the copy, of the same arguments; None: the layer's.
+        resized: Boolean, whether the copy gets weights of other shapes. Initializers that may be
+            of the layer's shapes, such as a `Constant` of an array or a function, are then left
+            out of its configuration.
         **changes: Changes of the configuration; of a wrapper, `layer`, the layer that it wraps.
 
     Raises:
@@ -32,8 +34,9 @@ def copy_layer(layer, /, name=None, kind=None, **changes):
     if not isinstance(layer, keras.Layer):
         if changes:
             fresh = type(layer).from_config({**layer.get_config(), **changes})
-        else:
-            fresh = shallow.copy(layer)
+        else:  # `copy.copy` would serialize it, which bounds that are arrays do not allow
+            fresh = object.__new__(type(layer))
+            vars(fresh).update(vars(layer))
         fresh.name, fresh._inbound_nodes, fresh._outbound_nodes = name, [], []
         return fresh
     try:
@@ -45,6 +48,8 @@ def copy_layer(layer, /, name=None, kind=None, **changes):
             with warnings.catch_warnings():  # of a lambda, which is not serialized here
                 warnings.simplefilter("ignore")
                 config = layer.get_config()
+            if resized:
+                config = {key: value for key, value in config.items() if _fits(key, value)}
             config |= {**_functions_of(layer, config), **changes}
             fresh = _made(kind or type(layer), config)
         fresh.name = name
@@ -68,6 +73,8 @@ def copy_state(layer, copy):
     for part, other in zip(_parts(layer), _parts(copy), strict=False):
         store = {}
         part.save_own_variables(store)
+        if store and not other.built:  # an activation with weights
+            other.build_from_config(part.get_build_config())
         if store:
             other.load_own_variables({key: np.asarray(value) for key, value in store.items()})
 
@@ -85,6 +92,15 @@ def _made(kind, config):
         if config.keys() <= taken:
             raise
         return kind.from_config({key: value for key, value in config.items() if key in taken})
+
+
+def _fits(key, value):
+    """Whether an entry of a configuration is of no shape: all but some initializers."""
+    if not key.endswith("_initializer") or isinstance(value, str | None):
+        return True
+    if not isinstance(value, dict) or value.get("module") != "keras.initializers":
+        return False  # a user's own
+    return isinstance(value["config"].get("value", 0), bool | int | float)
 
 
 def _copy_lambda(layer):

@@ -80,7 +80,7 @@ def activation_of(node):
     `activation` of any other layer. What is affine, such as a `Rescaling`, is none.
 
     Args:
-        node: `anp_tf.models.graph.Node`.
+        node: `anp_tf.models.node.Node`.
     """
     layer = node.layer
     if not isinstance(layer, keras.Layer):

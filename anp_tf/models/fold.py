@@ -9,7 +9,7 @@ from anp_tf.layers import LeakyGradientReLU
 from anp_tf.models.copies import copy_state
 from anp_tf.models.copying import Copying
 from anp_tf.models.graph import graph_of
-from anp_tf.models.kinds import APPLIED, DEPTHWISE, TRANSPOSED
+from anp_tf.models.kinds import APPLIED, DEPTHWISE, SEPARABLE, TRANSPOSED
 from anp_tf.models.normalization import is_normalization, scale_and_shift
 
 
@@ -71,8 +71,14 @@ def _folded(graph):
 
 
 def _can_take(layer):
+    """Whether a batch normalization can become part of a layer's kernel and bias."""
+    if type(layer) not in APPLIED + TRANSPOSED:
+        return False
+    kernels = 2 if type(layer) in SEPARABLE else 1
     return (
-        type(layer) in APPLIED + TRANSPOSED
+        # Quantized layers and LoRA's have other weights.
+        len(layer.weights) == kernels + layer.use_bias
+        and getattr(layer, "quantization_mode", None) is None
         and layer.activation is keras.activations.linear
         and getattr(layer, "data_format", "channels_last") == "channels_last"
     )

@@ -85,6 +85,7 @@ def _is_grouped(layer):
 def _is_depthwise(layer, kernel):
     return (
         type(layer) in _DEPTHWISE
+        and layer.padding != "causal"
         and kernel.shape[-2] == 1
         and layer.data_format == "channels_last"
         and len(set(layer.strides)) == 1
@@ -108,4 +109,4 @@ def _depthwise(layer, name):
 
 def _of_group(layer, name):
     filters = layer.filters // layer.groups
-    return copy_layer(layer, name, filters=filters, groups=1, activation="linear")
+    return copy_layer(layer, name, resized=True, filters=filters, groups=1, activation="linear")

@@ -13,6 +13,7 @@ from anp_tf.layers import BayesianMask, BayesLayer, mask_layers
 from anp_tf.models.graph import graph_of
 from anp_tf.models.kinds import CONVS, DENSE, IDENTITIES
 from anp_tf.pruning.handlers import handler_of
+from anp_tf.pruning.handlers.composite import COUNTED
 from anp_tf.pruning.layer_costs import (
     is_known,
     kernels,
@@ -163,7 +164,8 @@ def cost(model: keras.Model) -> Cost:
     layers, normalised = {}, {}
     graph = graph_of(model)
     for node, origin in _calls(graph):
-        layer, handler = node.layer, handler_of(node)
+        layer = node.layer
+        handler = handler_of(node) or COUNTED.get(type(layer))
         counted = handler.multiply_adds(node) if handler is not None else None
         if counted is not None:
             flops[layer] += counted

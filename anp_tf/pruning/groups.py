@@ -6,8 +6,10 @@ import dataclasses
 import keras
 
 from anp_tf.layers import BayesianMask
+from anp_tf.models.elementwise import elementwise
 from anp_tf.models.graph import graph_of
 from anp_tf.pruning.handlers import channels, handler_of
+from anp_tf.pruning.handlers.composite import inner_node
 from anp_tf.pruning.handlers.linear import is_linear
 from anp_tf.pruning.handlers.merging import Merge, Product
 from anp_tf.pruning.handlers.normalization import BatchNormalization
@@ -79,6 +81,9 @@ class Groups:
                 several.append(node)
             if handler.is_site:
                 self.sites.add(_site(node, readers))
+                if _activation_needs_all(node):
+                    reason = f"the activation of {_name(node)} needs all channels"
+                    reasons += self._all_that_reach(node.outputs[0], reason)
             if isinstance(handler, Merge) and not isinstance(handler, Product):
                 sums += node.outputs
             if isinstance(node.layer, BayesianMask):
@@ -154,6 +159,21 @@ def unmasked_layers(network):
 
 def _name(node):
     return f"`{node.layer.name}` ({type(node.layer).__name__})"
+
+
+def _activation_needs_all(node):
+    """Whether the activation that a layer ends in, such as softmax, reads all channels at once."""
+    if isinstance(node.layer, keras.layers.TimeDistributed):
+        return _activation_needs_all(inner_node(node))
+    activation = getattr(node.layer, "activation", None)
+    if not isinstance(activation, keras.Layer):
+        return elementwise(activation) is None
+    # `insert_masks` makes it a call of its own.
+    call = dataclasses.replace(
+        node, layer=activation, args=(node.outputs[0],), kwargs={}, inputs=node.outputs
+    )
+    handler = handler_of(call)
+    return handler is None or bool(handler.whole(call))
 
 
 def _site(node, readers):

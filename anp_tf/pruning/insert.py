@@ -14,7 +14,7 @@ from anp_tf.layers import (
     given_masks,
 )
 from anp_tf.layers.mask import made_mask
-from anp_tf.models.comparison import alike, example_inputs
+from anp_tf.models.comparison import alike, example_outputs
 from anp_tf.models.copies import copy_layer
 from anp_tf.models.copying import Copying
 from anp_tf.models.graph import graph_of
@@ -59,7 +59,8 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
     pruned unit is 0. Channels that are joined by elements (Add, Multiply and so on) or by a
     depthwise convolution share one mask, which is called after each of the layers they come from.
     The units of the outputs have no mask, nor have those that are joined with the network's inputs
-    or that reach a layer that needs all channels, such as a layer normalization.
+    or that reach a layer or an activation that needs all channels, such as a layer normalization or
+    softmax.
 
     Args:
         model: Built functional or Sequential `keras.Model`; it is not changed. The calls in nested
@@ -124,17 +125,18 @@ def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
         return split(layer)(outputs) if splits else outputs
 
     network = graph.rebuild(call, name=model.name)
-    _check_outputs(model, network, masks.values(), example_inputs(graph.input))
+    _check_outputs(model, network, masks.values(), graph.input)
     missing = groups.unmasked_layers()
     for layer in missing:
         log.warning("no mask for %s", layer)
     return (network, missing) if report else network
 
 
-def _check_outputs(model, network, masks, pixels):
+def _check_outputs(model, network, masks, inputs):
     """Raises a ValueError unless a network computes what the model does, with masks of 1."""
-    expected = model(pixels, training=False)
-    with given_masks({mask: tf.ones([mask.units]) for mask in masks}):
+    pixels, expected = example_outputs(model, inputs)
+    ones = {mask: tf.ones([mask.units]) for mask in masks}
+    with given_masks(ones), keras.StatelessScope():
         actual = network(pixels, training=False)
     for value, other in zip(*map(keras.tree.flatten, (actual, expected)), strict=True):
         if not alike(value, other):

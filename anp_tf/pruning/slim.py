@@ -170,7 +170,9 @@ class _Maker:
         fresh = copy is None
         if fresh:
             kind = self._normalization if type(layer) in NORMALIZATIONS else None
-            copy = self.copies[layer] = copy_layer(layer, self._names(node), kind, **changes)
+            copy = self.copies[layer] = copy_layer(
+                layer, self._names(node), kind, resized=weights is not None, **changes
+            )
         present = [t for t in tensors if t is not None]
         complete = len(present) == len(node.inputs)
         args, kwargs = node.arguments(tensors) if complete else ((present,), {})

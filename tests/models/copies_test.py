@@ -78,6 +78,41 @@ def test_a_copy_keeps_its_policy_and_changes_its_configuration():
     assert (copy.dtype_policy.name, copy.units, copy.name) == ("mixed_float16", 5, layer.name)
 
 
+def bank(shape, dtype=None):
+    return np.arange(12.0).reshape(3, 4)  # whatever the shape
+
+
+@pytest.mark.parametrize("initializer", [keras.initializers.Constant(bank(None)), bank])
+def test_a_copy_of_another_size_has_no_initializer_of_a_shape(initializer):
+    bias = keras.initializers.Constant(0.5)
+    layer = layers.Dense(4, kernel_initializer=initializer, bias_initializer=bias)
+    layer.build((None, 3))
+    copy = copy_layer(layer, resized=True, units=2)
+    copy.build((None, 3))
+    assert copy.kernel.shape == (3, 2)
+    np.testing.assert_array_equal(copy.bias, [0.5, 0.5])
+    assert type(copy.kernel_initializer) is keras.initializers.GlorotUniform
+    copy = copy_layer(layer)
+    copy.build((None, 3))
+    np.testing.assert_array_equal(copy.kernel, bank(None))
+
+
+def test_an_activation_with_weights_that_is_not_built_yet():
+    layer = layers.Dense(4, activation=layers.PReLU("uniform"))
+    layer(FLOATS)
+    copy = copy_layer(layer)
+    copy(keras.Input((4,)))
+    copy_state(layer, copy)
+    np.testing.assert_array_equal(copy(FLOATS), layer(FLOATS))
+
+
+def test_an_operation_with_an_array_is_copied():
+    clip = keras.ops.clip(keras.Input((4,)), 0.0, FLOATS[0] ** 2)._keras_history.operation
+    copy = copy_layer(clip, "another")
+    assert (copy.name, copy._inbound_nodes, len(clip._inbound_nodes)) == ("another", [], 1)
+    np.testing.assert_array_equal(copy(FLOATS), clip(FLOATS))
+
+
 class Twice(layers.Layer):
     """A layer that does not say of what it is made."""
 

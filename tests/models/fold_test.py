@@ -114,6 +114,20 @@ def first(x):
     return layers.BatchNormalization()(x)
 
 
+def quantized(x):
+    dense = layers.Dense(4)
+    x = dense(x)
+    dense.quantize("int8")
+    return layers.BatchNormalization()(x)
+
+
+def with_lora(x):
+    convolution = conv()
+    x = convolution(x)
+    convolution.enable_lora(2)
+    return layers.BatchNormalization()(x)
+
+
 def other_axis(x):
     return layers.BatchNormalization(axis=1)(conv()(x))
 
@@ -128,6 +142,8 @@ def other_axis(x):
         shared_normalization,
         after_a_pooling,
         first,
+        quantized,
+        with_lora,
         other_axis,
     ],
 )

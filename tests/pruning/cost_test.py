@@ -231,6 +231,39 @@ def test_attention_and_other_layers(layer, count):
     assert (found.name, found.multiply_adds) == ("counted", count)
 
 
+def with_states(x):
+    output, *_ = layers.LSTM(5, return_state=True, name="counted")(x)
+    return output
+
+
+def causal(x):
+    return layers.MultiHeadAttention(2, 5, name="counted")(x, x, use_causal_mask=True)
+
+
+def of_two_axes(x):
+    return layers.MultiHeadAttention(2, 5, output_shape=(2, 3), name="counted")(x, x)
+
+
+@pytest.mark.parametrize(
+    ("function", "count"),
+    [
+        (lambda x: layers.LSTM(5, name="counted")(layers.Masking()(x)), 8 * 4 * (3 + 5) * 5),
+        (with_states, 8 * 4 * (3 + 5) * 5),
+        (
+            lambda x: layers.TimeDistributed(layers.Dense(5), name="counted")(layers.Masking()(x)),
+            8 * 3 * 5,
+        ),
+        # Masked products of queries and keys are computed.
+        (causal, 2 * (8 * 5 * (3 + 3 + 3 + 3) + 8 * 8 * (5 + 5))),
+        (of_two_axes, 2 * (8 * 5 * (3 + 3 + 3 + 6) + 8 * 8 * (5 + 5))),
+    ],
+)
+def test_layers_that_slimming_would_not_cut(function, count):
+    inputs = keras.Input((8, 3))
+    found = cost(keras.Model(inputs, function(inputs))).layers[-1]
+    assert (found.name, found.multiply_adds) == ("counted", count)
+
+
 def scores(x):
     return ops.matmul(x, ops.transpose(x, (0, 2, 1)))
 
@@ -276,6 +309,14 @@ def test_attention_over_one_of_two_axes():
     [
         (lambda: Scale(name="odd"), "Scale"),
         (lambda: layers.RNN(layers.SimpleRNNCell(4), name="odd"), "RNN"),
+        (
+            lambda: layers.Bidirectional(layers.RNN(layers.SimpleRNNCell(4)), name="odd"),
+            "Bidirectional",
+        ),
+        (
+            lambda: lambda x: layers.MultiHeadAttention(1, 4, use_gate=True, name="odd")(x, x),
+            "MultiHeadAttention",
+        ),
         (
             lambda: layers.SpectralNormalization(
                 layers.EinsumDense("abc,cd->abd", (8, 2)), name="odd"

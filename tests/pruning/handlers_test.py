@@ -117,6 +117,34 @@ def test_constants_that_differ_by_place_are_kept():
         masked_and_slimmed(keras.Model(inputs, layers.Dense(3)(x)))
 
 
+@pytest.mark.parametrize("bounds", [VECTOR + 1, (VECTOR + 1).tolist()], ids=["array", "list"])
+def test_an_operation_that_has_an_array_itself_is_not_known(bounds):
+    inputs = keras.Input((8, 8, 3))
+    x = ops.clip(layers.Conv2D(8, 3)(inputs), 0.0, bounds)
+    x = layers.GlobalMaxPooling2D()(layers.Conv2D(6, 1, activation="gelu")(x))
+    masked, _ = masked_and_slimmed(keras.Model(inputs, layers.Dense(3)(x)))
+    assert [mask.units for mask in mask_layers(masked)] == [6]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        *(layers.Cropping2D(9), layers.MaxPooling2D(20), layers.MaxPooling2D(40)),
+        lambda x: x[:, 40:, 40:],
+    ],
+)
+def test_images_of_unknown_size_are_as_large_as_a_layer_needs(between):
+    x = inputs = keras.Input((None, None, 3))
+    x = between(layers.Conv2D(8, 1, activation="sigmoid", name="first")(x))
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalMaxPooling2D()(x)))
+    masked = insert_masks(model, lambda name: UnitMask(name=name))
+    mask_layers(masked)[0].prune([0, 2])
+    slimmed = slim(masked)
+    assert slimmed.get_layer("first").filters == 6
+    x = np.random.default_rng(0).normal(size=(1, 48, 44, 3)).astype(np.float32)
+    np.testing.assert_allclose(slimmed(x), masked(x), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("extreme", [ops.max, ops.min])
 def test_an_extreme_that_begins_with_a_number(extreme):
     """No factor of a mask may pass it."""
@@ -202,6 +230,15 @@ def test_attention_between_two_sequences(call):
     projections = 6 * 8 * 6 + 7 * 6 * 6 + 7 * 6 * 4 + 6 * 4 * 8
     (counted,) = (x.multiply_adds for x in cost(masked).layers if x.name == "attention")
     assert counted == projections + 6 * 7 * (6 + 4)
+
+
+def test_attention_with_an_output_of_two_axes_is_not_known():
+    inputs = keras.Input((6, 4))
+    x = layers.Dense(8, activation="relu", name="before")(inputs)
+    x = layers.MultiHeadAttention(2, 3, output_shape=(4, 6), name="attention")(x, x)
+    x = layers.Dense(5, activation="relu")(layers.Flatten()(x))
+    masked, _ = masked_and_slimmed(keras.Model(inputs, layers.Dense(3)(x)))
+    assert [mask.units for mask in mask_layers(masked)] == [5]
 
 
 def attended(x):

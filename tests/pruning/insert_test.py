@@ -218,6 +218,52 @@ def test_what_is_masked_can_be_slimmed(activation):
     np.testing.assert_allclose(outputs(slim(masked)), outputs(masked), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("activation", ["softmax", "log_softmax", "sparsemax", layers.Softmax()])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda activation: layers.Conv1D(6, 3, activation=activation, name="odd"),
+        lambda activation: layers.DepthwiseConv1D(3, activation=activation, name="odd"),
+        lambda activation: layers.TimeDistributed(layers.Dense(6, activation), name="odd"),
+    ],
+    ids=["Conv1D", "DepthwiseConv1D", "TimeDistributed"],
+)
+def test_units_that_an_activation_needs_all_of_have_no_mask(layer, activation):
+    x = inputs = keras.Input((8, 3))
+    x = layers.Conv1D(6, 3, name="before")(x)
+    x = layer(activation)(x)
+    x = layers.Conv1D(5, 3, activation=layers.PReLU(), name="after")(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    masked, missing = insert_masks(model, unit_mask, report=True)
+    depthwise = isinstance(model.get_layer("odd"), layers.DepthwiseConv1D)
+    assert names(masked) == (["after_mask"] if depthwise else ["before_mask", "after_mask"])
+    (row,) = missing
+    assert row.layer == ("before" if depthwise else "odd")
+    assert row.reason.startswith("the activation of `odd`")
+    assert row.reason.endswith("needs all channels")
+
+
+def flat(x):
+    return keras.ops.reshape(x, (1, -1))
+
+
+@pytest.mark.parametrize(
+    ("batch", "between"),
+    [(1, flat), (3, layers.LSTM(4, stateful=True, name="lstm"))],
+    ids=["reshape", "stateful"],
+)
+def test_a_network_of_a_fixed_batch_size(batch, between):
+    inputs = keras.Input(batch_shape=(batch, 8, 3))
+    x = between(layers.Conv1D(6, 3, activation="relu", name="conv")(inputs))
+    masked = insert_masks(keras.Model(inputs, layers.Dense(2)(x)), unit_mask)
+    mask_layers(masked)[0].prune([0, 2])
+    for state in getattr(between, "states", None) or ():
+        np.testing.assert_array_equal(state, 0.0)  # as before
+    small = slim(masked)
+    x = np.random.default_rng(0).random((batch, 8, 3), np.float32)
+    np.testing.assert_allclose(small(x), masked(x), rtol=1e-5, atol=1e-6)
+
+
 def test_masks_and_activations_have_the_policy_of_their_neighbour():
     x = inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, activation="gelu", name="conv", dtype="mixed_bfloat16")(x)

@@ -340,6 +340,18 @@ def test_a_sum_of_different_masks_keeps_what_any_of_them_keeps():
     assert "Take" not in operations(slimmed)
 
 
+@pytest.mark.parametrize("narrow_first", [True, False])
+@pytest.mark.parametrize("pruned", [range(7), (0, 2, 3)])
+def test_a_sum_with_one_channel_that_is_added_to_all(narrow_first, pruned):
+    inputs = keras.Input((8, 8, 3))
+    parts = [layers.Conv2D(1, 3)(inputs), layers.Conv2D(8, 3)(inputs)]
+    x = layers.Add()(parts if narrow_first else parts[::-1])
+    x = layers.Flatten()(layers.ReLU()(layers.DepthwiseConv2D(3)(x)))
+    masked = insert_masks(keras.Model(inputs, layers.Dense(3)(x)))
+    mask_layers(masked)[0].prune(pruned)
+    assert_same_outputs(masked, slim(masked))
+
+
 def test_a_summand_that_is_read_elsewhere_too():
     inputs = keras.Input((8, 8, 3))
     a, b = (mask(name)(conv_bn(inputs, 7, name)) for name in "ab")
@@ -528,6 +540,30 @@ def test_unknown_layers_away_from_masks_are_copied():
     slimmed = slim(model)
     assert_same_outputs(model, slimmed)
     assert_same_outputs(model, slim(slimmed))
+
+
+def fixed(*shape):
+    return keras.initializers.Constant(np.random.default_rng(3).normal(size=shape))
+
+
+def test_initializers_of_a_fixed_shape():
+    bank = np.random.default_rng(2).normal(size=(3, 3, 3, 8)).astype(np.float32)
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, kernel_initializer=lambda *_, **__: bank, trainable=False)(x)
+    x = layers.BatchNormalization(beta_initializer=fixed(8))(x)
+    x = layers.PReLU(alpha_initializer=fixed(6, 6, 8))(x)
+    x = layers.Conv2D(6, 3, kernel_initializer="he_normal", bias_initializer=fixed(6))(x)
+    x = layers.Reshape((16, 6))(layers.ReLU()(x))
+    x = layers.TimeDistributed(layers.Dense(5, kernel_initializer=fixed(6, 5)))(x)
+    x = layers.LSTM(4, kernel_initializer=fixed(5, 16))(layers.ReLU()(x))
+    masked = insert_masks(keras.Model(inputs, layers.Dense(3)(x)))
+    assert len(mask_layers(masked)) == 3
+    for layer in mask_layers(masked):
+        layer.prune([0, 2])
+    small = slim(masked)
+    assert_same_outputs(masked, small)
+    kernels = [layer.kernel_initializer for layer in convolutions(small)]
+    assert [type(kernel).__name__ for kernel in kernels] == ["GlorotUniform", "HeNormal"]
 
 
 def test_a_mask_at_the_output():

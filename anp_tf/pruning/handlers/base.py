@@ -3,10 +3,11 @@
 import keras
 import numpy as np
 
+from anp_tf.models.comparison import of_first
 from anp_tf.pruning.slimmed import slimmed
 
 CONSTANT = 1e-6  # a relative spread up to this is rounding
-SIZES = 16, 32  # that unknown sizes may have
+SIZES = 16, 32, 64, 128, 256  # that unknown sizes may have, and twice that
 
 
 class Handler:
@@ -134,17 +135,26 @@ def probe(node, *constants):
     known = ~np.logical_or.reduce(np.broadcast_arrays(*(np.isnan(array) for array in constants)))
     if not known.any():
         return np.full(channels(node.outputs[0]), np.nan)
-    is_unknown = any(None in tensor.shape[1:-1] for tensor in node.inputs)
-    sizes = SIZES if is_unknown else SIZES[:1]
-    result = np.concatenate([_called(node, constants, size) for size in sizes])
+    result = _called(node, constants)
     with np.errstate(invalid="ignore"):  # of an infinite spread
         spread = np.ptp(result, axis=0) > CONSTANT * np.abs(result).max(axis=0)
     known = np.broadcast_to(known & ~spread & np.isfinite(result[0]), result.shape[-1])
     return np.where(known, result[0], np.nan)
 
 
-def _called(node, constants, unknown):
-    """What comes out of constants at all places [places, channels], where unknown sizes are one."""
+def _called(node, constants):
+    """What comes out of constants at all places [places, channels], of two sizes if unknown."""
+    if not any(None in tensor.shape[1:-1] for tensor in node.inputs):
+        return _called_on(node, constants)
+
+    def called(size):
+        return np.concatenate([_called_on(node, constants, n) for n in (size, 2 * size)])
+
+    return of_first(called, SIZES)  # a cropping or a pooling may need more than the smaller ones
+
+
+def _called_on(node, constants, unknown=None):
+    """What comes out of constants [places, channels] where unknown sizes are this one."""
     tensors = []
     for tensor, array in zip(node.inputs, constants, strict=True):
         shape = [1, *(size or unknown for size in tensor.shape[1:-1]), len(array)]
@@ -152,6 +162,8 @@ def _called(node, constants, unknown):
         tensors.append(keras.ops.cast(keras.ops.convert_to_tensor(values), tensor.dtype))
     args, kwargs = node.arguments(tensors)
     result = np.asarray(keras.ops.cast(node.layer(*args, **kwargs), "float32"), np.float64)
+    if not result.size:
+        raise ValueError(f"Layer `{node.layer.name}` makes nothing of {unknown} positions.")
     return result.reshape(-1, result.shape[-1])
 
 

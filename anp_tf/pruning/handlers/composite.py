@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from anp_tf.models.copies import copy_layer
-from anp_tf.pruning.handlers.base import Handler, weights_of
+from anp_tf.pruning.handlers.base import WHOLE, Handler, weights_of
 from anp_tf.pruning.layer_costs import is_known, kernels, known_sizes, multiply_adds
 from anp_tf.pruning.slimmed import slimmed
 
@@ -61,6 +61,8 @@ class Bidirectional(Handler):
         return is_plain(node) and isinstance(node.layer.forward_layer, RECURRENT)
 
     def multiply_adds(self, node):
+        if not isinstance(node.layer.forward_layer, RECURRENT):
+            return None
         return _steps(node) * _numbers(node.layer)
 
 
@@ -71,20 +73,16 @@ class Attention(Handler):
     needs_all = False
 
     def knows(self, node):
-        given = self._arguments(node, node.inputs)
+        given = _arguments(node, node.inputs)
         known = {name for name, value in given.items() if not _is_default(value)}
-        # A gate would have weights of its own.
+        # A gate would have weights of its own, and an output of several axes a larger kernel.
         plain = len(node.layer.weights) == 4 * self._step(node.layer)
-        return plain and known <= {"query", "value", "key"}
-
-    def _arguments(self, node, tensors):
-        """The arguments of the call by name, with other tensors in place of its inputs."""
-        args, kwargs = node.arguments(tensors)
-        return inspect.signature(node.layer.call).bind(*args, **kwargs).arguments
+        single = len(node.inputs[0].shape) == len(node.outputs[0].shape)
+        return plain and single and known <= {"query", "value", "key"}
 
     def _projected(self, node, tensors):
         """What stands for query, key and value, of what stands for the inputs of the call."""
-        given = self._arguments(node, tensors)
+        given = _arguments(node, tensors)
         key = given.get("key")
         return given["query"], given["value"] if key is None else key, given["value"]
 
@@ -102,12 +100,14 @@ class Attention(Handler):
 
     def multiply_adds(self, node):
         layer = node.layer
+        # In the order that the layer builds them in: query, key, value, output.
+        kernels = [weight for weight in layer.weights if weight.name == "kernel"]
+        if len(kernels) != 4:  # with a gate
+            return None
         query, key, value = (
             known_sizes(layer.name, x.shape[1:-1]) for x in self._projected(node, node.inputs)
         )
         positions = (query, key, value, query)
-        # In the order that the layer builds them in: query, key, value, output.
-        kernels = [weight for weight in layer.weights if weight.name == "kernel"]
         count = sum(
             math.prod(sizes) * math.prod(kernel.shape)
             for sizes, kernel in zip(positions, kernels, strict=True)
@@ -171,7 +171,7 @@ class PerStep(Handler):
 
     def build(self, node, make, kept, constants, *sources):
         def make_inner(inner, tensors, weights=None, **changes):
-            layer = copy_layer(inner.layer, **changes)
+            layer = copy_layer(inner.layer, resized=weights is not None, **changes)
             if weights is None and inner.layer.weights:
                 weights = weights_of(inner.layer)
             return make(node, tensors, weights, layer=layer)
@@ -179,8 +179,15 @@ class PerStep(Handler):
         return self._inner.build(inner_node(node), make_inner, kept, constants, *sources)
 
 
+def _arguments(node, tensors):
+    """The arguments of a call by name, with other tensors in place of its inputs."""
+    args, kwargs = node.arguments(tensors)
+    return inspect.signature(node.layer.call).bind(*args, **kwargs).arguments
+
+
 def _steps(node):
-    return known_sizes(node.layer.name, node.inputs[0].shape[1:2])[0]
+    (sequence, *_) = _arguments(node, node.inputs).values()
+    return known_sizes(node.layer.name, sequence.shape[1:2])[0]
 
 
 def _numbers(layer):
@@ -206,3 +213,12 @@ def inner_node(node):
 
 def _is_default(value):
     return value is None or value is False
+
+
+# Whose multiply-adds are known however they are called, with a mask or states, say.
+COUNTED = {
+    **dict.fromkeys(RECURRENT, Recurrent()),
+    keras.layers.Bidirectional: Bidirectional(),
+    keras.layers.MultiHeadAttention: Attention(),
+    keras.layers.TimeDistributed: PerStep(WHOLE),
+}

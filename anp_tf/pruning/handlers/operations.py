@@ -145,7 +145,7 @@ def of_operation(node):
         return _BY_NAME[name](node)
     if name in PRODUCTS:
         return PRODUCTS[name]
-    if len(node.inputs) != 1 or name not in OPERATIONS:
+    if len(node.inputs) != 1 or name not in OPERATIONS or _has_array(node.layer):
         return None
     if all(np.ndim(other) == 0 for other in others):
         return PerChannel(OPERATIONS[name])
@@ -153,6 +153,11 @@ def of_operation(node):
         node.outputs[0].shape
     ) == tuple(node.inputs[0].shape)
     return WithVector() if fits else None
+
+
+def _has_array(operation):
+    """Whether an operation itself has arrays, as `clip` has its bounds, which are not cut."""
+    return any(np.ndim(value) for key, value in vars(operation).items() if key[0] != "_")
 
 
 def _is_array(leaf):

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.evaluate.row import evaluation_attack
-from anp_tf.export.beside import check_own
+from anp_tf.export.beside import OTHERS, VERDICTS, check_own
 from anp_tf.export.card import model_card
 from anp_tf.export.release import FORMAT_PACKAGES, ReleaseForm, release
 from anp_tf.export.written_card import renew_card
@@ -127,14 +127,27 @@ def test_what_is_beside_the_versions_is_of_the_newest(finished, tmp_path):
     assert not (served / "results.json").exists()
 
 
-@pytest.mark.parametrize("version", ["2023/notes.txt", "2023/saved_model.pb", "1.onnx"])
-@pytest.mark.parametrize("mine", ["README.md", "results.json"])
-def test_files_of_ones_own_are_not_overwritten(version, mine, tmp_path):
-    (tmp_path / "2023").mkdir()
-    (tmp_path / version).touch()
-    (tmp_path / mine).write_text('{"mine": "Trained by me"}')
-    with pytest.raises(FileExistsError, match=mine.replace(".", r"\.")):
-        check_own(tmp_path)
+def test_a_release_loses_no_files_of_ones_own(finished, tmp_path):
+    (tmp_path / "1").mkdir()
+    mine = {tmp_path / name for name in ("1/saved_model.pb", *VERDICTS, *OTHERS)}
+    for path in mine:
+        path.write_text("{}")
+    with pytest.raises(FileExistsError, match=r"no model card \(README\.md\) of an export"):
+        release(Workdir(finished.path / "anp_vs"), tmp_path)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == mine
+    assert {path.read_text() for path in mine} == {"{}"}
+
+
+def test_an_export_that_was_cut_off_is_made_again(finished, tmp_path, monkeypatch):
+    def cut_off(directory, contents):
+        raise OSError("no space left")
+
+    workdir, form = Workdir(finished.path / "anp_vs"), ReleaseForm(warmup_images=0)
+    monkeypatch.setattr("anp_tf.export.release.write_beside", cut_off)
+    with pytest.raises(OSError, match="no space left"):
+        release(workdir, tmp_path, form=form)
+    assert (tmp_path / "models.config").is_file()
+    check_own(tmp_path)
 
 
 def test_what_cannot_be_written_whole_leaves_nothing_for_a_server(finished, tmp_path, monkeypatch):

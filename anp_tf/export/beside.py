@@ -22,17 +22,20 @@ def check_own(directory):
     directory = pathlib.Path(directory)
     names = (RESULTS, CARD, *VERDICTS, *OTHERS)
     there = [name for name in names if (directory / name).exists()]
-    if there and not versions(directory):
-        raise FileExistsError(
-            f"{directory} has {', '.join(there)}, and no version of a network that they could be "
-            "of: name another folder"
-        )
-    for name, is_own in ((CARD, is_card), (RESULTS, holds_results)):
-        if name in there and not is_own(directory / name):
+    for has, lacking in (
+        (versions(directory), "version of a network"),
+        (is_card(directory / CARD), f"model card ({CARD}) of an export"),
+    ):
+        if there and not has:
             raise FileExistsError(
-                f"{directory / name} was not written by an export, and is not overwritten: name "
-                "another folder, or move the file"
+                f"{directory} has {', '.join(there)}, and no {lacking} that they could be of: name "
+                "another folder, or move the files"
             )
+    if RESULTS in there and not holds_results(directory / RESULTS):
+        raise FileExistsError(
+            f"{directory / RESULTS} was not written by an export, and is not overwritten: name "
+            "another folder, or move the file"
+        )
 
 
 def verdicts_of(workdir, directory, version):

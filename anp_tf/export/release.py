@@ -156,13 +156,13 @@ def release(workdir, directory, version=None, form=None):
         if "saved_model" in form.format:  # last, since a server loads it as soon as it is there
             files.insert(0, _saved_model(workdir, settings, network, directory, version, form))
     if is_newest:
+        card = model_card(settings, results, files, stronger, *described.values())
+        with atomic_file(directory / CARD) as temporary:  # first: `check_own` looks for it
+            temporary.write_text(card)
         if "saved_model" in form.format:
             name = form.name or f"{data_name(settings)}_{settings.method}"
             write_server_config(directory, name)
         write_beside(directory, {RESULTS: results, **verdicts, **described})
-        card = model_card(settings, results, files, stronger, *described.values())
-        with atomic_file(directory / CARD) as temporary:
-            temporary.write_text(card)
     return [file.path for file in files]
 
 

@@ -19,6 +19,8 @@ TOLERANCES = {"float32": 1e-4, "float16": 2e-2}  # of the largest logit; int8 ha
 
 # Operations in TensorFlow's error: one by one, and in the list of a kind.
 LACKING = r"(?:^|\s)tf\.(\w+)\{|(?:Flex|Select) ops: ([\w, ]+)"
+LOOPS = ("While", "StatelessWhile")
+LISTS = "tf.TensorList"  # of a loop's outputs, in TensorFlow's error
 
 
 def export_litert(network, path, precision="float32", representative=None):
@@ -40,8 +42,8 @@ def export_litert(network, path, precision="float32", representative=None):
     Raises:
         FileExistsError: if the file exists.
         ValueError: if an argument is not as described, if the network is not one from images of a
-            known size to logits, if LiteRT lacks an operation that it needs, or if the file does
-            not compute the same.
+            known size to logits, if LiteRT lacks an operation that it needs or a loop, such as that
+            of a recurrent layer without `unroll=True`, or if the file does not compute the same.
     """
     signatures.check_network(network)
     path = pathlib.Path(path)
@@ -57,8 +59,7 @@ def export_litert(network, path, precision="float32", representative=None):
                 "Received: None"
             )
         representative = signatures.checked_images("representative", representative, network)
-    if path.exists():
-        raise FileExistsError(f"{path} exists already and is not overwritten")
+    signatures.check_absent(path)
     with tempfile.TemporaryDirectory() as directory:
         write({signatures.PREDICT: signatures.predict(network, check=False)}, directory)
         content = litert_content(directory, precision, representative)
@@ -70,6 +71,7 @@ def export_litert(network, path, precision="float32", representative=None):
             logits = litert_network(temporary)(pixels)
             if precision in TOLERANCES:
                 signatures.check_logits("LiteRT", logits, network, pixels, TOLERANCES[precision])
+        signatures.check_absent(path)  # it may have been made meanwhile
 
 
 def litert_content(directory, precision="float32", representative=None):
@@ -89,23 +91,49 @@ def litert_content(directory, precision="float32", representative=None):
     if precision == "int8":
         images = np.asarray(representative, np.float32)
         converter.representative_dataset = lambda: ({"pixels": x[None]} for x in images)
-    return converted(converter)
+    return converted(converter, directory)
 
 
-def converted(converter):
-    """What a `tf.lite.TFLiteConverter` makes, with one line on what LiteRT lacks."""
+def converted(converter, directory):
+    """What a `tf.lite.TFLiteConverter` makes of a SavedModel, with one line on what LiteRT lacks.
+
+    Args:
+        converter: Of the SavedModel. With a `representative_dataset`, loops are refused: the
+            process would end by a segmentation fault where it is run.
+        directory: Folder of the SavedModel.
+
+    Raises:
+        ValueError: if LiteRT lacks an operation or a loop.
+    """
+    if converter.representative_dataset is not None:
+        _refuse_loops(directory)
     with warnings.catch_warnings():
         # Of TensorFlow's own use of a class that it has moved to another package.
         warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated")
         try:
             return converter.convert()
         except Exception as error:  # TensorFlow exports no class of its own for it
+            if LISTS in str(error):
+                _refuse_loops(directory)
             found = re.findall(LACKING, str(error))
             names = sorted({name.strip() for pair in found for name in ",".join(pair).split(",")})
             lacking = ", ".join(filter(None, names)) or str(error).strip().splitlines()[0]
             raise ValueError(
                 f"Argument `network` needs what LiteRT does not have. Received: {lacking}"
             ) from error
+
+
+def _refuse_loops(directory):
+    """Raises a ValueError if `serving_default` of a SavedModel has loops, which are named."""
+    graph = tf.saved_model.load(str(directory)).signatures[signatures.PREDICT].graph.as_graph_def()
+    nodes = (node for function in graph.library.function for node in function.node_def)
+    loops = sorted({f"`{node.name}`" for node in nodes if node.op in LOOPS})
+    if loops:
+        raise ValueError(
+            "Argument `network` has loops that LiteRT does not take: give recurrent layers "
+            "`unroll=True`, or export a SavedModel or an ONNX file. "
+            f"Received: {', '.join(loops)}"
+        )
 
 
 def litert_network(path, threads=None):

@@ -17,6 +17,12 @@ from anp_tf.serving.litert import converted
 from anp_tf.serving.saved_model import write
 
 NAME = "network"
+METHODS = {  # of a `MicroMutableOpResolver`, that are not named by the rule in `_method`
+    "BATCH_MATMUL": "BatchMatMul",
+    "CUMSUM": "CumSum",
+    "PADV2": "PadV2",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
+}
 PER_LINE = 12  # bytes of the C array
 HEADER = """\
 // {name}: int8 in and out, {size:,} bytes; it ran in an arena of {arena:,} bytes.
@@ -85,7 +91,7 @@ def export_micro(network, path, representative, images):
         ImportError: if `tflite-micro` or `ai-edge-litert` is not installed.
         ValueError: if the network is not one from images of a known size to logits, if the images
             are not as described, or if it needs an operator that LiteRT or TensorFlow Lite Micro
-            lacks.
+            lacks, or a loop, such as that of a recurrent layer without `unroll=True`.
     """
     signatures.check_network(network)
     representative = signatures.checked_images("representative", representative, network)
@@ -131,7 +137,7 @@ def micro_content(network, representative):
         converter.representative_dataset = lambda: ({"pixels": x[None]} for x in representative)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-        return converted(converter)
+        return converted(converter, directory)
 
 
 def operators_of(content):
@@ -253,7 +259,7 @@ def _read(file, said):
 
 
 def _header(measured, reference):
-    adds = (f"//   resolver.Add{_camel(name)}();" for name in measured.operators)
+    adds = (f"//   resolver.Add{_method(name)}();" for name in measured.operators)
     (input_scale, input_zero), (output_scale, output_zero) = reference.input, reference.output
     return HEADER.format(
         name=f"{NAME}.tflite",
@@ -268,10 +274,10 @@ def _header(measured, reference):
     )
 
 
-def _camel(name):
+def _method(name):
     """The name of an operator's method: `CONV_2D` is added by `AddConv2D`."""
     words = "".join(word.capitalize() for word in name.split("_"))
-    return re.sub(r"(\d)d\b", r"\1D", words)
+    return METHODS.get(name) or re.sub(r"(\d)d\b", r"\1D", words)
 
 
 def _array(content):

@@ -39,8 +39,7 @@ def export_onnx(network, path):
 
     signatures.check_network(network)
     path = pathlib.Path(path)
-    if path.exists():
-        raise FileExistsError(f"{path} exists already and is not overwritten")
+    signatures.check_absent(path)
     model = _converted(network)
     _check_operations(model)
     onnx.checker.check_model(model)
@@ -50,6 +49,7 @@ def export_onnx(network, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
+        signatures.check_absent(path)  # it may have been made meanwhile
 
 
 def _converted(network):

@@ -15,6 +15,12 @@ def check_network(network):
     check_classifier(network, known_size=True)
 
 
+def check_absent(path):
+    """Raises a FileExistsError if there is a file, or a folder, that an export would replace."""
+    if path.exists():
+        raise FileExistsError(f"{path} exists already and is not overwritten")
+
+
 def checked_images(name, images, network):
     """Images as a float32 array, checked.
 

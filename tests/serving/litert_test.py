@@ -6,6 +6,7 @@ import pytest
 
 from anp_tf.models import resnet18, vgg16
 from anp_tf.serving import export_litert, litert_network
+from anp_tf.serving import litert as module
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,19 @@ def test_files_are_not_overwritten(slimmed, tmp_path):
     assert (tmp_path / "mine.tflite").read_text() == "precious"
 
 
+def test_a_file_that_is_made_meanwhile_is_not_overwritten(slimmed, tmp_path, monkeypatch):
+    path = tmp_path / "network.tflite"
+
+    def slow(*args, convert=module.litert_content):
+        path.write_text("theirs")
+        return convert(*args)
+
+    monkeypatch.setattr(module, "litert_content", slow)
+    with pytest.raises(FileExistsError, match=r"network\.tflite exists already"):
+        export_litert(slimmed, path)
+    assert [(file, file.read_text()) for file in tmp_path.iterdir()] == [(path, "theirs")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -88,5 +102,27 @@ def test_operations_that_litert_lacks_are_named(tmp_path):
     network = keras.Model(inputs, keras.layers.Dense(3)(x))
     with pytest.raises(ValueError, match=r"LiteRT does not have. Received: .*Erfinv") as error:
         export_litert(network, tmp_path / "network.tflite")
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def recurrent(x):
+    return keras.layers.LSTM(2)(x)
+
+
+def repeated(x):
+    def body(x):
+        return keras.ops.fori_loop(0, 3, lambda i, y: 0.5 * y + x, x)
+
+    return keras.layers.Flatten()(keras.layers.Lambda(body, output_shape=x.shape[1:])(x))
+
+
+@pytest.mark.parametrize(("body", "precision"), [(recurrent, "float32"), (repeated, "int8")])
+def test_loops_that_litert_lacks_are_named(body, precision, tmp_path):
+    inputs = keras.Input((3, 2))
+    network = keras.Model(inputs, keras.layers.Dense(3)(body(inputs)))
+    series = np.random.default_rng(0).random((4, 3, 2), np.float32)
+    with pytest.raises(ValueError, match=r"`unroll=True`, or .* Received: `\S+/while`$") as error:
+        export_litert(network, tmp_path / "network.tflite", precision, series)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []

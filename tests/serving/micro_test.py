@@ -71,3 +71,28 @@ def test_unfit_images(slimmed, images, unfit_images, name, tmp_path):
     with pytest.raises(ValueError, match=rf"`{name}` must be floats \[images, 28, 28, 1\] in"):
         export_micro(slimmed, tmp_path / "1.micro", **given)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_recurrent_layers_are_to_be_unrolled(unroll, tmp_path):
+    inputs = keras.Input((3, 2))
+    x = keras.layers.LSTM(2, unroll=unroll)(inputs)
+    network = keras.Model(inputs, keras.layers.Dense(3)(x))
+    series = np.random.default_rng(0).random((4, 3, 2), np.float32)
+    if unroll:
+        assert export_micro(network, tmp_path / "1.micro", series, series).difference <= 2
+        return
+    with pytest.raises(ValueError, match=r"`unroll=True`, or .* Received: `\S+/while`$"):
+        export_micro(network, tmp_path / "1.micro", series, series)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_methods_that_add_operators_have_their_names(tmp_path):
+    inputs = keras.Input((4, 4))
+    x = keras.ops.pad(inputs, ((0, 0), (0, 1), (0, 1)), constant_values=0.5)
+    x = keras.ops.cumsum(keras.ops.matmul(x, x), axis=1)
+    network = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    images = np.random.default_rng(0).random((4, 4, 4), np.float32)
+    export_micro(network, tmp_path / "1.micro", images, images)
+    header = (tmp_path / "1.micro" / "network.h").read_text()
+    assert {"BatchMatMul", "CumSum", "PadV2"} <= set(re.findall(r"\.Add(\w+)\(\)", header))

@@ -98,3 +98,16 @@ def test_files_are_not_overwritten(slimmed, tmp_path):
     with pytest.raises(FileExistsError, match=r"mine\.onnx exists already"):
         export_onnx(slimmed, tmp_path / "mine.onnx")
     assert (tmp_path / "mine.onnx").read_text() == "precious"
+
+
+def test_a_file_that_is_made_meanwhile_is_not_overwritten(slimmed, tmp_path, monkeypatch):
+    path = tmp_path / "network.onnx"
+
+    def slow(network, convert=module._converted):
+        path.write_text("theirs")
+        return convert(network)
+
+    monkeypatch.setattr(module, "_converted", slow)
+    with pytest.raises(FileExistsError, match=r"network\.onnx exists already"):
+        export_onnx(slimmed, path)
+    assert [(file, file.read_text()) for file in tmp_path.iterdir()] == [(path, "theirs")]

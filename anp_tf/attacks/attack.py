@@ -66,11 +66,8 @@ class Attack(Described):
         given = checked_pixels(x)
         entered = self._entered(network, given)
         y = None if y is None else checked_labels(y, given, entered.classes)
-        # Half precision is too coarse for steps, squared lengths and the places of squares.
-        x = tf.cast(given, tf.float32) if given.dtype.size < 4 else given
-        images = self.perturb(entered, x, y, draws.given_seed(seed), **options)
-        images = rounded_toward(given, images) if images.dtype != given.dtype else images
-        return tf.stop_gradient(images)
+        images = self.perturb(entered, widened(given), y, draws.given_seed(seed), **options)
+        return tf.stop_gradient(rounded_toward(given, images))
 
     def perturb(self, network, x, y, seed, **options):
         """The adversarial images, of what has been checked.
@@ -88,8 +85,15 @@ class Attack(Described):
         return Logits(network, x)
 
 
+def widened(x):
+    """Float32 in place of half precision, too coarse for steps, squared lengths and squares."""
+    return tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+
+
 def rounded_toward(x, images):
-    """Float32 images in the half precision of `x`, none of whose pixels is farther from it."""
+    """Images in the precision of `x`; if it is half, none of their pixels is farther from `x`."""
+    if images.dtype == x.dtype:
+        return images
     rounded = tf.cast(images, x.dtype)
     wide, middle = tf.cast(rounded, tf.float32), tf.cast(x, tf.float32)
     # The bits of numbers that are not negative are in their order.

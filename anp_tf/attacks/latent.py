@@ -6,7 +6,7 @@ import tensorflow as tf
 from anp_tf.arguments import check_number
 from anp_tf.attacks.entrance import Logits
 from anp_tf.attacks.pgd import PGD
-from anp_tf.losses import cross_entropy
+from anp_tf.losses import log_odds
 from anp_tf.models import with_latents
 
 
@@ -18,7 +18,8 @@ class LatentPGD(PGD):
 
         CE(f(x'), y) + weight * mean over hidden layers l of mean|z_l(x') - z_l(x)| / mean|z_l(x)|,
 
-    each layer's distortion in units of the size of its clean features, so that a network cannot
+    with the log-odds of the label in place of the cross-entropy CE, as in `PGD`, and each layer's
+    distortion in units of the size of its clean features, so that a network cannot
     escape by small features. Called as `attack(network, x, y)`, like `PGD`; the network is a
     functional Keras model with activations, and any other is a ValueError.
 
@@ -59,7 +60,7 @@ class LatentPGD(PGD):
             tf.math.divide_no_nan(_mean(tf.abs(latent - reference)), _mean(tf.abs(reference)))
             for latent, reference in zip(latents, clean, strict=True)
         ]
-        return cross_entropy(logits, y) + self.weight * tf.add_n(distortions) / len(distortions)
+        return log_odds(logits, y) + self.weight * tf.add_n(distortions) / len(distortions)
 
 
 class _Latents(Logits):

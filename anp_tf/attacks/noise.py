@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from anp_tf.attacks import draws
-from anp_tf.attacks.attack import Attack
+from anp_tf.attacks.attack import Attack, rounded_toward, widened
 from anp_tf.attacks.entrance import checked_pixels
 
 
@@ -19,7 +19,8 @@ class Noise(Attack):
 
     def __call__(self, network, x, y, *, seed=None):
         """Noisy copies of a batch, like `x`; `seed` as for `Attack`."""
-        return self.perturb(network, checked_pixels(x), y, draws.given_seed(seed))
+        x = checked_pixels(x)
+        return rounded_toward(x, self.perturb(network, widened(x), y, draws.given_seed(seed)))
 
     def perturb(self, network, x, y, seed):
         signs = tf.cast(draws.signs(seed, tf.shape(x)), x.dtype)

@@ -141,9 +141,12 @@ def _probed(node, value):
         if value.dtype.is_floating:
             tape.watch(value)
         (result,) = keras.tree.flatten(_called(node, [value]))
-        total = tf.reduce_sum(tf.cast(result, tf.float32))
+        # In a direction of its own, as the plain sum may not change.
+        direction = tf.random.stateless_normal(tf.shape(result), seed=[0, 0])
+        total = tf.reduce_sum(tf.cast(result, tf.float32) * direction)
     try:
-        return result, tape.gradient(total, value) is not None
+        gradient = tape.gradient(total, value)
+        return result, gradient is not None and bool(tf.reduce_any(gradient != 0))
     except LookupError:  # of operations that TensorFlow knows no gradient of
         return result, False
 

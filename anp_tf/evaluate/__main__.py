@@ -26,7 +26,7 @@ def define_flags():
     cli.define(
         "straight_through",
         False,
-        "the gradient of what comes before the first layer with weights is taken as the identity",
+        "what has no gradient before the first weights has the slope of a fitted line",
         bool,
     )
     cli.define(

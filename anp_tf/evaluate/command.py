@@ -204,14 +204,16 @@ def _output():
 
 
 def _other(path, candidate):
-    """Another network for the same images."""
+    """Another network for the same images; a file takes pixels in the range that --model does."""
     if not path:
         return None
-    run = Workdir(path)
-    path = run.network if run.config.exists() else path
+    run, interface = Workdir(path), Interface(candidate.interface.pixels)
+    if run.config.exists():
+        path, interface = run.network, None
     data_dir = flags.FLAGS.data_dir or (candidate.settings and candidate.settings.data_dir)
+    options = candidate.data_options
     return from_model(
-        path, candidate.dataset, data_dir=data_dir, data_options=candidate.data_options
+        path, candidate.dataset, data_dir=data_dir, interface=interface, data_options=options
     )
 
 

@@ -4,11 +4,13 @@ import keras
 
 from anp_tf.models.node import node_of
 
+WIDENED = {("float16", "float32"), ("bfloat16", "float32")}
+
 
 def received(node, inputs):
     """What stands for the inputs of a nested model in a call of it.
 
-    Keras finds the inputs in a dict by their names, and casts integers.
+    Keras finds the inputs in a dict by their names, and casts them.
 
     Args:
         node: `Node`, the call.
@@ -30,7 +32,8 @@ def received(node, inputs):
         return None
     nodes, tensors = [], []
     for tensor, like in zip(given, expected, strict=True):
-        if tensor.dtype != like.dtype and not ("float" in tensor.dtype and "float" in like.dtype):
+        # From half precision to float32 a value stays what it is; layers cast it back.
+        if tensor.dtype != like.dtype and (tensor.dtype, like.dtype) not in WIDENED:
             cast = keras.ops.cast(tensor, like.dtype)
             made_by = cast._keras_history.operation
             nodes.append(node_of(made_by, (tensor,), {}, [cast], node.path))

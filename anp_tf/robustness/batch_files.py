@@ -50,8 +50,10 @@ def saved_images(folder, count=None):
     if not parts:
         raise EvaluationError(f"{folder} holds no evaluation under attack")
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    within = whole["index"] < (np.inf if count is None else count)
-    return {name: values[within] for name, values in whole.items()}
+    # Batches of evaluations of fewer and of more images may have some of them in common.
+    index, chosen = np.unique(whole["index"], return_index=True)
+    chosen = chosen[index < (np.inf if count is None else count)]
+    return {name: values[chosen] for name, values in whole.items()}
 
 
 def fooled_images(folder, count):
@@ -60,7 +62,7 @@ def fooled_images(folder, count):
     for path, first in _batches(pathlib.Path(folder)):
         if first < count:
             found.append(first + np.flatnonzero(read_batch(path, ["fooled_by"])["fooled_by"] != ""))
-    whole = np.concatenate(found)
+    whole = np.unique(np.concatenate(found))
     return whole[whole < count]
 
 
@@ -92,9 +94,9 @@ def batch_path(folder, first, count):
 
 
 def remove_superseded(folder, paths, count):
-    """Removes other batches of the first `count` images than those at `paths`."""
-    for path, first in _batches(folder):
-        if path not in paths and first < count:
+    """Removes other batches than those at `paths` that are of the first `count` images alone."""
+    for path, _ in _batches(folder):
+        if path not in paths and int(path.stem.split("-")[1]) < count:
             path.unlink()
 
 

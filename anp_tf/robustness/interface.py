@@ -181,7 +181,8 @@ class _Adapter:
         names = getattr(self.network, "output_names", None)
         logits = picked(outputs, self.interface.output_name, self.name, names)
         logits = tf.convert_to_tensor(logits)
-        return logits[:, None] if self.interface.binary and logits.shape.rank == 1 else logits
+        is_flat = self.interface.binary and logits.shape.rank in (1, None)
+        return tf.reshape(logits, [-1, 1]) if is_flat else logits
 
     def _in_batches(self, x):
         """The answers; of a network that takes only so many images at a time, some are padding."""

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from anp_tf.attacks.attack import widened
 from anp_tf.attacks.entrance import labels_of
 from anp_tf.losses import classified, margin
 
@@ -72,6 +73,9 @@ class Judge:
 def examples_of(x, y):
     """A batch of a data set as attacks and judges take it: float pixels, and labels as int64 [n].
 
+    Pixels in half precision become float32: adversarial images beside a decision boundary would be
+    rounded back over it.
+
     Raises:
         ValueError: one line, if the pixels are not in [0, 1], or the labels no integers [n] or
             [n, 1].
@@ -83,7 +87,7 @@ def examples_of(x, y):
             f"the pixels must be floats in [0, 1]: they are {x.dtype.name} from {values.min():g} "
             f"to {values.max():g}"
         )
-    return x, labels_of(y, x)
+    return widened(x), labels_of(y, x)
 
 
 def answers(logits, y):

@@ -21,11 +21,12 @@ def attack_table(result):
     for row in result["attacks"]:
         accuracy, seconds = with_interval(row["robust_accuracy"], total), f"{row['seconds']:.0f}"
         rows.append((row["name"], str(row["fooled"]), accuracy, seconds))
+    uncounted = "the images outside" if result["draws"] else "these"
     notes = [
         f"robust accuracy {result['robust_accuracy']:.2f} % (in brackets: 95 % intervals). Of "
         f"{check['images']:,} images read back, {check['outside_ball']} are outside the ball "
         f"(farthest: {check['largest_distance']:.6g}), {check['outside_pixels']} outside [0, 1], "
-        f"{check['classified_correctly']} classified correctly; these do not count.",
+        f"{check['classified_correctly']} classified correctly; {uncounted} do not count.",
         *_reservations(result),
     ]
     columns = ("", "fooled", "robust accuracy, %", "seconds")
@@ -60,11 +61,13 @@ def robustness_lines(results):
     """The results in a `robustness.json`, a dict, as lines of Markdown."""
     lines = []
     for result in results.values():
+        once = ", when they were made" if result.get("draws") else ""
         lines += [
             "Worst case over several attacks, each on the images that those before left "
             f"(`--attack={result['attack']}`): {result['test_examples']:,} test images, "
             f"{result['norm']}, ε = {length_text(result['epsilon'])}. All counted images were read "
-            "back and found in the ball, in [0, 1] and misclassified. In brackets: 95 % intervals.",
+            f"back and found in the ball, in [0, 1] and misclassified{once}. In brackets: 95 % "
+            "intervals.",
             "",
             "| attack | fooled | robust accuracy, % |",
             "|---|---:|---:|",

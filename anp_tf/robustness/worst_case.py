@@ -2,8 +2,11 @@
 
 import dataclasses
 import functools
+import hashlib
+import marshal
 import pathlib
 import time
+import types
 
 import numpy as np
 import tensorflow as tf
@@ -130,8 +133,17 @@ def described(attack):
 
     These are its attributes that are numbers, texts, arrays, or sequences or dicts of such, the
     name of its loss, its norm unless that is `Linf()`, and attacks that it holds; not those whose
-    names begin with `_`.
+    names begin with `_`. Of a function they are its code, and the values that it is given by its
+    defaults, by `functools.partial` and from around it.
     """
+    if isinstance(attack, functools.partial):
+        given = _plain([*attack.args, attack.keywords])
+        return {"kind": "partial", "function": described(attack.func), "given": given}
+    if isinstance(attack, types.FunctionType):
+        cells = [cell.cell_contents for cell in attack.__closure__ or ()]
+        code = hashlib.sha256(marshal.dumps(attack.__code__)).hexdigest()
+        given = _plain([*(attack.__defaults__ or ()), attack.__kwdefaults__ or {}, *cells])
+        return {"kind": attack.__qualname__, "code": code, "given": given}
     options = {"kind": type(attack).__name__}
     for name, value in vars(attack).items():
         if name.startswith("_"):
@@ -139,7 +151,8 @@ def described(attack):
         if isinstance(value, PLAIN):
             options[name] = _plain(value)
         elif name == "loss":
-            options[name] = getattr(value, "__name__", type(value).__name__)
+            called = getattr(value, "__name__", type(value).__name__)
+            options[name] = described(value) if called == "<lambda>" else called
         elif name == "norm" and not isinstance(value, Linf):
             options[name] = repr(value)
         elif name == "attack" or isinstance(value, ATTACKS):  # of one that holds another

@@ -48,6 +48,16 @@ def test_noise_is_at_a_corner(problem, norm):
     assert at_the_border.max() == 1
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_noise_in_half_precision_is_in_the_ball(dtype):
+    x = tf.cast(tf.random.uniform([500, 3], 0.2, 0.8), dtype)
+    moved = Noise(epsilon=8 / 255)(None, x, tf.zeros([500], tf.int64))
+    assert moved.dtype == dtype
+    distance = np.abs(tf.cast(moved, "float64") - tf.cast(x, "float64"))
+    assert np.all(distance <= 8 / 255)
+    assert np.all(distance > 4 / 255)
+
+
 def test_n_fgsm_is_noise_and_a_step_of_the_sign(network, problem):
     """Noise of 3 epsilon, which the network's gradient is taken at; clipped to [0, 1] alone."""
     x, y = problem
@@ -112,6 +122,19 @@ def test_the_latent_attack_in_a_graph_with_restarts(network, problem):
     eager = attack(network, x, y, seed=SEED)
     compiled = tf.function(lambda a, b: attack(network, a, b, seed=SEED))(x, y)
     np.testing.assert_allclose(compiled, eager, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_the_latent_attack_where_a_network_is_sure(weight):
+    """At margins of thousands, where the cross-entropy has no gradient in float32."""
+    layers = [keras.layers.Dense(2, "relu"), keras.layers.Dense(2)]
+    network = keras.Sequential([keras.Input((4,)), *layers])
+    weights = np.ones((4, 2)), np.zeros(2), [[5e3, -5e3]] * 2, [-2e4, 2e4]
+    network.set_weights([np.array(weight) for weight in weights])
+    x = np.full((8, 4), 0.6, np.float32)
+    attack = LatentPGD(epsilon=0.15, step_size=0.05, steps=10, weight=weight)
+    moved = attack(network, x, np.zeros(8, int), seed=SEED)
+    assert np.all(np.argmax(network(moved), -1) == 1)
 
 
 def test_latent_weight():

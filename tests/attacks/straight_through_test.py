@@ -41,6 +41,14 @@ def test_an_attack_finds_what_rounding_hides():
     assert np.mean(np.argmax(network(moved), -1) != y) > 0.8
 
 
+@pytest.mark.parametrize("front", [[], [rounding()]], ids=["alone", "behind rounding"])
+def test_a_gradient_that_is_0_everywhere_is_none(front):
+    signs = keras.layers.Lambda(lambda x: keras.ops.sign(x - 0.5))
+    passed = straight_through(linear(*front, signs))
+    gradient = input_gradient(passed, tf.constant(X), np.zeros(len(X), int))
+    assert np.mean(np.abs(gradient) > 0) > 0.9
+
+
 class Rounding(keras.layers.Layer):
     """Rounds; with `passes`, by the identity as its gradient."""
 

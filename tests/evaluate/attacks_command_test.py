@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data
+from anp_tf.evaluate import command
 from anp_tf.evaluate.undefended import standard_beside
 from anp_tf.progress import counting
-from anp_tf.robustness import Candidate, Threat, attack_candidate, digest, from_workdir
+from anp_tf.robustness import Candidate, Interface, Threat, attack_candidate, digest, from_workdir
 from anp_tf.workdir import Workdir, load_network
 
 FLAGS = ("--attack=fgsm,pgd3", "--limit_test_examples=30", "--batch_size=12")
@@ -183,6 +184,19 @@ def test_checks(commands, copy, finished):
     assert checks["masks"]["status"] != "not run"
     text = " ".join(outcome.out.split())
     assert all(check["title"] in text for check in record["checks"])
+
+
+def test_a_source_takes_pixels_as_the_model_does(finished, tmp_path, monkeypatch):
+    """A file does; a run has pixels in [0, 1]."""
+    found = []
+    monkeypatch.setattr(command, "from_model", lambda *args, **given: found.append(given))
+    monkeypatch.setattr(command.flags, "FLAGS", types.SimpleNamespace(data_dir=None))
+    model = types.SimpleNamespace(
+        interface=Interface((0, 255)), settings=None, dataset="mnist", data_options={}
+    )
+    for path in (tmp_path / "net.keras", finished.path / "anp_vs"):
+        command._other(path, model)
+    assert [given["interface"] for given in found] == [Interface((0, 255)), None]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from anp_tf import bounds
 from anp_tf.layers import UnitMask, mask_layers
 from anp_tf.models.graph import graph_of
 from anp_tf.pruning import insert_masks, slim
@@ -57,6 +58,17 @@ def test_a_nested_model_casts_integers():
     masked = pruned(network)
     assert_same(masked, slim(masked))
     assert kinds(network) == ["Cast", "Conv2D", "Flatten", "Dense"]
+
+
+def test_a_nested_model_that_rounds_its_pixels_has_no_bounds():
+    """To float16, beside whose steps a steep layer decides."""
+    inner = keras.Sequential([keras.Input((4,), dtype="float16"), L.Dense(2)])
+    pixels = keras.Input((4,))
+    network = keras.Model(pixels, inner(pixels))
+    assert kinds(network) == ["Cast", "Dense"]
+    x = np.random.default_rng(0).random((5, 4)).astype(np.float32)
+    with pytest.raises(ValueError, match="float16"):
+        bounds.interval_bounds(network, x, 0.01)
 
 
 @pytest.mark.filterwarnings("ignore:.*does not support masking")  # Keras's, of any such model

@@ -9,6 +9,7 @@ from anp_tf import data
 from anp_tf.attacks import FGSM, PGD
 from anp_tf.pruning import insert_masks
 from anp_tf.robustness import Candidate, Threat, run_checks
+from anp_tf.robustness import checks as checks_module
 from anp_tf.robustness.checks import attack_checks
 from anp_tf.robustness.checks.check import graded
 from anp_tf.robustness.checks.measurements import Measured, Measurements
@@ -166,6 +167,23 @@ def test_a_network_without_a_gradient_is_caught(examples, tmp_path):
     failed = attack_checks.not_weaker("fgsm", "", measured, measured)
     assert failed.status == "fail"
     assert "the attack cannot run" in failed.figure
+
+
+def test_another_number_of_draws_is_another_measurement(examples, tmp_path, monkeypatch):
+    seen = []
+
+    def look(network, batches, count, folder, threat, identity, *others):
+        seen.append(identity)
+        raise KeyboardInterrupt
+
+    def randomised(x, training=False):
+        return quarters(x) + tf.random.normal([len(x), 4])
+
+    monkeypatch.setattr(checks_module, "Measurements", look)
+    for network, samples in ((randomised, 2), (randomised, 3), (quarters, 2)):
+        with pytest.raises(KeyboardInterrupt):
+            checked(network, examples, tmp_path, samples=samples)
+    assert [identity.get("samples") for identity in seen] == [2, 3, None]
 
 
 @pytest.mark.slow

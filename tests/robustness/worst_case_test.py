@@ -1,5 +1,6 @@
 """The worst case over attacks, against counting by hand; stopping, and what does not count."""
 
+import functools
 import json
 
 import keras
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data, robustness
-from anp_tf.attacks import FGSM, L2, PGD, InTurn
+from anp_tf.attacks import FGSM, L2, PGD, InTurn, TargetedFAB
 from anp_tf.robustness import EvaluationError, LogitsError, Threat, saved_images
 from anp_tf.robustness.worst_case import described
 
@@ -52,6 +53,39 @@ def expected(examples, sizes):
     mean = (examples.images / 255).mean((1, 2, 3))
     signed = np.where(examples.labels == 1, mean - 0.5, 0.5 - mean)
     return [int(np.sum(signed > size)) for size in (0, *sizes)]
+
+
+def test_fewer_images_leave_the_batches_of_more(examples, tmp_path):
+    attacks = {"shift": Shift(0.02)}
+    results, saved = [], []
+    for count in (20, 4, 20):
+        batches = data.batches(examples.take(count), 10)
+        results.append(worst_case(brightness, batches, attacks, tmp_path, THREAT))
+        saved.append(saved_images(tmp_path, count))
+        assert (tmp_path / "000000-000009.npz").exists()
+    assert not (tmp_path / "000000-000003.npz").exists()  # the last evaluation has all of them
+    assert results[0] == results[2]
+    within = saved[0]["index"] < 4
+    for name, values in saved[1].items():
+        np.testing.assert_array_equal(values, saved[0][name][within])
+        np.testing.assert_array_equal(saved[2][name], saved[0][name])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_images_in_half_precision_are_attacked_in_float32(examples, tmp_path, dtype):
+    """FAB's images lie at the boundary, where they would be rounded back over it."""
+    x = tf.cast(np.random.default_rng(0).random((60, 3)), dtype)
+    y = tf.argmax(x, -1)
+    batches = tf.data.Dataset.from_tensors((x, y))
+    attacks = {
+        "fab": TargetedFAB(epsilon=0.1, steps=5),
+        "pgd": PGD(epsilon=0.1, step_size=0.05, steps=4),
+    }
+    linear = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    linear.set_weights([np.eye(3), np.zeros(3)])
+    result = worst_case(linear, batches, attacks, tmp_path, THREAT)
+    fooled = [attack["fooled"] for attack in result["attacks"]]
+    assert fooled[0] > 10 > 2 > fooled[1]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 256])
@@ -239,6 +273,22 @@ def test_an_attack_of_other_options_is_another_evaluation(examples, tmp_path):
     assert made[0] != made[1] != made[2] != made[0]
     assert json.loads(json.dumps(made)) == made
     assert described(FGSM(epsilon=0.1, norm=L2())) != described(first)
+
+    def moved(network, x, y, *, seed, by=0.0):
+        return x + by
+
+    def around(by):
+        return lambda network, x, y, *, seed: x + by
+
+    losses = (lambda logits, y: logits[:, 0]), (lambda logits, y: logits[:, 1])
+    for pair in (
+        [functools.partial(moved, by=by) for by in (0.1, 0.2)],
+        [around(0.1), around(0.2)],
+        [moved, around(0.1)],
+        [PGD(epsilon=0.1, step_size=0.1, steps=1, loss=loss) for loss in losses],
+    ):
+        one, other = map(described, pair)
+        assert json.loads(json.dumps(one)) == one == described(pair[0]) != other
     arguments = (brightness, data.batches(examples.take(5), 5))
     worst_case(*arguments, {"a": Options(value=(1, 2))}, tmp_path, THREAT)
     with pytest.raises(EvaluationError, match="another attacks"):

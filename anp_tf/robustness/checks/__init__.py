@@ -79,9 +79,10 @@ def run_checks(
     steady = check_deterministic(network, x)
     gradients = check_gradients(network, x, y)
     resolution = check_resolution(network, x, gradients=bool(gradients.values))
+    identity = candidate.identity(undefended=undefended, source=source)
     if steady.status != PASS:
         network = SampledNetwork(network, threat.samples)
-    identity = candidate.identity(undefended=undefended, source=source)
+        identity["samples"] = threat.samples
     measure = Measurements(
         network,
         batches,

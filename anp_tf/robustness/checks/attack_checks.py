@@ -57,7 +57,8 @@ def check_epsilons(measure, base):
     """Accuracy falls with the radius, and is lost where the ball holds all images."""
     title = "Accuracy falls as the ball grows, to about 0 where it holds all images"
     epsilon, whole = measure.threat.epsilon, whole_radius(measure)
-    radii = sorted({round(min(share * epsilon, whole), 6) for share in RADII_OF_EPSILON} | {whole})
+    radii = (float(f"{min(share * epsilon, whole):.6g}") for share in RADII_OF_EPSILON)
+    radii = sorted({*radii, whole})
     found = {}
     for radius in radii:
         measured = base

@@ -29,7 +29,7 @@ def main():
     places = (pathlib.Path(given.space), cli.packaged_config(pathlib.Path(given.space).name))
     path = next((place for place in places if place.exists()), None)  # packaged for --config
     if path is None:
-        raise ValueError(f"space: expected a file that exists, received {given.space}")
+        raise ValueError(f"space: expected a place that exists, received {given.space}")
     space = read_space(path)
     names = [hyperparameter.name for hyperparameter in space.space]
     settings = cli.settings_from_flags()

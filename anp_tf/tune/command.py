@@ -20,7 +20,6 @@ from anp_tf.tune.space import read_space
 
 def main():
     given = flags.FLAGS
-    folder = pathlib.Path(cli.workdir())
     one_of("tuner", given.tuner, TUNERS)
     if not given.space:
         raise ValueError("space: expected a TOML file, received none")
@@ -30,7 +29,7 @@ def main():
     path = next((place for place in places if place.exists()), None)  # packaged for --config
     if path is None:
         raise ValueError(f"space: expected a place that exists, received {given.space}")
-    space = read_space(path)
+    space, folder = read_space(path), pathlib.Path(cli.workdir())
     names = [hyperparameter.name for hyperparameter in space.space]
     settings = cli.settings_from_flags()
     goal = Goal(given.min_sparsity, given.sparsity_weight)

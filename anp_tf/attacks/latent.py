@@ -18,10 +18,10 @@ class LatentPGD(PGD):
 
         CE(f(x'), y) + weight * mean over hidden layers l of mean|z_l(x') - z_l(x)| / mean|z_l(x)|,
 
-    with the log-odds of the label in place of the cross-entropy CE, as in `PGD`, and each layer's
-    distortion in units of the size of its clean features, so that a network cannot
-    escape by small features. Called as `attack(network, x, y)`, like `PGD`; the network is a
-    functional Keras model with activations, and any other is a ValueError.
+    with the log-odds against the label in place of the cross-entropy CE, as in `PGD`, and each
+    layer's distortion in units of the size of its clean features, so that a network cannot escape
+    by small features. Called as `attack(network, x, y)`, like `PGD`; the network is a functional
+    Keras model with activations, and any other is a ValueError.
 
     Args:
         epsilon, step_size, steps, restarts, norm: As for `PGD`.

@@ -171,8 +171,9 @@ def test_server_command():
     assert ROOT / folder == SERVED
 
 
-# In commands that need another machine, the shell's variables, or hours of training before them.
-NOT_HERE = ("/shared/", "$S", "runs/cifar10_cpu", "runs/cifar100_cpu")
+# In commands that need another machine, the shell's variables, hours of training before them, or
+# a network as wide as their config's.
+NOT_HERE = ("/shared/", "$S", "runs/cifar10_cpu", "runs/cifar100_cpu", "cifar10_sparsity_cpu")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = {
     page.stem: re.findall(

@@ -1,4 +1,4 @@
-"""The configs, and the commands that stand beside the networks of the repository, can be run."""
+"""The flags of the configs, and of commands beside the networks of the repository, are known."""
 
 import json
 import pathlib
@@ -25,11 +25,6 @@ def parsed(monkeypatch):
     monkeypatch.chdir(ROOT)
     before = set(flags.FLAGS)
 
-    def forget():
-        for name in set(flags.FLAGS) - before:
-            delattr(flags.FLAGS, name)
-        flags.FLAGS.unparse_flags()
-
     def parsed(command):
         python, option, module, *arguments = shlex.split(command)
         assert (python, option) == ("python", "-m")
@@ -38,16 +33,17 @@ def parsed(monkeypatch):
             assert flags.FLAGS([module, *arguments]) == [module]
             return flags.FLAGS.flag_values_dict()
         finally:
-            forget()
+            for name in set(flags.FLAGS) - before:
+                delattr(flags.FLAGS, name)
+            flags.FLAGS.unparse_flags()
 
     return parsed
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config(parsed, name):
-    """Each names its command in its first line; one of a table trains a row by itself, too."""
-    first = (ROOT / "configs" / name).read_text().splitlines()[0]
-    command = first.removeprefix("# ")
+    """Each names its command in its first line; `train` knows those of `reproduce`, too."""
+    command = (ROOT / "configs" / name).read_text().splitlines()[0].removeprefix("# ")
     assert f"configs/{name}" in command
     assert parsed(command)["workdir"].startswith("runs/")
     if "anp_tf.reproduce" in command:

@@ -48,12 +48,14 @@ class Workdir:
     def locked(self):
         """Makes the folder if need be, and keeps other processes from training in it.
 
-        The lock is the operating system's: it goes when the process ends, however it ends.
+        The lock is the operating system's: it goes when the process ends, however it ends. A folder
+        that was made here goes again if it is empty when an error ends the block.
 
         Raises:
             WorkdirError: if another process trains there, or if a file is in the way.
             OSError: if the folder cannot be made.
         """
+        is_new = not self.path.exists()
         self._make()
         folder = os.open(self.path, os.O_RDONLY)
         try:
@@ -64,6 +66,11 @@ class Workdir:
             except OSError as error:
                 log.warning("workdir %s cannot be locked on its file system: %s", self.path, error)
             yield
+        except BaseException:
+            if is_new:
+                with contextlib.suppress(OSError):  # it is not empty
+                    self.path.rmdir()
+            raise
         finally:
             os.close(folder)
 

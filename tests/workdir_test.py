@@ -342,6 +342,18 @@ def test_one_process_at_a_time(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("before", [None, "empty", "file"])
+def test_an_error_leaves_no_empty_folder_of_its_own(tmp_path, before):
+    folder = tmp_path / "run"
+    if before == "empty":
+        folder.mkdir()
+    with pytest.raises(ZeroDivisionError), Workdir(folder).locked():
+        if before == "file":
+            (folder / "config.cfg").touch()
+        raise ZeroDivisionError
+    assert folder.exists() == (before is not None)
+
+
 def test_init_from_is_compared_as_a_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     workdir = Workdir("run")

@@ -47,7 +47,7 @@ ATTACKS = (  # of an evaluation
 )
 PROOFS = ("interval", "crown", "alpha_crown", "branching")  # of a certificate
 INTERMEDIATE = ("interval", "crown")  # where CROWN has bounds of hidden features from
-FORMATS = ("saved_model", "litert", "onnx", "micro")
+FORMATS = ("saved_model", "keras", "litert", "onnx", "micro")
 PRECISIONS = ("float32", "float16", "int8")
 TUNERS = ("random", "bayesian", "hyperband")
 TABLES = ("mnist", "cifar10", "cifar100", "wang2018")

@@ -59,7 +59,7 @@ def test_other_formats(commands, workdir, tmp_path):
     outcome = commands.run("export", f"--workdir={workdir}", "--format=tflite")
     assert outcome.code == 2
     assert outcome.err == (
-        "anp_tf.export: --format: expected one of saved_model, litert, onnx, micro, "
+        "anp_tf.export: --format: expected one of saved_model, keras, litert, onnx, micro, "
         "received 'tflite'; did you mean litert?\n"
     )
 

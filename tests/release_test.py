@@ -6,12 +6,14 @@ import shlex
 import shutil
 import sys
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
 
-from anp_tf import data
+import anp_tf
+from anp_tf import data, layers
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.export.beside import OTHERS, VERDICTS, check_own
 from anp_tf.export.card import model_card
@@ -167,11 +169,33 @@ def test_what_cannot_be_written_whole_leaves_nothing_for_a_server(finished, tmp_
     assert [path.name for path in served.iterdir()] == ["7.onnx"]
 
 
+def test_a_file_of_keras_can_be_trained_and_attacked(finished, tmp_path):
+    workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
+    pixels = keras.Input((28, 28, 1))
+    x = keras.layers.Flatten()(keras.layers.AveragePooling2D(4)(pixels))
+    x = layers.LeakyGradientReLU(max_value=1.0)(keras.layers.BatchNormalization()(x))
+    mask = layers.BetaBernoulliDropout()
+    masked = keras.Model(pixels, keras.layers.Dense(10)(mask(keras.layers.Dense(8)(x))))
+    mask.prune([1, 5])
+    workdir.save_network(masked)
+    (path,) = release(workdir, tmp_path / "served", form=ReleaseForm(format=("keras",)))
+    assert path == tmp_path / "served" / "1.keras"
+    assert f"| `1.keras` | {path.stat().st_size:,} |" in (path.parent / "README.md").read_text()
+    loaded = anp_tf.load(path)
+    kinds = [type(layer) for layer in loaded.layers]
+    assert {keras.layers.BatchNormalization, layers.LeakyGradientReLU} < set(kinds)
+    assert [w.shape for w in loaded.weights[-4:]] == [(49, 6), (6,), (6, 10), (10,)]
+    x = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
+    np.testing.assert_allclose(loaded(x), masked(x), atol=1e-5)
+    (path,) = release(workdir, tmp_path / "served")  # the next version
+    assert path.name == "2"
+
+
 @pytest.mark.slow
 def test_all_formats(finished, small_data_dir, tmp_path):
     workdir = Workdir(shutil.copytree(finished.path / "anp_vs", tmp_path / "run"))
     form = ReleaseForm(
-        format=("saved_model", "litert", "onnx", "micro"),
+        format=("saved_model", "keras", "litert", "onnx", "micro"),
         precision=("float32", "int8"),
         name="digits",
         litert_examples=40,
@@ -180,7 +204,7 @@ def test_all_formats(finished, small_data_dir, tmp_path):
     served = tmp_path / "served"
     served.mkdir()
     (served / "6.float16.tflite").touch()
-    names = ["7", "7.float32.tflite", "7.int8.tflite", "7.onnx", "7.micro"]
+    names = ["7", "7.keras", "7.float32.tflite", "7.int8.tflite", "7.onnx", "7.micro"]
     paths = release(workdir, served, form=form)
     assert paths == [served / name for name in names]
     examples = data.load("mnist", "test", small_data_dir).take(40)
@@ -189,10 +213,10 @@ def test_all_formats(finished, small_data_dir, tmp_path):
     signatures = tf.saved_model.load(str(paths[0])).signatures
     serve = signatures["serving_default"]
     np.testing.assert_allclose(serve(pixels=pixels)["logits"], logits, atol=1e-5)
-    litert, int8 = (litert_network(path)(pixels) for path in paths[1:3])
+    litert, int8 = (litert_network(path)(pixels) for path in paths[2:4])
     np.testing.assert_allclose(litert, logits, atol=1e-5)
     assert 1e-5 < np.abs(int8 - logits).max() < 0.1 * np.abs(logits).max()
-    onnx = onnxruntime.InferenceSession(paths[3]).run(["logits"], {"pixels": pixels})[0]
+    onnx = onnxruntime.InferenceSession(paths[4]).run(["logits"], {"pixels": pixels})[0]
     np.testing.assert_allclose(onnx, logits, atol=1e-5)
     assert 'name: "digits"' in (served / "models.config").read_text()
 
@@ -205,9 +229,9 @@ def test_all_formats(finished, small_data_dir, tmp_path):
     clean = 100 * np.mean(litert.argmax(-1) == examples.labels)
     int8_clean = 100 * np.mean(int8.argmax(-1) == examples.labels)
     attacked = 100 * attacked_accuracy(workdir, examples)
-    assert rows[1][2:] == [with_interval(figure, 40) for figure in (clean, attacked)]
-    assert rows[2][2] == with_interval(int8_clean, 40)
-    assert 0 <= float(rows[2][3].split()[0]) <= int8_clean
+    assert rows[2][2:] == [with_interval(figure, 40) for figure in (clean, attacked)]
+    assert rows[3][2] == with_interval(int8_clean, 40)
+    assert 0 <= float(rows[3][3].split()[0]) <= int8_clean
     assert "figures are of 40 test images" in card
     assert "`7.micro` is for microcontrollers" in card
     assert re.search(
@@ -234,10 +258,13 @@ def test_without_warmup_no_data_are_read(finished, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"format": ("tflite",)}, "format: expected one of saved_model, litert, onnx, micro"),
+        (
+            {"format": ("tflite",)},
+            "format: expected one of saved_model, keras, litert, onnx, micro",
+        ),
         (
             {"format": ()},
-            "format: expected some of saved_model, litert, onnx, micro, received none",
+            "format: expected some of saved_model, keras, litert, onnx, micro, received none",
         ),
         ({"precision": ("int4",)}, "precision: expected one of float32, float16, int8"),
         (

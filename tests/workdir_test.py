@@ -347,10 +347,15 @@ def test_an_error_leaves_no_empty_folder_of_its_own(tmp_path, before):
     folder = tmp_path / "run"
     if before == "empty":
         folder.mkdir()
-    with pytest.raises(ZeroDivisionError), Workdir(folder).locked():
-        if before == "file":
-            (folder / "config.cfg").touch()
-        raise ZeroDivisionError
+
+    def fail():
+        with Workdir(folder).locked():
+            if before == "file":
+                (folder / "config.cfg").touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert folder.exists() == (before is not None)
 
 

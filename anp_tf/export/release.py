@@ -56,7 +56,7 @@ class ReleaseForm:
     """The form in which a network is released.
 
     Args:
-        format: Some of `"saved_model"`, `"litert"`, `"onnx"`, `"micro"`.
+        format: Some of `"saved_model"`, `"keras"`, `"litert"`, `"onnx"`, `"micro"`.
         precision: Of LiteRT files: some of `"float32"`, `"float16"`, `"int8"`.
         name: The model's name on a server; None: `<data set>_<method>`.
         warmup_images: Integer, at least 0: test images of the SavedModel's warm-up requests. With
@@ -117,9 +117,9 @@ def release(workdir, directory, version=None, form=None):
         form: `ReleaseForm`; None: the default one.
 
     Returns:
-        List of `pathlib.Path`s of what was written: the SavedModel `directory/<version>`, LiteRT
-        files `<version>.<precision>.tflite`, the ONNX file `<version>.onnx`, the folder
-        `<version>.micro` for microcontrollers.
+        List of `pathlib.Path`s of what was written: the SavedModel `directory/<version>`, the file
+        of Keras `<version>.keras`, LiteRT files `<version>.<precision>.tflite`, the ONNX file
+        `<version>.onnx`, the folder `<version>.micro` for microcontrollers.
 
     Raises:
         WorkdirError, FileExistsError, ValueError, OSError: as `load_network`,
@@ -127,7 +127,8 @@ def release(workdir, directory, version=None, form=None):
     """
     form = form or ReleaseForm()
     directory = pathlib.Path(directory)
-    network = fold_batch_normalization(slim(workdir.load_network()))
+    slimmed = slim(workdir.load_network())
+    network = fold_batch_normalization(slimmed)
     settings = workdir.settings()
     settings = dataclasses.replace(settings, data_dir=form.data_dir or settings.data_dir)
     check_own(directory)
@@ -142,6 +143,8 @@ def release(workdir, directory, version=None, form=None):
     stronger = verdict_lines(*verdicts.values())
     files = []
     with _all_or_none(itertools.chain.from_iterable(targets.values())):
+        if "keras" in form.format:
+            files.append(_keras(slimmed, *targets["keras"]))
         if "litert" in form.format:
             files += [
                 _litert(settings, network, path, precision, form)
@@ -207,6 +210,7 @@ def _targets(directory, version, form):
     """The paths that a release writes: a dict from a format to a list, none of which is there."""
     names = {
         "saved_model": [f"{version}"],
+        "keras": [f"{version}.keras"],
         "litert": [f"{version}.{precision}.tflite" for precision in form.precision],
         "onnx": [f"{version}.onnx"],
         "micro": [f"{version}.micro"],
@@ -241,6 +245,14 @@ def _saved_model(workdir, settings, network, directory, version, form):
         names, images = names or examples.class_names, examples.pixels
     path = export_saved_model(network, directory, version, names, images, workdir.column_ranges())
     return ReleasedFile(path, saved_model_bytes(path))
+
+
+def _keras(network, path):
+    """A file for `anp_tf.load`: with its batch normalization, and gradients that attacks follow."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        network.save(temporary)
+    return ReleasedFile(path, path.stat().st_size)
 
 
 def _representative(settings):

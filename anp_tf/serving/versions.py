@@ -5,7 +5,7 @@ import re
 
 LARGEST = 2**63 - 1  # TensorFlow Serving's versions are int64
 FOLDER = re.compile(r"(\d+)", re.ASCII)
-FILE = re.compile(r"(\d+)\.(?:onnx|micro|.+\.tflite)", re.ASCII)
+FILE = re.compile(r"(\d+)\.(?:keras|onnx|micro|.+\.tflite)", re.ASCII)
 
 
 def checked_version(directory, version):
@@ -32,7 +32,8 @@ def latest_version(directory):
 def versions(directory):
     """The versions of the networks in a folder, which need not exist.
 
-    They are SavedModels `3`, `3.onnx`, `3.float32.tflite` and the like, and folders `3.micro`.
+    They are SavedModels `3`, files `3.keras`, `3.onnx`, `3.float32.tflite` and the like, and
+    folders `3.micro`.
     """
     directory = pathlib.Path(directory)
     paths = directory.iterdir() if directory.is_dir() else ()

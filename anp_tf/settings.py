@@ -164,6 +164,12 @@ class Settings(Options):
             raise ValueError(
                 f"attack: expected pgd, for method {self.method}, received {self.attack}"
             )
+        grows = method.uses_attack and self.attack not in ("fgsm", "n_fgsm")
+        if grows and (self.attack_steps_first or 0) > self.attack_steps:
+            raise ValueError(
+                f"attack_steps_first: expected at most attack_steps, {self.attack_steps}, "
+                f"received {self.attack_steps_first}"
+            )
         if method.learns_masks and self.mask_freeze_at == 1:
             for name, none in (("fix_sparsity", 0.0), ("target_units", ())):
                 if getattr(self, name) != none:

@@ -71,7 +71,7 @@ def _arguments(value):
 
 def _sentence(value):
     paragraph = " ".join(inspect.getdoc(value).split("\n\n")[0].split())
-    return re.split(r"(?<=[a-z)`])(?<!et al)\. ", paragraph)[0].replace("|", r"\|")
+    return re.split(r"(?<=[a-z)`])(?<!et al)(?<!sec)\. ", paragraph)[0].replace("|", r"\|")
 
 
 if __name__ == "__main__":

@@ -128,6 +128,9 @@ def test_flag_lines_round_trip(values):
     assume(values.get("method") != "trades" or values.get("attack", "pgd") == "pgd")
     fixed = values.get("mask_freeze_at", 1) < 1
     assume(fixed or not (values.get("fix_sparsity") or values.get("target_units")))
+    first = values.get("attack_steps_first") or 0
+    fgsm = values.get("attack") in ("fgsm", "n_fgsm")
+    assume(fgsm or first <= values.get("attack_steps", 20))
     settings = Settings(**values)
     lines = settings.flag_lines()
     assert all(line.startswith("--") and len(line.splitlines()) == 1 for line in lines)
@@ -216,7 +219,7 @@ BAD_VALUES = [
     *((name, (0.0, 1.0, -1.0, math.nan)) for name in VALUES if VALUES[name] is SHARE),
     ("limit_train_examples", (0, -5)),
     ("limit_test_examples", (0, -5)),
-    ("attack_steps_first", (0, -5)),
+    ("attack_steps_first", (0, -5, 21)),
     ("adversarial_weight", (-1.0, math.nan)),
     ("average_decay", (-0.1, 1.0, math.nan)),
     ("fix_sparsity", (-0.1, 1.0, math.nan, 0.5)),

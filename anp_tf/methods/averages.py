@@ -5,7 +5,7 @@ import collections
 import keras
 import tensorflow as tf
 
-from anp_tf.layers import given_masks
+from anp_tf.layers import given_masks, seed_states
 from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods.draws import seeds
 from anp_tf.models.graph import graph_of
@@ -46,6 +46,7 @@ class WeightAverages:
             for layer in network._flatten_layers(include_self=False)
             if isinstance(layer, keras.layers.BatchNormalization)
         ]
+        self._seeds = seed_states(network)  # from which layers draw in the passes for statistics
         self._calls = collections.Counter(node.layer for node in graph_of(network).nodes)
         self._own = []  # pairs of a variable and its value, while averages are in their place
 
@@ -75,7 +76,7 @@ class WeightAverages:
         statistics = [
             v for layer in normalizations for v in (layer.moving_mean, layer.moving_variance)
         ]
-        self._own = [(v, v.numpy()) for v in [*self.weights, *statistics]]
+        self._own = [(v, v.numpy()) for v in [*self.weights, *statistics, *self._seeds]]
         for weight, average in zip(self.weights, self.variables, strict=True):
             weight.assign(average)
         if not statistics:
@@ -96,8 +97,16 @@ class WeightAverages:
             for variable in (layer.moving_mean, layer.moving_variance):
                 variable.assign(variable / reached)
 
+    def check_out_of_place(self):
+        """Raises a ValueError while the averages are in the weights' place."""
+        if self._own:
+            raise ValueError(
+                "The averages are in the weights' place, by `use_averages`. Expected a call of "
+                "`use_weights` before training, `save_weights` and `load_weights`"
+            )
+
     def put_back(self):
-        """Puts the weights and the statistics back; does nothing where they are in place."""
+        """Puts back what was there before; does nothing where it is in place."""
         for variable, value in self._own:
             variable.assign(value)
         self._own = []

@@ -3,16 +3,35 @@
 import os
 import pathlib
 import tempfile
+from collections import defaultdict
 
 import keras
 
 from anp_tf.errors import sentence
+from anp_tf.methods.checks import NOT_FINITE
+
+MONITORING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
+
+
+class EndNotFinite(keras.callbacks.Callback):
+    """Ends `fit` after an epoch of which steps were left out, by a FloatingPointError."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.left_out.reset_state()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if count := int(self.model.left_out.result()):
+            raise FloatingPointError(
+                f"{NOT_FINITE} in epoch {epoch + 1}, at {count} of its steps. A lower learning "
+                "rate may help"
+            )
 
 
 def check_callbacks(model, callbacks, names):
-    """Checks what callbacks monitor, and that a `ModelCheckpoint` can save.
+    """Checks what callbacks of Keras monitor, and that a `ModelCheckpoint` can save.
 
-    A callback whose `mode` is "auto" is told whether more or less is better.
+    A callback whose `mode` is "auto" is told whether more or less is better. What comes after a
+    callback of one's own may monitor what that puts into the logs.
 
     Args:
         model: `NetworkTrainer`.
@@ -23,12 +42,16 @@ def check_callbacks(model, callbacks, names):
         ValueError: if a callback monitors what will not be there, or something of which it is not
             known whether more is better; or if a file cannot be written.
     """
+    known = True  # what is in the logs
     for callback in callbacks:
         checkpoint = isinstance(callback, keras.callbacks.ModelCheckpoint)
-        if hasattr(callback, "monitor") and (not checkpoint or callback.save_best_only):
+        monitors = callback.save_best_only if checkpoint else isinstance(callback, MONITORING)
+        if monitors and (known or callback.monitor in names):
             _check_monitor(model, callback, names)
+        is_own = type(callback).__module__.partition(".")[0] != "keras"
+        known = known and not (is_own or isinstance(callback, keras.callbacks.LambdaCallback))
         if checkpoint:
-            _check_saving(model, callback, names)
+            _check_saving(model, callback, names, known)
 
 
 def _check_monitor(model, callback, names):
@@ -64,11 +87,12 @@ def _better(model, name):
     return None
 
 
-def _check_saving(model, callback, names):
+def _check_saving(model, callback, names, known):
     """Saves the network once, beside where it will be saved."""
-    values = dict.fromkeys(names, 0.0)
+    values = {"epoch": 1, "batch": 1, **dict.fromkeys(names, 0.0)}
     try:
-        path = pathlib.Path(callback.filepath.format(epoch=1, batch=1, **values))
+        path = callback.filepath.format_map(values if known else defaultdict(float, values))
+        path = pathlib.Path(path)
     except (KeyError, IndexError, ValueError) as error:
         raise ValueError(
             f"ModelCheckpoint cannot name its file: {callback.filepath!r} has {error}, and there "

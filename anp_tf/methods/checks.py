@@ -145,11 +145,16 @@ def checked_kl_weights(kl_weights, masks):
     return factors
 
 
-def checked_target_units(target_units, masks):
-    """List of the number of units of each mask, or None. A ValueError if they have not so many."""
+def checked_target_units(target_units, masks, fixed):
+    """List of the number of units of each mask, or None.
+
+    A ValueError if masks have not so many, or, as the Boolean `fixed` says, are never fixed.
+    """
     units = [mask.units for mask in masks]
     if target_units is None:
         return None
+    expected = "None without a `mask_freeze_step` in the schedule, at which units are cut"
+    check("target_units", target_units, fixed, expected)
     counts = list(target_units) if isinstance(target_units, Iterable) else []
     counts = [check_count("target_units", count) for count in counts]
     if len(counts) != len(units) or any(
@@ -192,6 +197,12 @@ def check_optimizer(name, optimizer):
                 f"Argument `{name}`: expected an optimizer without {option}"
                 f"{instead if option == 'use_ema' else ''}. Received: {kind} with {option}={value}"
             )
+
+
+def check_own_weights(model):
+    """Raises a ValueError while averages are in the place of a `NetworkTrainer`'s weights."""
+    if model.averages is not None:
+        model.averages.check_out_of_place()
 
 
 def check_trained(model):

@@ -12,7 +12,8 @@ class GivenMetrics:
     Args:
         metrics: List of Keras metrics, their names or functions `(targets, logits)`, or None;
             `"accuracy"` is left out, since methods have it.
-        weighted_metrics: List likewise, of metrics that weigh the examples as the loss does.
+        weighted_metrics: List likewise, of metrics that weigh the examples as the loss does;
+            `"accuracy"` is named `weighted_accuracy`, as by Keras beside one that does not weigh.
         taken: Names that metrics must not have.
 
     Attributes:
@@ -28,6 +29,9 @@ class GivenMetrics:
             for metric in keras.tree.flatten(given or []):
                 if metric not in OF_EVERY_METHOD:
                     self._triples.append((*_pair(metric), weighted))
+                elif weighted:
+                    names = "weighted_accuracy", "adversarial_weighted_accuracy"
+                    self._triples.append((*_wrapped(_correct, *names), weighted))
         self.all = [metric for *pair, _ in self._triples for metric in pair]
         names = [*taken, *(metric.name for metric in self.all)]
         for name in names:
@@ -70,10 +74,7 @@ def _pair(given):
         metric = keras.metrics.get(given)
         if not isinstance(metric, keras.Metric):
             name = given if isinstance(given, str) else metric.__name__
-            return [
-                keras.metrics.MeanMetricWrapper(metric, name=each)
-                for each in (name, f"adversarial_{name}")
-            ]
+            return _wrapped(metric, name, f"adversarial_{name}")
         config = {**metric.get_config(), "name": f"adversarial_{metric.name}"}
         return metric, type(metric).from_config(config)
     except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
@@ -81,3 +82,14 @@ def _pair(given):
             "Argument `metrics` must have Keras metrics with a `get_config`, their names or "
             f"functions. Received: {given!r} ({error})"
         ) from error
+
+
+def _wrapped(function, *names):
+    return [keras.metrics.MeanMetricWrapper(function, name=name) for name in names]
+
+
+def _correct(targets, logits):
+    """Which examples are classified correctly, by labels that are integers or one-hot."""
+    one_hot = targets.shape.rank == 2 and targets.shape[-1] == logits.shape[-1]
+    kind = "categorical" if one_hot else "sparse_categorical"
+    return getattr(keras.metrics, f"{kind}_accuracy")(targets, logits)

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.arguments import check, check_count, check_number
+from anp_tf.methods.penalties import is_kernel
 from anp_tf.methods.training_model import TrainingModel
 
 
@@ -31,7 +32,7 @@ class GradualPruning(TrainingModel):
         self.pruning_updates = min(
             check_count("pruning_updates", pruning_updates), self.pruning_steps
         )
-        self.kernels = [v for v in self.weight_variables if v.shape and len(v.shape) > 1]
+        self.kernels = list(filter(is_kernel, self.weight_variables))
         self.kept = [state_variable(1.0, kernel.shape, "kept") for kernel in self.kernels]
         self.updates = state_variable(0.0, (), "updates")
 

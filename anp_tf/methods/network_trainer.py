@@ -6,11 +6,12 @@ import tensorflow as tf
 from anp_tf.layers import mask_layers
 from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods.batch_reader import BatchReader, told
-from anp_tf.methods.callback_checks import check_callbacks
+from anp_tf.methods.callback_checks import EndNotFinite, check_callbacks
 from anp_tf.methods.checks import (
     check_compile_arguments,
     check_finite,
     check_optimizer,
+    check_own_weights,
     check_trained,
 )
 from anp_tf.methods.forward import ATTACKED_ALONE_NAMES, ATTACKED_NAMES, CLEAN_NAMES
@@ -30,6 +31,9 @@ class NetworkTrainer(keras.Model):
         masks: List of the network's mask layers.
         mask_variables: List of those of the network's trainable variables that are masks'.
         weight_variables: List of the others.
+        averages: `WeightAverages`, or None.
+        masks_stay: Boolean, whether the masks are fixed, so that a step leaves them alone.
+        left_out: `keras.metrics.Sum` of the steps whose gradients were not finite, under XLA.
     """
 
     def __init__(self, network, **kwargs):
@@ -42,6 +46,9 @@ class NetworkTrainer(keras.Model):
         self.read = BatchReader(network)
         self.given_metrics = GivenMetrics(None, None, ())
         self.mask_optimizer = None
+        self.averages = None
+        self.masks_stay = False
+        self.left_out = keras.metrics.Sum(name="left_out")
 
     def compile(
         self,
@@ -72,27 +79,33 @@ class NetworkTrainer(keras.Model):
         """
         check_compile_arguments(kwargs)
         check_trained(self)
-        self.given_metrics = GivenMetrics(metrics, weighted_metrics, tuple(self.means))
-        kwargs = {"jit_compile": False, **kwargs, "auto_scale_loss": False}
-        super().compile(optimizer=optimizer, **kwargs)
-        check_optimizer("optimizer", self.optimizer)
-        # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
-        # masks' variables among the others.
-        self.optimizer.build(self.weight_variables)
+        given_metrics = GivenMetrics(metrics, weighted_metrics, tuple(self.means))
+        optimizer = keras.optimizers.get(optimizer)
+        check_optimizer("optimizer", optimizer)
         if self.mask_variables:
-            if mask_optimizer is None or mask_optimizer is self.optimizer:
+            if mask_optimizer is None or mask_optimizer is optimizer:
                 raise ValueError(
                     f"Method {type(self).__name__} needs an optimizer of its own for the masks. "
                     f"Received: mask_optimizer={mask_optimizer}"
                 )
-            self.mask_optimizer = keras.optimizers.get(mask_optimizer)
-            check_optimizer("mask_optimizer", self.mask_optimizer)
+            mask_optimizer = keras.optimizers.get(mask_optimizer)
+            check_optimizer("mask_optimizer", mask_optimizer)
+        kwargs = {"jit_compile": False, **kwargs, "auto_scale_loss": False}
+        super().compile(optimizer=optimizer, **kwargs)
+        self.given_metrics = given_metrics
+        # Built here, inside the strategy's scope: Keras would build only `optimizer`, and with the
+        # masks' variables among the others.
+        self.optimizer.build(self.weight_variables)
+        if self.mask_variables:
+            self.mask_optimizer = mask_optimizer
             self.mask_optimizer.build(self.mask_variables)
 
     def apply_gradients(self, tapes, losses, examples):
         """Applies the gradients of the weights' and of the masks' loss, taken at one point.
 
-        The gradient of a variable that its loss does not depend on is 0.
+        The gradient of a variable that its loss does not depend on is 0. Masks that are fixed stay
+        as they are. Where XLA compiles the step, and leaves the check out, gradients that are not
+        finite are replaced by 0, and counted.
 
         Args:
             tapes: Pair of gradient tapes, of the weights and of the masks.
@@ -100,13 +113,20 @@ class NetworkTrainer(keras.Model):
             examples: Integer, how many the losses are of: those of this replica.
         """
         optimizers = [(self.optimizer, self.weight_variables)]
-        if self.mask_variables:
+        if self.mask_variables and not self.masks_stay:
             optimizers.append((self.mask_optimizer, self.mask_variables))
         gradients = [
             per_replica(tape.gradient(loss, variables), variables, optimizer, examples)
             for (optimizer, variables), tape, loss in zip(optimizers, tapes, losses, strict=False)
         ]
-        with tf.control_dependencies([check_finite(gradients, losses[0])]):
+        checked = check_finite(gradients, losses[0])
+        if self.jit_compile:
+            finite = tf.math.is_finite(checked)
+            self.left_out.update_state(tf.where(finite, 0.0, 1.0))
+            gradients = keras.tree.map_structure(
+                lambda part: tf.where(finite, part, tf.zeros_like(part)), gradients
+            )
+        with tf.control_dependencies([checked]):
             for (optimizer, variables), group in zip(optimizers, gradients, strict=True):
                 optimizer.apply(group, variables)
             if not self.weight_variables:  # `apply` does not count a step of no variables
@@ -132,11 +152,13 @@ class NetworkTrainer(keras.Model):
         Raises:
             ValueError: if pixels or labels are out of range; or before the first step, if a
                 callback monitors what will not be there, a `ModelCheckpoint` cannot save, or a
-                layer of the network adds a loss of its own.
+                layer of the network adds a loss of its own, or averages are in the weights' place.
             FloatingPointError: if the loss, its gradient or that of the attack is not finite; the
-                step has changed nothing then.
+                step has changed nothing then. With `jit_compile=True` the error comes after the
+                epoch, and such a step moves the weights by the optimizer's momentum alone.
         """
         self._assert_compile_called("fit")
+        check_own_weights(self)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = list(keras.tree.flatten(callbacks or []))
             if callbacks:
@@ -167,6 +189,7 @@ class NetworkTrainer(keras.Model):
 
     def train_on_batch(self, *args, **kwargs):
         """As `keras.Model.train_on_batch`, with images and labels as in `fit`."""
+        check_own_weights(self)
         with told():
             return super().train_on_batch(*args, **kwargs)
 
@@ -181,7 +204,7 @@ class NetworkTrainer(keras.Model):
 
     def callbacks(self):
         """The callbacks that the method needs; a `CallbackList` given to `fit` must have them."""
-        return []
+        return [EndNotFinite()] if self.jit_compile else []
 
     @property
     def metrics(self):
@@ -211,6 +234,16 @@ class NetworkTrainer(keras.Model):
         `save_weights` keeps what training needs to go on, with the optimizers.
         """
         self.network.save(*args, **kwargs)
+
+    def save_weights(self, *args, **kwargs):
+        """As `keras.Model.save_weights`; a ValueError while averages are in the weights' place."""
+        check_own_weights(self)
+        super().save_weights(*args, **kwargs)
+
+    def load_weights(self, *args, **kwargs):
+        """As `keras.Model.load_weights`; a ValueError while averages are in the weights' place."""
+        check_own_weights(self)
+        super().load_weights(*args, **kwargs)
 
     def export(self, *args, **kwargs):
         """Exports `network`, as `keras.Model.export`."""

@@ -13,7 +13,7 @@ class PairedForward:
     Masks, random weights and whatever else has a seed generator are drawn once for both. The copies
     go through the network as one batch, or one after the other where that would not do: batch
     statistics of a mixed batch would be neither the clean nor the adversarial ones, and dropout
-    would drop other features in each half.
+    would drop other features in each half. Layers of one's own may do either.
 
     Args:
         network: Functional `keras.Model` from pixels to logits.
@@ -29,8 +29,7 @@ class PairedForward:
         # A draw of weights is for a whole batch, others are for each example.
         of_weights = {id(seed) for layer in bayes_layers(network) for seed in seed_states(layer)}
         self.one_pass = of_weights.issuperset(map(id, self.seeds)) and not any(
-            isinstance(layer, keras.layers.BatchNormalization)
-            for layer in network._flatten_layers(include_self=False)
+            map(_mixes, network._flatten_layers(include_self=False))
         )
 
     def __call__(self, x, adversarial, masks, training):
@@ -75,3 +74,10 @@ class PairedForward:
             for seed, value in zip(self.seeds, start, strict=True):
                 seed.assign(value)
             return clean, self.latent_network(adversarial, training=training)
+
+
+def _mixes(layer):
+    """Whether what a layer makes of an image may depend on the other ones of its batch."""
+    package = type(layer).__module__.partition(".")[0]
+    of_own = keras.layers.BatchNormalization, keras.layers.Lambda
+    return package not in ("keras", "anp_tf") or isinstance(layer, of_own)

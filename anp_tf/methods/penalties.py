@@ -7,6 +7,13 @@ from anp_tf.layers.many_masks import divergences
 from anp_tf.losses import l2_decay
 from anp_tf.methods.schedule import warmed
 
+NOT_KERNELS = ("bias", "gamma", "beta", "alpha", "scale")  # names of other weights of layers
+
+
+def is_kernel(weight):
+    """Whether a weight has more than one axis and is no bias, and no scale or slope of features."""
+    return len(weight.shape) > 1 and not weight.name.endswith(NOT_KERNELS)
+
 
 class Divergence:
     """The divergence of masks and random weights, weighted: at a step.
@@ -41,7 +48,7 @@ class Decay:
 
     def __init__(self, weights, weight_decay, decayed):
         self.weight_decay = weight_decay
-        self.decayed = [v for v in weights if decayed == "all" or len(v.shape) > 1]
+        self.decayed = [v for v in weights if decayed == "all" or is_kernel(v)]
         self.regularized = [v for v in weights if v.regularizer is not None]
 
     def __call__(self):

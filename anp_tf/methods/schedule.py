@@ -20,12 +20,12 @@ class Schedule:
             way.
         last_attack: Pair of an integer and an attack, or None. (k, attack): from training step k on
             this attack takes the place of the first one.
-        mask_freeze_step: Integer; from this step on the masks are those of inference, and a rate of
-            0 is to keep them so: the weights are tuned to the network that will be used. `fit`
-            then trains them through the slimmed network, which computes the same at less cost.
-            None: never. The attack runs on the slimmed network all the time.
+        mask_freeze_step: Integer; from this step on the masks are those of inference, and `fit`
+            leaves them as they are: the weights are tuned to the network that will be used. They
+            are trained through the slimmed network, which computes the same at less cost. None:
+            never. The attack runs on the slimmed network all the time.
         fix_sparsity: Float in [0, 1), share of the units that are pruned, at least, when the masks
-            are fixed: by `anp_tf.pruning.units.cut_to_share`.
+            are fixed: by `anp_tf.pruning.units.cut_to_share`. 0 if they never are.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -52,6 +52,8 @@ class Schedule:
             check_count("mask_freeze_step", self.mask_freeze_step, least=0)
         expected = "a share in [0, 1)"
         check_number("fix_sparsity", self.fix_sparsity, lambda v: 0 <= v < 1, expected)
+        fixed = self.mask_freeze_step is not None or not self.fix_sparsity
+        check("fix_sparsity", self.fix_sparsity, fixed, "0 without a `mask_freeze_step`")
 
     def masks_are_fixed(self, step: int) -> bool:
         """Whether the masks are those of inference after so many steps."""

@@ -37,8 +37,7 @@ class Slimming:
     def train_slimmed(self):
         """From here on training runs through the slimmed network: the masks must stay as they are.
 
-        Returns:
-            Boolean, whether there is such a network.
+        Where there is no such network, it runs through the whole one.
         """
         self.cut = [~np.asarray(mask.active_units()) for mask in self.attacked.masks]
         try:
@@ -49,9 +48,8 @@ class Slimming:
             for runner in self.runners:
                 runner.use_view(None)
             log.warning("the network is trained at its full size: %s", error)
-            return False
+            return
         self.attacked.view = view
-        return True
 
     def train_whole(self):
         """From here on training runs through the whole network; does nothing where it does.
@@ -93,6 +91,7 @@ class FollowPruning(keras.callbacks.Callback):
         slimming, step = self.model.slimming, self._step()
         stays = self.model.schedule.masks_are_fixed(step) and not slimming.is_outdated()
         if not stays and slimming.train_whole():
+            self.model.masks_stay = False
             self.model.retrace()
         self._follow(slimming.attacked.open, step)
 

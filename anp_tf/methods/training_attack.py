@@ -32,6 +32,8 @@ class TrainingAttack:
         if attack is not None and schedule.attack_growth is not None:
             expected = "one with `steps`, which `attack_growth` is for"
             check("attack", attack, hasattr(attack, "steps") and _takes(attack, "steps"), expected)
+            growth, expected = schedule.attack_growth, f"at first at most {attack.steps} steps"
+            check("attack_growth", growth, growth[0] <= attack.steps, expected)
         if attack is not None and schedule.epsilon_warmup_steps:
             last = None if schedule.last_attack is None else schedule.last_attack[1]
             expected = "one whose call takes `scale`, which `epsilon_warmup_steps` is for"

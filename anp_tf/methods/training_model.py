@@ -52,7 +52,8 @@ class TrainingModel(NetworkTrainer):
         vulnerability_share: Float in (0, 1]; where clean images are run for the vulnerability
             alone, the share of each batch it is estimated on.
         weight_decay: Float, at least 0; coefficient of half the squared weights.
-        decayed: Which weights decay: `"all"`, or `"kernels"`, those of more than one axis.
+        decayed: Which weights decay: `"all"`, or `"kernels"`, those of more than one
+            axis but for biases and the scales and slopes of features.
         average_decay: Float in [0, 1); if above 0, `averages` of the weights are kept, which keep
             this share of themselves at each step.
         schedule: `Schedule`, what changes over the steps; None: nothing does.
@@ -122,10 +123,10 @@ class TrainingModel(NetworkTrainer):
         self.beta = beta
         self.vulnerability_weight = vulnerability_weight
         self.vulnerability_share = vulnerability_share
-        self.target_units = checks.checked_target_units(target_units, self.masks)
+        fixed = not self.learns_masks or self.schedule.mask_freeze_step is not None
+        self.target_units = checks.checked_target_units(target_units, self.masks, fixed)
         self.seed = seed
         self.moving_averages = moving_averages(network)
-        self.averages = None
         if average_decay:
             self.averages = WeightAverages(network, self.weight_variables, average_decay)
         divergent = [(layer, 1.0) for layer in bayes_layers(network)]
@@ -169,16 +170,17 @@ class TrainingModel(NetworkTrainer):
         return weight * terms.vulnerability if weight else 0.0
 
     def callbacks(self):
-        return [FollowPruning()] if self.masks else []
+        return [*super().callbacks(), *([FollowPruning()] if self.masks else [])]
 
     def train_slimmed(self):
-        """From here on trains through the slimmed network: the masks must not change any more.
+        """From here on trains through the slimmed network, and leaves the masks as they are.
 
         Before that units are cut, as far as is asked for.
         """
         self.cut_units()
-        if self.slimming.train_slimmed():
-            self.retrace()
+        self.masks_stay = True
+        self.slimming.train_slimmed()
+        self.retrace()
 
     def cut_units(self):
         """Cuts units by their expected masks, by `target_units` or `fix_sparsity`."""

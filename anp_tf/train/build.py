@@ -115,7 +115,7 @@ def build_training_model(settings, network, num_examples, steps_per_epoch):
     model = method(
         network,
         num_examples,
-        attack=_attack(settings, method),
+        attack=_attack(settings, method, network),
         validation_attack=_validation_attack(settings, network) if method.uses_attack else None,
         adversarial_weight=settings.adversarial_weight,
         label_smoothing=settings.label_smoothing,
@@ -197,7 +197,7 @@ def _pruning_steps(settings, total_steps):
     return max(1, round(settings.prune_until * total_steps))
 
 
-def _attack(settings, method):
+def _attack(settings, method, network):
     if settings.attack == "fgsm":
         return FGSM(epsilon=settings.epsilon_in_training)
     if settings.attack == "n_fgsm":
@@ -208,6 +208,7 @@ def _attack(settings, method):
         "steps": settings.attack_steps,
     }
     if settings.attack == "square_pgd":
+        _check_images("attack", settings.attack, "pgd", network)
         return SquarePGD(**options, queries=settings.attack_queries)
     return method.attack_class(**options)
 
@@ -221,13 +222,18 @@ def _validation_attack(settings, network):
     epsilon, restarts = settings.epsilon, settings.validation_attack_restarts
     attack = PGD(**_covering(epsilon, settings.validation_attack_steps), restarts=restarts)
     if queries := settings.validation_attack_queries:
-        if len(network.input_shape) != 4:
-            raise ValueError(
-                "validation_attack_queries: expected 0, for the Square attack moves squares of "
-                f"images, and examples are of shape {network.input_shape[1:]}; received {queries}"
-            )
+        _check_images("validation_attack_queries", queries, "0", network)
         return InTurn(attack, Square(epsilon=epsilon, queries=queries))
     return attack
+
+
+def _check_images(name, value, instead, network):
+    """A ValueError that names an option by which squares of examples that are no images move."""
+    if len(network.input_shape) != 4:
+        raise ValueError(
+            f"{name}: expected {instead}, for the Square attack moves squares of images, and "
+            f"examples are of shape {network.input_shape[1:]}; received {value}"
+        )
 
 
 def _last_attack(settings, method, total_steps):

@@ -143,6 +143,7 @@ def join():
     return Devices(strategy, len(workers), workers.index((job, index)))
 
 
+@functools.cache  # two strategies of a process would take each other's collective operations
 def _mirrored():
     local = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     # Named, since the strategy would take those of `TF_CONFIG`.

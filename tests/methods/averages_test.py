@@ -162,3 +162,34 @@ def test_no_averages_unless_asked_for():
     with pytest.raises(ValueError, match="`average_decay`"):
         model.use_averages([DATA])
     model.use_weights()
+
+
+def test_nothing_is_trained_or_saved_of_averages(tmp_path):
+    model = compiled(Standard)
+    model.fit(*DATA, batch_size=8, verbose=0)
+    path = tmp_path / "all.weights.h5"
+    model.save_weights(path)
+    model.use_averages([DATA])
+    for call in (
+        lambda: model.fit(*DATA),
+        lambda: model.train_on_batch(*DATA),
+        lambda: model.save_weights(path),
+        lambda: model.load_weights(path),
+    ):
+        with pytest.raises(ValueError, match="a call of `use_weights` before"):
+            call()
+    model.evaluate(*DATA, verbose=0)
+    model.use_weights()
+    model.load_weights(path)
+
+
+def test_a_look_at_averages_does_not_change_what_layers_draw():
+    keras.utils.set_random_seed(3)
+    dropout, norm = keras.layers.Dropout(0.5), keras.layers.BatchNormalization()
+    network = keras.Sequential([keras.Input((6,)), norm, dropout, keras.layers.Dense(3)])
+    model = Standard(network, 24, average_decay=0.9)
+    before = np.array(dropout.seed_generator.state)
+    model.use_averages([DATA])
+    assert not np.array_equal(dropout.seed_generator.state, before)
+    model.use_weights()
+    np.testing.assert_array_equal(dropout.seed_generator.state, before)

@@ -166,7 +166,7 @@ def test_metrics_are_of_clean_and_of_adversarial_outputs(run_eagerly):
     model = trained(
         run_eagerly=run_eagerly,
         metrics=["accuracy", top_logit, entropy],
-        weighted_metrics=["sparse_categorical_accuracy"],
+        weighted_metrics=["sparse_categorical_accuracy", "accuracy"],
     )
     history = model.fit(
         x, y, sample_weight=counts, validation_data=(x, y), epochs=2, **EPOCHS
@@ -177,7 +177,9 @@ def test_metrics_are_of_clean_and_of_adversarial_outputs(run_eagerly):
         expected = {
             "top_logit": logits.max(-1).mean(),
             "ce": cross_entropies(logits, y).mean(),
+            "accuracy": right.mean(),
             "sparse_categorical_accuracy": np.sum(right * counts) / np.sum(counts),
+            "weighted_accuracy": np.sum(right * counts) / np.sum(counts),
         }
         for name, value in expected.items():
             assert history[f"{prefix}{name}"] == pytest.approx([value] * 2, rel=1e-5), name
@@ -187,9 +189,10 @@ def test_metrics_are_of_clean_and_of_adversarial_outputs(run_eagerly):
 
 def test_metrics_see_labels_as_they_are_given():
     x, y = data()
-    model = trained(metrics=[keras.metrics.CategoricalAccuracy(), keras.metrics.AUC(name="auc")])
+    metrics = [keras.metrics.CategoricalAccuracy(), keras.metrics.AUC(name="auc")]
+    model = trained(metrics=metrics, weighted_metrics=["accuracy"])
     shown = model.evaluate(x, np.eye(3)[y], verbose=0, return_dict=True)
-    assert shown["categorical_accuracy"] == shown["accuracy"]
+    assert shown["categorical_accuracy"] == shown["accuracy"] == shown["weighted_accuracy"]
     assert {"auc", "adversarial_auc"} <= shown.keys()
 
 
@@ -325,6 +328,25 @@ def test_callbacks_that_would_fail_later_fail_before_the_first_step(make, messag
     assert model.optimizer.iterations == 0
 
 
+class Own(keras.callbacks.Callback):
+    """A callback of a user's, which shows what no metric has."""
+
+    monitor = "val_f1"
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_f1"] = 0.5 - epoch
+
+
+def test_callbacks_may_monitor_what_one_before_them_shows(tmp_path):
+    stopping = keras.callbacks.EarlyStopping("val_f1", mode="max", patience=1)
+    saving = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}-{val_f1:.1f}.keras")
+    history = trained().fit(*data(), callbacks=[Own(), stopping, saving], epochs=9, **EPOCHS)
+    assert history.epoch == [0, 1]
+    assert {path.name for path in tmp_path.iterdir()} == {"1-0.5.keras", "2--0.5.keras"}
+    with pytest.raises(ValueError, match="EarlyStopping monitors 'val_f1', which will not be"):
+        trained().fit(*data(), callbacks=[stopping, Own()], **EPOCHS)
+
+
 def test_a_network_that_cannot_be_saved_is_found_before_the_first_step(tmp_path):
     x = keras.Input((FEATURES,))
     model = METHODS["standard"](keras.Model(x, keras.layers.Dense(3)(Custom()(x))), 12)
@@ -440,6 +462,19 @@ def test_what_a_step_cannot_do_is_refused_by_compile():
         ):
             with pytest.raises(ValueError, match=f"^Argument `{name}`: .*{message}"):
                 pruned().compile(*pair)
+
+
+def test_a_compile_that_is_refused_changes_nothing():
+    model = AdversarialNeuralPruningVS(network(BetaBernoulliDropout()), 12, moved)
+    with pytest.raises(ValueError, match="needs an optimizer of its own for the masks"):
+        model.compile("sgd")
+    with pytest.raises(ValueError, match="call `compile\\(\\)`"):
+        model.fit(*data())
+    model.compile(keras.optimizers.SGD(0.0), "sgd", run_eagerly=True)
+    optimizer = model.optimizer
+    with pytest.raises(ValueError, match="without use_ema"):
+        model.compile(keras.optimizers.SGD(1.0, use_ema=True), "sgd")
+    assert model.optimizer is optimizer
 
 
 def test_layers_that_were_frozen_later_need_a_new_method():

@@ -240,3 +240,14 @@ def test_several_steps_in_a_call_are_refused():
     with pytest.raises(ValueError, match=r"`steps_per_execution`.*cut after each step"):
         admm().compile("adam", steps_per_execution=4)
     admm().compile("adam", steps_per_execution=1)
+
+
+def test_only_kernels_are_cut():
+    pixels = keras.Input((4, 3))
+    x = keras.layers.MultiHeadAttention(2, 3)(pixels, pixels)
+    x = keras.layers.LayerNormalization(axis=[1, 2])(x)
+    x = keras.layers.PReLU()(keras.layers.Embedding(5, 2)(keras.layers.Flatten()(x)))
+    model = ADMM(
+        keras.Model(pixels, keras.layers.Dense(3)(keras.layers.Flatten()(x))), 4, no_attack
+    )
+    assert [v.name for v in model.kernels] == ["kernel"] * 4 + ["embeddings", "kernel"]

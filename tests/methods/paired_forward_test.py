@@ -68,6 +68,23 @@ def test_equal_images_have_equal_features(layer, generators):
     assert np.array_equal(*draws) == (not generators)  # each step draws anew
 
 
+class Centred(keras.layers.Layer):
+    """A user's layer, of the statistics of its batch."""
+
+    def call(self, x, training=False):
+        return x - tf.reduce_mean(x, 0) if training else x
+
+
+@pytest.mark.parametrize("layer", [Centred(), layers.Lambda(lambda x: x - tf.reduce_mean(x, 0))])
+def test_layers_of_a_user_see_one_kind_of_images(layer):
+    pixels = keras.Input((5,))
+    network = keras.Model(pixels, layers.Dense(2)(layers.ReLU()(layer(pixels))))
+    x = np.random.default_rng(0).random((6, 5)).astype(np.float32)
+    (_, clean), (_, moved) = PairedForward(network)(tf.constant(x), tf.constant(x**2), {}, True)
+    np.testing.assert_allclose(clean, network(x, training=True), atol=1e-6)
+    np.testing.assert_allclose(moved, network(x**2, training=True), atol=1e-6)
+
+
 def test_masks_and_random_weights_go_through_as_one_batch():
     pixels = keras.Input((5,))
     x = BetaBernoulliDropout()(BayesDense(4, activation="gelu")(pixels))

@@ -77,3 +77,15 @@ def test_masks_that_another_compile_does_not_fix_are_learned():
     assert max(np.abs(v - b).max() for v, b in zip(model.mask_variables, before, strict=True)) > 0
     assert_trains_what_is_there(model, sparsity=0.5)
     assert model.forward.view is not None
+
+
+def test_fixed_masks_stay_whatever_their_rate():
+    model = compiled(mask_freeze_step=2, fix_sparsity=0.5, rate=1.0)
+    fit(model)
+    before = [np.array(v) for v in model.mask_variables]
+    rate = model.mask_optimizer.iterations
+    assert rate == 2
+    history = fit(model, epochs=3)
+    for variable, value in zip(model.mask_variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert history["sparsity"] == [0.5] * 3

@@ -638,6 +638,19 @@ def test_a_loss_that_is_not_finite_changes_nothing(make, run_eagerly):
     assert model.optimizer.iterations == 0
 
 
+def test_what_is_not_finite_under_xla_ends_the_epoch():
+    x, y = data()
+    model = Standard(network(), 10, weight_decay=3e38)
+    model.compile(keras.optimizers.SGD(1.0), jit_compile=True)
+    before = values(model.network.variables)
+    with pytest.raises(
+        FloatingPointError, match=r"^The loss .* not finite in epoch 1, at 1 of its steps\. .*$"
+    ):
+        model.fit(x, y, batch_size=10, epochs=3, verbose=0)
+    for variable, value in zip(model.network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
 @pytest.mark.parametrize("method", [BayesianPruning, AdversarialNeuralPruningVS])
 def test_method_needs_masks(method):
     with pytest.raises(ValueError, match=rf"{method.__name__}.*`toy` has no masks"):
@@ -714,6 +727,7 @@ def test_masks_need_an_optimizer_of_their_own():
         {"target_units": [2.5]},
         {"target_units": [0]},
         {"target_units": [HIDDEN + 1]},
+        {"target_units": [1]},  # of masks that are never fixed
         {"schedule": 5},
         {"bound": 0.1},
         {"distillation": "teacher"},
@@ -743,6 +757,7 @@ def test_arguments_out_of_range(argument):
         {"mask_freeze_step": -1},
         {"fix_sparsity": 1.0},
         {"fix_sparsity": None},
+        {"fix_sparsity": 0.5},  # of masks that are never fixed
     ],
 )
 def test_schedules_out_of_range(argument):
@@ -776,6 +791,7 @@ class Still(Attack):
             "`last_attack`.*`scale`",
         ),
         (Still(epsilon=0.1), {"attack_growth": (1, 3)}, "`attack`.*`steps`, which `attack_g"),
+        (PGD(epsilon=0.1, step_size=0.1, steps=2), {"attack_growth": (3, 5)}, "`attack_growth`"),
     ],
 )
 def test_an_attack_that_does_not_know_of_what_changes(attack, schedule, message):

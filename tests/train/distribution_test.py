@@ -142,6 +142,13 @@ def test_mirrored_takes_the_steps_of_one_device(commands, alone, tmp_path):
 
 
 @pytest.mark.slow
+def test_mirrored_trains_one_method_after_the_other(commands, tmp_path):
+    flags = [*FLAGS, "--method=standard,anp", "--distribution=mirrored", f"--workdir={tmp_path}"]
+    outcome = commands.run("train", *flags, "--epochs=1", before=TWO_CPUS)
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.slow
 def test_replicas_keep_the_same_statistics(commands, tmp_path):
     flags = [*FLAGS, "--method=standard", "--distribution=mirrored", f"--workdir={tmp_path}"]
     outcome = commands.run("train", *flags, before=TWO_CPUS + NORMALIZED)

@@ -384,8 +384,12 @@ def test_validation_by_squares(examples):
     model = build_training_model(settings, build_network(settings, examples), 100, 10)
     assert "Square(epsilon=0.2, queries=5" in repr(model.validation_attack)
     vectors = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    with pytest.raises(ValueError, match="validation_attack_queries: expected 0"):
-        build_training_model(settings, vectors, 100, 10)
+    for values, message in (
+        (settings, "validation_attack_queries: expected 0, .*; received 5"),
+        (Settings(method="at", attack="square_pgd"), "attack: expected pgd, .*; received square_"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_training_model(values, vectors, 100, 10)
 
 
 # ------------------------------------------------------------------------------ several devices

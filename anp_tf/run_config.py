@@ -165,7 +165,7 @@ class RunConfig:
         """Whether an option is what it was, or, of a path, names the same place.
 
         That is also a place that was moved together with the folder, and of the data one of the
-        same name where the recorded one is gone: `Workdir.check_data` compares what is in it.
+        same name where the recorded one is gone: `anp_tf.run_data` compares what is in it.
         """
         if found == now or name not in PATHS or None in (found, now):
             return found == now

@@ -1,6 +1,8 @@
 """Everything that defines a training run, in one record."""
 
 import dataclasses
+import json
+import pathlib
 import re
 
 from anp_tf.names import AUGMENTATIONS, MASKS, METHODS, NETWORKS
@@ -150,8 +152,7 @@ class Settings(Options):
 
     def defaults(self):
         yield "beta", method_class(self.method).default_beta
-        is_mnist = self.dataset.partition("/")[0].partition(":")[0] == "mnist"
-        yield "epsilon", 0.3 if is_mnist else 8 / 255
+        yield "epsilon", 0.3 if set_name(self.dataset) == "mnist" else 8 / 255
         yield "bound_epsilon", self.epsilon
         yield "attack_step_size", min(LONGEST_STEP, self.epsilon_in_training / 4)
         yield "eval_attack_step_size", min(LONGEST_STEP, self.epsilon / 4)
@@ -194,8 +195,16 @@ class Settings(Options):
         """How training images are augmented: keyword arguments of `anp_tf.data.training_batches`."""
         augmentation = self.augmentation
         if augmentation == "auto":
-            augmentation = "crop_flip" if re.split("[/:]", self.dataset)[0] in CIFAR else "none"
+            augmentation = "crop_flip" if set_name(self.dataset) in CIFAR else "none"
         return {"augmentation": augmentation, "crop_pixels": self.crop_pixels}
+
+
+def set_name(dataset):
+    """The name of a TFDS set, which may be named by the folder that it is prepared in."""
+    try:
+        return json.loads((pathlib.Path(dataset) / "dataset_info.json").read_text())["name"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return re.split("[/:]", dataset)[0]
 
 
 def method_class(name):

@@ -9,7 +9,7 @@ import os
 import pathlib
 import shutil
 
-from anp_tf.errors import OtherRunError, WorkdirError
+from anp_tf.errors import WorkdirError
 from anp_tf.files import atomic_file, check_folder, errors_with_path, read_json, write_json
 from anp_tf.network_file import read_network
 from anp_tf.own_modules import own_module
@@ -113,18 +113,6 @@ class Workdir:
             self.network.unlink(missing_ok=True)
         self._run_config.write(start.written, start.asked)
 
-    def check_data(self, training):
-        """An `OtherRunError` if a run that goes on began with other training `Examples`."""
-        before = (read_json(self.origin) or {}).get("data")
-        if before is None or before == training.identity:
-            return
-        found = read_json(self.origin, keys=("training_examples",))
-        raise OtherRunError(
-            f"workdir {self.path} is of other data: it began with {found['training_examples']:,} "
-            f"training examples, and the data set now has {len(training):,}, or other labels; give "
-            "the data of the run, or another workdir"
-        )
-
     def use(self, settings, used):
         """Writes down the `Settings` that are used in place of those that were asked for."""
         now = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
@@ -199,8 +187,7 @@ class Workdir:
         if examples.class_names:
             write_json(self.labels, list(examples.class_names))
         if examples.columns:
-            names = ("name", "low", "high")
-            write_json(self.columns, [dict(zip(names, c, strict=True)) for c in examples.columns])
+            write_json(self.columns, columns_of(examples))
 
     def class_names(self):
         """List of the names of the classes, or None where they are not known."""
@@ -244,6 +231,12 @@ class Workdir:
         lines = [json.dumps(record) + "\n" for record in self.epochs() if record["epoch"] <= beyond]
         with atomic_file(self.metrics) as temporary:
             temporary.write_text("".join(lines))
+
+
+def columns_of(examples):
+    """List of dicts of a table's columns: `name`, `low` and `high`; None of images."""
+    names = ("name", "low", "high")
+    return examples.columns and [dict(zip(names, c, strict=True)) for c in examples.columns]
 
 
 def holds_results(path):

@@ -1,6 +1,7 @@
 """The record of a run's options: validation, and the way to a flagfile and back."""
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -325,6 +326,17 @@ def test_radius_by_data_set_and_steps_by_radius(values, epsilon, steps):
     settings = Settings(**values)
     assert settings.epsilon == epsilon
     assert (settings.attack_step_size, settings.eval_attack_step_size) == steps
+
+
+@pytest.mark.parametrize(
+    ("name", "epsilon", "augmentation"),
+    [("mnist", 0.3, "none"), ("cifar10", 8 / 255, "crop_flip"), (3, 8 / 255, "none")],
+)
+def test_defaults_of_a_set_named_by_its_folder(tmp_path, name, epsilon, augmentation):
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"name": name}))
+    settings = Settings(dataset=str(tmp_path))
+    assert settings.epsilon == epsilon
+    assert settings.augmentation_options["augmentation"] == augmentation
 
 
 @pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("0.3", 0.3), ("1e-1/2", 0.05)])

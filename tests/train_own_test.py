@@ -401,6 +401,18 @@ def test_data_and_workdir_that_were_moved(commands, folder):
         (folder / name).rename(folder / "away" / name)
     outcome = commands.run("evaluate", "--workdir=../away/run", cwd=folder / "other")
     assert outcome.code == 0, outcome.err
+    # The data of a finished run alone.
+    (folder / "away" / "new").rename(folder / "data")
+    refused = commands.run("evaluate", "--workdir=away/run", cwd=folder)
+    assert "expected --dataset, their new place" in line(refused)
+    refused = commands.run(
+        "train", *flags, "--dataset=other/set.csv", "--workdir=away/run", cwd=folder
+    )
+    assert "39 training examples, and the data set now has 32" in line(refused)
+    for dataset, code in (("other/set.csv", 2), ("data/set.csv", 0)):
+        flag = f"--dataset={dataset}"
+        outcome = commands.run("evaluate", "--workdir=away/run", flag, cwd=folder)
+        assert outcome.code == code, outcome.err
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from anp_tf.errors import WorkdirError
 from anp_tf.layers import BetaBernoulliDropout
 from anp_tf.models import lenet5_caffe
 from anp_tf.options import MACHINE
+from anp_tf.run_data import check_training_data
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir, load_network
 
@@ -240,7 +241,7 @@ def test_a_damaged_record_of_the_data_is_named(workdir):
     workdir.origin.write_text('{"data": "zz"}')
     examples = data.from_arrays(np.zeros((2, 3, 3)), [0, 1])
     with pytest.raises(WorkdirError, match=r"run\.json is damaged.* with training_examples"):
-        workdir.check_data(examples)
+        check_training_data(workdir, examples)
 
 
 # ------------------------------------------------------------------------------------ results

@@ -1,13 +1,17 @@
 """Data for classification: read, split, and served in batches of float32 pixels in [0, 1]."""
 
+import numbers
 import os
 import pathlib
+
+import numpy as np
 
 from anp_tf.data import image_folder, npz_file, table_file, tfds_sets
 from anp_tf.data.arrays import from_arrays
 from anp_tf.data.batches import batches, training_batches
 from anp_tf.data.errors import DataError, unused
 from anp_tf.data.examples import Examples, split_validation
+from anp_tf.data.labels import TEST_SHARE, refuse_share
 
 __all__ = [
     "DataError",
@@ -36,7 +40,7 @@ def load(
     image_size=None,
     image_key=None,
     label_key=None,
-    test_share=0.2,
+    test_share=TEST_SHARE,
 ):
     """Reads a part of a data set.
 
@@ -49,10 +53,12 @@ def load(
     - a folder with a folder of PNG, JPEG, BMP or GIF files for each class, or with such folders in
       `train/`, `test/` and, if there is one, `validation/`. The class's name is its folder's. Of a
       GIF the first image is taken;
-    - an `.npz` file with arrays `x_train`, `y_train`, `x_test` and `y_test`, images uint8 or float
-      in [0, 1], labels integers [n] or [n, 1], or names;
+    - an `.npz` file with arrays `x_train`, `y_train`, `x_test`, `y_test` and, if there is a
+      validation part, `x_validation` and `y_validation`, images uint8 or float in [0, 1], labels
+      integers [n] or [n, 1], or names;
     - a `.csv` or `.parquet` file of numbers with a column of labels. Each column is scaled to
-      [0, 1] by its range in the training part, and clipped to it in the test part.
+      [0, 1] by its range in the training part, and clipped to it in the test part. A column without
+      a name, such as the index that pandas writes, is left out.
 
     A path that exists is taken as a path; write `./mnist` for a folder named like a TFDS set.
 
@@ -65,32 +71,38 @@ def load(
         data_dir: directory that holds TFDS data sets, as in `tfds.load`. It is created when a set
             has to be put there, but only if its parent exists. Defaults to the environment
             variable `TFDS_DATA_DIR`, or else to `~/tensorflow_datasets`.
-        image_size: pair `(height, width)` that images of a folder or of TFDS are resized to,
-            bilinearly. None: all must be of one size.
+        image_size: pair `(height, width)` of positive integers, in pixels, that images of a folder
+            or of TFDS are resized to, bilinearly. None: all must be of one size.
         image_key: string, the feature of a TFDS set that holds the images. None: the one that TFDS
             names, or the only one.
         label_key: string, the feature of a TFDS set, or the column of a table, that holds the
             labels. None: the one that TFDS names, or the only one; the column `label`, `class`,
             `target` or `y`.
-        test_share: float in (0, 1), share of a set without a test part that is for testing.
+        test_share: float in (0, 1), share of a set without a test part that is for testing. One
+            with a test part takes the default, 0.2, alone, which has no effect there.
 
     Returns:
         `Examples`, the part; None for `"validation"` if the set has no such part.
 
     Raises:
         DataError: the set is unknown, damaged, cannot be downloaded, has no such part or no test
-            part, or is not what is described above. The message is one line and names the file.
+            part, or is not what is described above, or an argument is not valid or of no use for
+            it. The message is one line and names the file or the argument.
     """
     if split not in SPLITS:
         raise DataError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if not 0 < test_share < 1:
         raise DataError(f"test_share must be in (0, 1), got {test_share:g}")
+    if image_size is not None:
+        image_size = _size(image_size)
     path = as_path(name)
     if path is None:
+        refuse_share(name, test_share)
         return tfds_sets.read(str(name), split, data_dir, image_size, image_key, label_key)
     if not path.exists():
         raise DataError(f"there is no data set at {path} (from {pathlib.Path.cwd()})")
     if path.is_dir() and (path / "dataset_info.json").exists():
+        refuse_share(path, test_share)
         return tfds_sets.read(path, split, None, image_size, image_key, label_key)
     unused(path, image_key=image_key)
     if path.is_dir():
@@ -100,7 +112,27 @@ def load(
     read = SUFFIXES.get(path.suffix.lower())
     if read is None:
         raise DataError(f"{path} must be a folder, or a file of {', '.join(SUFFIXES)}")
-    return None if split == "validation" else read(path, split, label_key, test_share)
+    return read(path, split, label_key, test_share)
+
+
+def _size(image_size):
+    """The pair of positive integers that it has to be."""
+    sides = tuple(image_size) if np.iterable(image_size) else ()
+    if len(sides) != 2 or not all(isinstance(n, numbers.Integral) and n > 0 for n in sides):
+        raise DataError(
+            f"image_size must be a height and a width, two positive integers, got {image_size!r}"
+        )
+    return tuple(map(int, sides))
+
+
+def is_divided(name):
+    """Whether a set, as `load` takes it, has no test part, so that a share of it is for testing."""
+    path = as_path(name)
+    if path is None or (path / "dataset_info.json").exists():
+        return False
+    if path.is_dir():
+        return not (path / "train").is_dir()
+    return path.suffix.lower() != ".npz"
 
 
 def as_path(name):

@@ -1,10 +1,16 @@
 """Arrays of images or rows, and their labels, as `Examples`."""
 
+import logging
+
 import numpy as np
 
 from anp_tf.data.errors import DataError
 from anp_tf.data.examples import Examples
 from anp_tf.data.labels import class_labels
+
+log = logging.getLogger(__name__)
+
+DARK = 128  # integers that are all below are rather of another range than dark images
 
 
 def from_arrays(x, y, class_names=None):
@@ -13,22 +19,27 @@ def from_arrays(x, y, class_names=None):
     Args:
         x: array `[n, height, width, channels]`, `[n, height, width]` or `[n, columns]`: integers of
             0 to 255, not of 0 and 1 alone, or floats or booleans in [0, 1].
-        y: array `[n]` or `[n, 1]`: integers, the classes' numbers from 0 on, or names.
-        class_names: sequence of a name for each class, where `y` has numbers. None: the numbers,
-            or the names in `y`, sorted.
+        y: array `[n]` or `[n, 1]`: integers, the classes' numbers from 0 on, or names, or booleans.
+        class_names: sequence of a name for each class, in the order of their numbers; names in `y`
+            are numbered by it, and some may be absent. None: the numbers, or the names in `y`,
+            sorted.
 
     Returns:
         `Examples`.
 
     Raises:
-        DataError: an array is of another kind or shape, a number is NaN or out of range, or a class
-            has no example.
+        DataError: an array is of another kind or shape, a number is NaN or out of range, a class
+            of `y` by number has no example, or a name in `y` is none of `class_names`.
     """
     images = pixels(np.asarray(x), "x")
-    labels, found = class_labels({"train": y}, "y")
+    y, names = np.asarray(y), None
+    if class_names is not None:
+        names = tuple(map(str, class_names))
+        y = y.astype(int) if y.dtype == bool else y
+    labels, found = class_labels({"train": y}, "y", names)
     if len(images) != len(labels["train"]):
         raise DataError(f"x has {len(images)} examples and y {len(labels['train'])} labels")
-    names = found if class_names is None else tuple(map(str, class_names))
+    names = found if names is None else names
     if len(names) != len(found):
         raise DataError(f"class_names has {len(names)} names, and y {len(found)} classes")
     return Examples(images, labels["train"], len(names), names)
@@ -41,8 +52,11 @@ def pixels(array, name):
 
 
 def check_pixels(shape, dtype, parts, name):
-    """A DataError unless an array, which may come in parts of its rows, holds pixels."""
-    if len(shape) < 2 or 0 in shape:
+    """A DataError unless an array, which may come in parts of its rows, holds pixels.
+
+    A warning says if they are integers so small that they may be of another range than 0 to 255.
+    """
+    if not 2 <= len(shape) <= 4 or 0 in shape:
         raise DataError(f"{name}: expected images [n, height, width, channels], got {shape}")
     if dtype.kind not in "bfiu":
         raise DataError(f"{name}: expected uint8, or floats in [0, 1], got {dtype}")
@@ -60,6 +74,13 @@ def check_pixels(shape, dtype, parts, name):
         raise DataError(
             f"{name}: integers are taken as of 0 to 255, got {dtype} of 0 and 1 alone; make them "
             "floats or booleans, of which 1 is the brightest"
+        )
+    if dtype.kind in "iu" and 0 < high < DARK:
+        log.warning(
+            "%s: integers are taken as of 0 to 255, and the highest is %d: if that is the "
+            "brightest, divide by it, to floats in [0, 1]",
+            name,
+            high,
         )
 
 

@@ -27,7 +27,8 @@ def training_batches(examples, batch_size, seed, start_step=0, augmentation="non
             digits or signs; `"crop_flip"`: and mirrored left to right every other time, the usual
             augmentation of CIFAR; `"crop_alternate"`: and mirrored in every other epoch, half of
             the images in the even ones, so that two epochs show both sides of each.
-        crop_pixels: how far images are shifted at most, at least 1; by 4 as is usual for CIFAR.
+        crop_pixels: how far images are shifted at most, at least 1 and less than their shorter
+            side; by 4 as is usual for CIFAR.
 
     Returns:
         Infinite `tf.data.Dataset` of `(pixels, labels)`: float32
@@ -41,6 +42,11 @@ def training_batches(examples, batch_size, seed, start_step=0, augmentation="non
     at_least("start_step", start_step, 0)
     at_least("crop_pixels", crop_pixels, 1)
     check_augmentation(augmentation, examples.image_shape)
+    if augmentation != "none" and crop_pixels >= min(examples.image_shape[:2]):
+        raise DataError(
+            f"crop_pixels must be less than the images' shorter side, "
+            f"{min(examples.image_shape[:2])}, got {crop_pixels}"
+        )
     if batch_size > len(examples):
         raise DataError(
             f"batch_size must be at most the number of examples, {len(examples)}, got {batch_size}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import pathlib
 
 import numpy as np
@@ -9,13 +10,13 @@ import numpy as np
 from anp_tf.data.errors import DataError
 from anp_tf.data.examples import Examples
 from anp_tf.data.image_files import FORMATS, ImageFiles, header
-from anp_tf.data.labels import test_count
+from anp_tf.data.labels import TEST_SHARE, refuse_share, test_count
 from anp_tf.data.on_disk import fits
 
 log = logging.getLogger(__name__)
 
 
-def read(root, split, image_size=None, test_share=0.2):
+def read(root, split, image_size=None, test_share=TEST_SHARE):
     """Reads a part of a folder; the arguments and errors are those of `anp_tf.data.load`."""
     parts = _parts(pathlib.Path(root), test_share)
     parts = {part: _mixed(pairs) for part, pairs in parts.items()}
@@ -42,9 +43,11 @@ def _parts(root, test_share):
         return _divided(_listed(root), test_share)
     if not folders["test"].is_dir():
         raise DataError(
-            f"{root} has a folder train and no folder test; without both, put the folders of the "
-            "classes into it directly, and a share of the images is set aside for testing"
+            f"{root} has a folder train and no folder test: if train is a class, rename it; "
+            f"if it holds the classes, add a folder test, or move them into {root}, and a share of "
+            "the images is set aside for testing"
         )
+    refuse_share(root, test_share)
     for name in ("val", "valid"):
         if (root / name).is_dir():
             raise DataError(f"{root} has a folder {name} beside train and test: name it validation")
@@ -58,6 +61,8 @@ def _listed(folder):
         raise DataError(f"{folder} has no folders: expected one for each class, with its images")
     found, left_out = [], []
     for directory in classes:
+        if directory.name != directory.name.encode(errors="replace").decode():
+            raise DataError(f"{folder}: expected names of classes in UTF-8, got {directory.name!r}")
         entries = sorted(p for p in directory.iterdir() if not p.name.startswith("."))
         images = [p for p in entries if p.is_file() and p.suffix.lower() in FORMATS]
         if not images:
@@ -78,7 +83,7 @@ def _mixed(pairs):
 
 
 def _hash(path):
-    return hashlib.sha256(path.name.encode()).digest()
+    return hashlib.sha256(os.fsencode(path.name)).digest()
 
 
 def _divided(listed, test_share):

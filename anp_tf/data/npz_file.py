@@ -1,4 +1,7 @@
-"""A NumPy file of arrays `x_train`, `y_train`, `x_test`, `y_test`, as `keras.datasets` has them."""
+"""A NumPy file of arrays `x_train`, `y_train`, `x_test`, `y_test`, as `keras.datasets` has them.
+
+`x_validation` and `y_validation` may be there, too.
+"""
 
 import contextlib
 import math
@@ -11,7 +14,7 @@ import numpy as np
 from anp_tf.data.arrays import as_pixels, check_pixels, pixels
 from anp_tf.data.errors import DataError, in_short, unused
 from anp_tf.data.examples import Examples
-from anp_tf.data.labels import class_labels
+from anp_tf.data.labels import TEST_SHARE, class_labels, refuse_share
 from anp_tf.data.on_disk import PART_BYTES, StoredArray, fits, kept, kept_columns
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -20,44 +23,60 @@ DEFLATE_RATIO = 1032  # what the format's compression reaches at most
 LOCAL_HEADER = 30  # bytes of a file in an archive before its name; the last two fields are lengths
 
 
-def read(path, split, label_key=None, test_share=None):
+def read(path, split, label_key=None, test_share=TEST_SHARE):
     """Reads a part of a file; the arguments and errors are those of `anp_tf.data.load`."""
     unused(path, label_key=label_key)
+    refuse_share(path, test_share)
     try:
         with zipfile.ZipFile(path) as archive:
-            missing = [key for key in KEYS if f"{key}.npy" not in archive.namelist()]
-            if missing:
-                names = ", ".join(name.removesuffix(".npy") for name in archive.namelist())
-                raise DataError(
-                    f"{path} has no array {missing[0]}: expected {', '.join(KEYS)}, got "
-                    f"{names[:200] or 'none'}"
-                )
-            labels, shapes = {}, {}
-            for part in ("train", "test"):
+            parts = _parts(path, [name.removesuffix(".npy") for name in archive.namelist()])
+            if split not in parts:
+                return None
+            labels, counts, shapes = {}, {}, {}
+            for part in parts:  # all of them, not only when training has ended
                 with _opened(archive, f"y_{part}", path) as array:
                     labels[part] = array.whole()
                 with _opened(archive, f"x_{part}", path) as array:
-                    shape = list(array.shape[1:])
+                    counts[part], *shape = array.shape or (0,)
                     shapes[part] = [*shape, 1] if len(shape) == 2 else shape  # as `as_pixels`
-                    if (part, split) == ("test", "train"):  # not only when training has ended
-                        check_pixels(array.shape, array.dtype, array.parts(), f"{path}: x_test")
+                    if split == "train" and part != "train":
+                        check_pixels(array.shape, array.dtype, array.parts(), f"{path}: x_{part}")
             with _opened(archive, f"x_{split}", path) as array:
                 images = _images(array, path, f"{path}: x_{split}")
-            if shapes["train"] != shapes["test"]:
-                raise DataError(
-                    f"{path}: expected images of one shape, got {shapes['train']} in x_train and "
-                    f"{shapes['test']} in x_test"
-                )
+            for part, shape in shapes.items():
+                if shape != shapes["train"]:
+                    raise DataError(
+                        f"{path}: expected images of one shape, got {shapes['train']} in x_train "
+                        f"and {shape} in x_{part}"
+                    )
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise errors of many types.
         raise DataError(f"{path} cannot be read as an .npz file: {in_short(error)}") from error
     labels, class_names = class_labels(labels, path)
-    if len(images) != len(labels[split]):
-        raise DataError(
-            f"{path} has {len(images)} images x_{split} and {len(labels[split])} labels y_{split}"
-        )
+    for part, count in counts.items():
+        if count != len(labels[part]):
+            raise DataError(
+                f"{path} has {count} images x_{part} and {len(labels[part])} labels y_{part}"
+            )
     return Examples(images, labels[split], len(class_names), class_names)
+
+
+def _parts(path, names):
+    """The parts of a file with arrays of these names."""
+    needed = KEYS
+    if {f"{axis}_validation" for axis in "xy"} & set(names):
+        needed = (*KEYS, "x_validation", "y_validation")
+    for name in ("x_val", "y_val", "x_valid", "y_valid"):
+        if name in names:
+            raise DataError(f"{path} has an array {name}: name it {name[:2]}validation")
+    for key in needed:
+        if key not in names:
+            raise DataError(
+                f"{path} has no array {key}: expected {', '.join(needed)}, got "
+                f"{', '.join(names)[:200] or 'none'}"
+            )
+    return [key[2:] for key in needed if key.startswith("x_")]
 
 
 def _images(array, path, shown):

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import re
 
 import numpy as np
 import pyarrow
@@ -10,23 +11,37 @@ import pyarrow.parquet
 
 from anp_tf.data.errors import DataError, in_short
 from anp_tf.data.examples import Examples
-from anp_tf.data.labels import class_labels, test_count
+from anp_tf.data.labels import TEST_SHARE, class_labels, test_count
 from anp_tf.data.on_disk import PART_BYTES, kept
 
 TEXT = ("string", "large_string", "string_view")  # Arrow's types of it
 LABEL_COLUMNS = ("label", "class", "target", "y")  # in this order, where none is named
+NAMELESS = r"|Unnamed: \d+|__index_level_\d+__"  # also as pandas calls such a column
 
 log = logging.getLogger(__name__)
 
 
-def read(path, split, label_key=None, test_share=0.2):
+def read(path, split, label_key=None, test_share=TEST_SHARE):
     """Reads a part of a table; the arguments and errors are those of `anp_tf.data.load`.
 
     The file is read through twice, the labels first, as the division into parts is by them.
     """
+    if split == "validation":
+        return None
     kinds = _kinds(path)
     label = _label_column(kinds, label_key, path)
     del kinds[label]
+    _leave_out_nameless(kinds, path)
+    others = [name for name in LABEL_COLUMNS if name in kinds and name != "y"]  # of x and y
+    if others and not label_key:
+        log.warning(
+            "%s: column %r is taken for the labels, and %d others for features, %r among them; "
+            "label_key chooses another",
+            path,
+            label,
+            len(kinds),
+            others[0],
+        )
     labels = _labels(_column(path, label), label, path)
     testing = _testing(labels, test_share, path)
     chosen = {"train": ~testing, "test": testing}
@@ -84,7 +99,8 @@ class _Ranges:
     def scaled(self, rows):
         """Rows scaled by the ranges of the training part to [0, 1], and clipped to it."""
         span = np.where(self.high > self.low, self.high - self.low, 1.0)
-        return np.clip((rows - self.low) / span, 0, 1).astype(np.float32)
+        inside = np.clip(rows, self.low, self.high)  # a column may have one number alone
+        return np.clip((inside - self.low) / span, 0, 1).astype(np.float32)
 
     def tell_outside(self, rows):
         """Logs which share of the numbers is clipped."""
@@ -185,6 +201,22 @@ def _label_column(columns, label_key, path):
         if name in columns:
             return name
     raise DataError(f"{path} has no column {' or '.join(known)} of labels, got {_shown(columns)}")
+
+
+def _leave_out_nameless(kinds, path):
+    """Takes columns without a name, such as the index that pandas writes, out of the features."""
+    nameless = [name for name in kinds if re.fullmatch(NAMELESS, name)]
+    if not nameless:
+        return
+    for name in nameless:
+        del kinds[name]
+    if not kinds:
+        raise DataError(f"{path} has no column of numbers with a name beside the labels")
+    log.warning(
+        "%s: columns without a name, such as the index that pandas writes, are left out: %s",
+        path,
+        ", ".join(map(repr, nameless))[:200],
+    )
 
 
 def _labels(column, name, path):

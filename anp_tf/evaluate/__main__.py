@@ -17,7 +17,9 @@ def define_flags():
         exists=True,
     )
     cli.define(
-        "dataset", None, "of --model: its data set, as for training; else the one of its workdir"
+        "dataset",
+        None,
+        "of --model: its data set, as for training; of --workdir: where its data are now",
     )
     cli.define("pixels", None, "of --model: what it takes for 0 and 1, such as 0,255 or -1,1", list)
     cli.define("output_name", None, "of --model: name of the logits among several outputs")

@@ -33,17 +33,18 @@ from anp_tf.robustness import (
     from_workdir,
     prove_candidate,
     saved_images,
-    test_examples,
+    test_examples_of,
 )
 from anp_tf.robustness.attack_names import check_names, check_options, has_effect
 from anp_tf.robustness.batch_files import holds_images
 from anp_tf.robustness.threat import STEPS
+from anp_tf.run_data import moved_to
 from anp_tf.settings import READING, Settings
 from anp_tf.threads import use_threads_for_attacks
 from anp_tf.workdir import Workdir, holds_results, load_network
 
 CHANGEABLE = Settings.names(EVALUATION)
-OF_MODELS = ("dataset", *READING, "pixels", "output_name", "binary", "channels_first")
+OF_MODELS = (*READING, "pixels", "output_name", "binary", "channels_first")
 OF_PROOFS = ("proofs", "proof_intermediate", "proof_minutes")
 OF_ATTACKS = (
     "model",
@@ -159,7 +160,7 @@ def _candidate(settings):
     given, interface = flags.FLAGS, _interface()
     limit = given.limit_test_examples
     if given.workdir:
-        return from_workdir(given.workdir, limit, given.data_dir, interface)
+        return from_workdir(given.workdir, limit, given.data_dir, interface, given.dataset)
     Workdir(given.model).check_one_run("model")
     options = settings.data_options
     return from_model(given.model, settings.dataset, limit, settings.data_dir, interface, options)
@@ -267,12 +268,14 @@ def _row():
     settings = dataclasses.replace(
         settings, **changes, data_dir=given.data_dir or settings.data_dir
     )
+    if given.dataset:
+        settings = moved_to(workdir, settings, given.dataset)
     network = workdir.load_network()
     source = load_network(given.source, "source") if given.source else None
     output = given.output or (None if changes else workdir.results)
     if output:
         check_written("output", output, holds_results)
-    examples = test_examples(settings)
+    examples = test_examples_of(workdir, settings)
     black_box = source and black_box_images(settings, source, examples, counting)
     row = results_row(settings, network, examples, black_box, counting)
     row["black_box_source"] = given.source

@@ -16,6 +16,7 @@ from anp_tf.robustness.candidate import (
     from_network,
     from_workdir,
     test_examples,
+    test_examples_of,
 )
 from anp_tf.robustness.checks import run_checks
 from anp_tf.robustness.interface import Interface, entered

@@ -10,10 +10,13 @@ import tensorflow as tf
 
 from anp_tf import data
 from anp_tf.attacks.entrance import labels_of
+from anp_tf.errors import WorkdirError
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import slim
 from anp_tf.robustness.interface import PROBE_IMAGES, Interface, ending, entered
 from anp_tf.robustness.network_files import network_file
+from anp_tf.run_config import is_gone
+from anp_tf.run_data import check_test_data, moved_to
 from anp_tf.serving import latest_version
 from anp_tf.settings import READING, Settings
 from anp_tf.workdir import Workdir, load_network
@@ -122,7 +125,7 @@ def from_network(network, examples, *, digest, dataset="images", interface=None,
     )
 
 
-def from_workdir(path, limit=None, data_dir=None, interface=None):
+def from_workdir(path, limit=None, data_dir=None, interface=None, dataset=None):
     """The network of a finished run and the test set of its data.
 
     Args:
@@ -130,9 +133,11 @@ def from_workdir(path, limit=None, data_dir=None, interface=None):
         limit: Integer, only so many test images; None: as many as in the run.
         data_dir: TFDS data directory; None: that of the run.
         interface: `Interface`.
+        dataset: Where the data of the run are now; None: where they were.
 
     Raises:
-        WorkdirError, DataError: if the run is not finished, or the data cannot be read.
+        WorkdirError, DataError: if the run is not finished, or the data are others or cannot be
+            read.
     """
     workdir = Workdir(path)
     settings = workdir.settings()
@@ -140,10 +145,12 @@ def from_workdir(path, limit=None, data_dir=None, interface=None):
     if data_dir:
         changes["data_dir"] = data_dir
     settings = dataclasses.replace(settings, **changes)
+    if dataset:
+        settings = moved_to(workdir, settings, dataset)
     network, of_file = _read(workdir.network, workdir.load_network)
     candidate = from_network(
         network,
-        test_examples(settings),
+        test_examples_of(workdir, settings),
         digest=of_file,
         dataset=settings.dataset,
         interface=interface,
@@ -214,10 +221,37 @@ def digest(path):
 
 def test_examples(settings):
     """The test set of the settings, `anp_tf.data.Examples`."""
-    examples = data.load(settings.dataset, "test", settings.data_dir, **settings.data_options)
-    if settings.limit_test_examples:
-        examples = examples.take(settings.limit_test_examples)
-    return examples
+    return _limited(settings, _test_part(settings))
+
+
+def test_examples_of(workdir, settings):
+    """The test set of a run.
+
+    Args:
+        workdir: `Workdir` of the run.
+        settings: `Settings` of the run; how much of the set is used may be another share.
+
+    Raises:
+        WorkdirError: if it is not of the data that the run was trained on, or not where it was.
+        DataError: if it cannot be read.
+    """
+    if is_gone(settings.dataset):
+        raise WorkdirError(
+            f"the data of workdir {workdir.path} are not at {settings.dataset} any more: expected "
+            "--dataset, their new place"
+        )
+    examples = _test_part(settings)
+    check_test_data(workdir, examples, data.is_divided(settings.dataset))
+    return _limited(settings, examples)
+
+
+def _test_part(settings):
+    return data.load(settings.dataset, "test", settings.data_dir, **settings.data_options)
+
+
+def _limited(settings, examples):
+    limit = settings.limit_test_examples
+    return examples.take(limit) if limit else examples
 
 
 def check_fits(name, network, examples):

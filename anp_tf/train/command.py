@@ -12,7 +12,7 @@ from anp_tf.export.release import release, say_exported
 from anp_tf.files import check_plain
 from anp_tf.methods import METHODS
 from anp_tf.progress import counting
-from anp_tf.robustness import test_examples
+from anp_tf.robustness import test_examples_of
 from anp_tf.serving import latest_version
 from anp_tf.settings import unread
 from anp_tf.train.distribution import join
@@ -88,7 +88,7 @@ def evaluated(workdir, network):
     if workdir.results.exists():
         return workdir.load_results()
     settings = workdir.settings()
-    row = results_row(settings, network, test_examples(settings), counter=counting)
+    row = results_row(settings, network, test_examples_of(workdir, settings), counter=counting)
     workdir.save_results(row)
     return row
 

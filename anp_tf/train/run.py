@@ -13,6 +13,7 @@ from anp_tf.errors import NonFiniteError, WorkerLost
 from anp_tf.models import NETWORKS
 from anp_tf.progress import Progress
 from anp_tf.pruning import cost
+from anp_tf.run_data import check_training_data
 from anp_tf.threads import use_op_threads
 from anp_tf.train.averaging import Averaging
 from anp_tf.train.best import BestEpoch
@@ -89,6 +90,8 @@ def _locked(settings, workdir, devices, overwrite):
         start = workdir.start(settings, overwrite) if devices.chief else None
         if devices.of_chief(start is not None and start.finished):
             if start is not None:
+                if start.settings.dataset != workdir.settings().dataset:
+                    check_training_data(workdir, examples_of(start.settings)[0])
                 workdir.begin(start)
             return workdir.load_network()
         network = _train(settings, workdir, devices, start)
@@ -115,7 +118,7 @@ def _train(settings, workdir, devices, start):
     steps_per_epoch = len(training) // batch_size
     check_execution(settings, steps_per_epoch)
     if start is not None and start.goes_on:
-        workdir.check_data(training)
+        check_training_data(workdir, training)
     with devices.strategy.scope():
         network = build_network(settings, training)
         cost(network)  # an error now if it is not known, and not when results are made of it

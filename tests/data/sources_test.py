@@ -497,6 +497,7 @@ def test_any_content_is_data_or_one_line(tmp_path_factory, suffix, cut, changed,
         np.savez(path, **arrays())
     else:
         write_table(path, table())
+    share = {} if suffix == ".npz" else {"test_share": 0.5}
     content = bytearray(path.read_bytes())
     for place, value in changed:
         content[int(place * (len(content) - 1))] = value
@@ -506,7 +507,7 @@ def test_any_content_is_data_or_one_line(tmp_path_factory, suffix, cut, changed,
         try:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(on_disk, "HELD_BYTES", held)
-                examples = data.load(root if image else path, split, test_share=0.5)
+                examples = data.load(root if image else path, split, **share)
             assert np.isfinite(examples.pixels).all()
         except data.DataError as error:
             message = str(error)

@@ -348,3 +348,14 @@ def test_misclassified_images_are_marked(saved, monkeypatch):
     values["adversarial_prediction"] = ["a", "c", "c"]
     figure = drawn(monkeypatch, "adversarial_examples", {"first": values})
     assert ["✗" in axes.get_xlabel() for axes in figure.axes[3:]] == [False, True, False]
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_characters_that_the_font_lacks_are_drawn_without_a_word(tmp_path, ending):
+    """A warning would be an error."""
+    figure = canvas.new_figure(1.0)
+    axes = canvas.plot(figure, "猫", "犬")
+    axes.plot([0, 1], [0, 1], label="鳥")
+    canvas.legend(figure, axes)
+    canvas.save(figure, tmp_path / f"figure.{ending}")
+    assert (tmp_path / f"figure.{ending}").stat().st_size > 1000

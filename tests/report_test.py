@@ -3,6 +3,7 @@
 import contextlib
 import html.parser
 import json
+import pathlib
 import re
 import shlex
 import shutil
@@ -24,6 +25,7 @@ from anp_tf.robustness import digest
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
 
+SHIPPED = pathlib.Path(__file__).parents[1] / "saved_models"
 ODD = '<b>$x$ & "y\'s"'  # in the name of a folder
 FIGURES = {
     "accuracy_by_epsilon",
@@ -115,6 +117,7 @@ def folder(finished, tmp_path_factory):
         (folder / copy).mkdir()
         for file in ("config.cfg", "metrics.jsonl", "network.keras", "results.json"):
             shutil.copy(finished.path / name / file, folder / copy)
+        edited("results.json", '"PGD-2"', '"PGD-40"')(folder / copy)  # the paper's attack
     network = {"network": digest(folder / "anp_vs" / "network.keras")}
     other = {**SUITE, "network": "of another network"}
     suites = {"the <standard>": {**SUITE, **network}, "outdated": other}
@@ -132,12 +135,14 @@ def loaded(commands):
 
 
 @pytest.fixture(scope="module")
-def flags():
+def flags(small_data_dir):
     return [
         f"--workdir={ODD},anp_vs",
         "--output=a report",
         "--examples=20",
         "--sparsity=sparsity.json",
+        f"--data_dir={small_data_dir}",
+        "--imports=fractions",  # any module
     ]
 
 
@@ -224,6 +229,8 @@ def test_cells_are_the_results(folder, page):
         assert float(shown) == round(value, digits)
     for method in ("standard", "anp_vs"):
         assert f"paper: {paper[method]['clean_accuracy']:.2f}" in page.text
+    text = " ".join(page.text.split())
+    assert "and of networks at width 1; those here are at width 0.1." in text
 
 
 def test_records_of_attacks_checks_and_proofs(page):
@@ -367,6 +374,7 @@ def test_bad_workdir(commands, folder, tmp_path, change, message):
         (["--workdir=anp_vs", "--examples=0"], "--examples: expected .* at least 1, received 0"),
         (["--workdir=anp_vs", "--sparsity=none.json"], "none.json"),
         (["--workdir=anp_vs", "--sparsity=anp_vs/results.json"], "--sparsity: expected a file of"),
+        (["--workdir=anp_vs", "--sparsity=anp_vs/network.keras"], r"received .*network\.keras: "),
         (["--workdir=anp_vs", "--output=anp_vs/config.cfg"], "anp_vs/config.cfg"),
     ],
 )
@@ -560,14 +568,79 @@ def test_labels_tell_runs_apart(finished, tmp_path):
     assert [run.label for run in runs] == ["standard", "anp_vs (one/a)", "anp_vs (two/a)"]
 
 
-def run_of(label, epochs, **results):
-    settings = Settings(epochs=epochs)
+def run_of(label, epochs, settings=None, **results):
+    settings = settings or Settings(epochs=epochs)
     row = {"attack": "PGD-40", "epsilon": 0.3, "step_size": 0.01, "test_examples": 500}
     row |= {"architecture": "lenet5_caffe", **results}
     epochs = [{"epoch": 1, "seconds": 60.0}]
     return ReportedRun(
         label, SimpleNamespace(epochs=lambda: epochs), settings, row, None, [], None, None
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, "91.31"),
+        ({"attack": "PGD-2"}, None),
+        ({"epsilon": 0.2}, None),
+        ({"step_size": 0.03}, None),
+        ({"dataset": "kmnist"}, None),
+        ({"network": "wide_cnn"}, None),
+    ],
+)
+def test_the_papers_values_are_shown_beside_the_papers_attack(changes, shown):
+    settings = {"dataset": "mnist", "network": "lenet5_caffe"}
+    options = {name: changes.get(name, value) for name, value in settings.items()}
+    run = run_of("a", 1, Settings(**options), **{"white_box_accuracy": 90.0, **changes})
+    found = tables.results_table([run])
+    cells = {cell["key"]: cell["paper"] for cell in found["rows"][0]["cells"]}
+    assert cells["white_box_accuracy"] == shown
+    assert found["paper"] == (shown and "of their full training budget")
+
+
+def test_the_width_of_networks_beside_the_papers_is_told():
+    settings = Settings(network="lenet5_caffe")
+    narrow = Settings(network="lenet5_caffe", width_multiplier=0.5)
+    runs = [run_of("a", 1, settings), run_of("b", 1, narrow), run_of("c", 1, epsilon=0.1)]
+    told = tables.results_table(runs)["paper"]
+    assert told.endswith("and of networks at width 1; those here are at width 1 (a); 0.5 (b)")
+
+
+POINT = {"method": "anp", "sparsity_percent": 50.0, "white_box_accuracy": 80.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([{**POINT, "dataset": "cifar10"}], "points of the runs' dataset, mnist, received cifar10"),
+        ([POINT, {**POINT, "epsilon": 8 / 255}], "the runs' epsilon, 0.3, received 8/255"),
+        ([{**POINT, "method": "anq"}], "method: expected one of anp_vs, .*, received 'anq'"),
+        ([{**POINT, "sparsity_percent": float("nan")}], "sparsity_percent: .* received nan"),
+        ([{**POINT, "white_box_accuracy": float("inf")}], "white_box_accuracy: .* received inf"),
+        ([{**POINT, "white_box_accuracy": "80"}], "white_box_accuracy: .* received '80'"),
+        ([{"method": "anp", "sparsity_percent": 50}], "a point has no white_box_accuracy"),
+        ([], "it has no list of points"),
+        ({}, "it has no list of points"),
+        ([[]], "a point has no method, sparsity_percent, white_box_accuracy"),
+        ([3], "expected a file of .*: 'int' object"),
+    ],
+)
+def test_points_of_a_sparsity_curve_that_are_refused(tmp_path, content, message):
+    path = tmp_path / "points.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"^sparsity: .*{message}") as raised:
+        figures.sparsity_points(path, [run_of("a", 1)])
+    assert str(path) in str(raised.value)
+
+
+def test_points_of_a_sparsity_curve_that_are_shown(tmp_path):
+    """Those of earlier versions do not say their data set and attack; of these some are shipped."""
+    new = {**POINT, "dataset": "mnist", "epsilon": 0.3, "attack": "PGD-40"}
+    (tmp_path / "new.json").write_text(json.dumps([new, POINT]))
+    runs = [run_of("a", 1, epsilon=0.2), run_of("b", 1)]
+    assert figures.sparsity_points(tmp_path / "new.json", runs) == [new, POINT]
+    assert len(figures.sparsity_points(SHIPPED / "sparsity" / "sparsity.json", runs)) == 19
 
 
 def test_what_was_run():

@@ -1,13 +1,17 @@
 """The command `python -m anp_tf.reproduce`, as processes on real images."""
 
 import json
+import os
 import re
 import signal
 import time
+import types
 
 import pytest
 
-from anp_tf.reproduce import paper
+from anp_tf.reproduce import command, paper
+from anp_tf.train import command as train_command
+from anp_tf.workdir import Workdir
 
 METHODS = ["standard", "anp_vs"]
 TINY = [
@@ -92,6 +96,30 @@ def test_exported_rows_have_a_model_card(table):
     assert "--beta=4.0" in card
 
 
+def test_rows_that_were_trained_on_are_exported_again(tmp_path, monkeypatch):
+    """Of a row that was not, and of a run that is no row, nothing is exported."""
+    exported = []
+    monkeypatch.setattr(
+        train_command, "release", lambda workdir, place: [exported.append((workdir, place))]
+    )
+    monkeypatch.setattr(train_command, "say_exported", lambda paths: None)
+    runs = []
+    for name, seconds in (("new", None), ("same", -10), ("trained_on", 10), ("source", None)):
+        workdir = Workdir(tmp_path / name)
+        workdir.path.mkdir()
+        workdir.network.touch()
+        if seconds is not None:
+            version = tmp_path / "saved_model" / name / "1"
+            version.mkdir(parents=True)
+            (version / "saved_model.pb").touch()
+            time_of_export = version.stat().st_mtime
+            os.utime(workdir.network, (time_of_export + seconds,) * 2)
+        runs.append(types.SimpleNamespace(name=name, workdir=workdir, row=name != "source"))
+    command.export_rows(runs, tmp_path / "saved_model")
+    places = [(runs[index].workdir, runs[index].name) for index in (0, 2)]
+    assert exported == [(workdir, tmp_path / "saved_model" / name) for workdir, name in places]
+
+
 @pytest.mark.slow
 def test_a_finished_table_is_not_made_again(commands, table):
     folder, flags, *_ = table
@@ -153,6 +181,8 @@ def test_wang2018_and_the_sparsity_curve(commands, tmp_path):
     assert outcome.code == 0, outcome.err
     points = json.loads((tmp_path / "s" / "sparsity.json").read_text())
     assert [point["beta"] for point in points] == [0.25, 0.5, 1.0, 2.0, 4.0]
+    made = {(point["dataset"], point["epsilon"], point["attack"]) for point in points}
+    assert made == {("mnist", 0.3, "PGD-2")}
     assert (tmp_path / "s" / "sparsity.svg").read_text().startswith("<?xml")
 
 
@@ -173,6 +203,12 @@ def test_wang2018_and_the_sparsity_curve(commands, tmp_path):
         (["--figure=sparsity", "--standard_attack=9"], "--standard_attack: expected together with"),
         (["--figure=proved", "--methods=at"], "--methods: .*, received with --figure=proved"),
         (["--figure=proved", "--row=at --epochs=1"], "--row: expected together with"),
+        (["--table=wang2018", "--row=bogus --nonsense"], "--row: expected one of .*'bogus'"),
+        (["--table=wang2018", "--row=at --nonsense"], "--row: at --nonsense: unknown flag"),
+        (
+            ["--table=wang2018", "--row=at --epochs=1"],
+            "--row: expected together with .*, or in a flagfile, received with --table=wang2018",
+        ),
         (["--table=mnist", "--init_from=at"], "--init_from: expected a path, or --row='METHOD"),
         (["--table=mnist", "--seeds=0"], "--seeds: expected a value at least 1, received 0"),
         (

@@ -8,6 +8,7 @@ import types
 import pytest
 
 from anp_tf.settings import Settings
+from anp_tf.train.best import BestEpoch
 from anp_tf.tune.search import Goal, completed_trials
 from anp_tf.tune.space import read_space
 from anp_tf.workdir import Workdir
@@ -70,10 +71,12 @@ def test_a_search_goes_on_after_a_kill(commands, space, tmp_path):
     assert (folder / "trials" / "0" / "network.keras").stat().st_mtime_ns == first
     assert Workdir(folder / "trials" / "1").settings() == settings
     assert "from step" in outcome.out
-    # The scores are what the runs recorded, the best one's options are in the flagfile.
+    # The scores are what the runs recorded of the last epoch, the only one after the warm-ups; the
+    # best one's options are in the flagfile.
     for trial, score in done.items():
-        epochs = Workdir(folder / "trials" / trial).epochs()
-        assert score == max(epoch["val_adversarial_accuracy"] for epoch in epochs)
+        first, last = Workdir(folder / "trials" / trial).epochs()
+        assert score == last["val_adversarial_accuracy"] == last["selection_score"]
+        assert "selection_score" not in first
     best = max(sorted(done), key=done.get)
     lines = (folder / "best.cfg").read_text().splitlines()
     used = Workdir(folder / "trials" / best).settings()
@@ -155,20 +158,79 @@ def test_a_search_whose_trials_all_diverge(commands, space, tmp_path):
     assert f"{damaged} is damaged" in outcome.err
 
 
-def epoch(robust, sparsity):
-    return {"val_adversarial_accuracy": robust, "sparsity": sparsity}
+def epoch(robust, sparsity, **others):
+    return {"val_adversarial_accuracy": robust, "sparsity": sparsity, **others}
 
 
-def test_goal():
-    epochs = [epoch(0.9, 0.1), epoch(0.7, 0.6), epoch(0.6, 0.8)]
-    assert Goal().of(epochs) == (0.9, epochs[0])
-    assert Goal(min_sparsity=0.5).of(epochs) == (0.7, epochs[1])
-    assert Goal(sparsity_weight=1.0).of(epochs) == (pytest.approx(1.4), epochs[2])
-    score, found = Goal(min_sparsity=0.95).of(epochs)
-    assert score == pytest.approx(-0.15)
-    assert found == epochs[2]
-    plain = [{"val_accuracy": 0.5}]
-    assert Goal().of(plain) == (0.5, plain[0])
+def recorded(logs, **kwargs):
+    """The records of a run with these logs, and the epoch whose network `train` keeps, from 1."""
+    best = BestEpoch(**kwargs)
+    best.set_model(types.SimpleNamespace(network=types.SimpleNamespace(variables=[])))
+    logs = [{**values} for values in logs]
+    for index, values in enumerate(logs):
+        best.on_epoch_end(index, values)
+    records = [{"epoch": index + 1, **values} for index, values in enumerate(logs)]
+    return records, best.choice["epoch"] if best.choice else len(logs)
+
+
+PRUNED = [epoch(0.9, 0.1), epoch(0.7, 0.6), epoch(0.6, 0.8)]
+
+
+@pytest.mark.parametrize(
+    ("logs", "goal", "first_epoch", "score", "number"),
+    [
+        pytest.param(PRUNED, {}, 1, 0.9, 1, id="best"),
+        pytest.param(PRUNED, {"min_sparsity": 0.5}, 1, 0.7, 2, id="sparse enough"),
+        pytest.param(PRUNED, {"sparsity_weight": 0.5}, 1, 0.95, 1, id="sparsity counts"),
+        pytest.param(PRUNED, {"min_sparsity": 0.95}, 1, -0.15, 3, id="none sparse enough"),
+        pytest.param(PRUNED, {}, 2, 0.7, 2, id="after the warm-ups"),
+        pytest.param([{"val_accuracy": 0.5}], {}, 1, 0.5, 1, id="not attacked"),
+        pytest.param([epoch(0.5, 0.1), epoch(0.5, 0.3)], {}, 1, 0.5, 2, id="the latest of equals"),
+        pytest.param(
+            [epoch(0.9, 0.1, val_proved=0.1), epoch(0.7, 0.1, val_proved=0.5)],
+            *({}, 1, 0.6, 2),
+            id="proved",
+        ),
+    ],
+)
+def test_the_score_is_of_the_epoch_that_train_keeps(logs, goal, first_epoch, score, number):
+    goal = Goal(**goal)
+    records, kept = recorded(logs, first_epoch=first_epoch, min_sparsity=goal.min_sparsity)
+    found, record = goal.of(records)
+    assert found == pytest.approx(score)
+    assert record["epoch"] == kept == number
+
+
+def test_the_score_is_of_the_last_epoch_where_that_is_kept():
+    records, _ = recorded(PRUNED)
+    assert Goal().of(records, "last") == (0.6, records[-1])
+
+
+def test_a_score_needs_validation():
+    with pytest.raises(ValueError, match="validation_examples: a search needs validation images"):
+        Goal().of([{"epoch": 1, "loss": 0.5, "sparsity": 0.3}])
+
+
+RECORDED = """
+import anp_tf.train.run
+
+def train(settings, workdir):  # nothing: one epoch is recorded
+    workdir.begin(workdir.start(settings))
+    score = {"val_adversarial_accuracy": 0.5, "selection_score": 0.5}
+    workdir.log_epoch({"epoch": 1, "sparsity": 0.9, **score})
+
+anp_tf.train.run.train = train
+"""
+
+
+def test_trials_and_flagfile_keep_an_epoch_of_the_sparsity_of_the_goal(commands, space, tmp_path):
+    flags = [f"--space={space}", f"--workdir={tmp_path / 'run'}", "--trials=2", *FLAGS]
+    outcome = commands.run("tune", *flags, "--min_sparsity=0.8", before=RECORDED)
+    assert outcome.code == 0, outcome.err
+    assert scores(tmp_path / "run") == {"0": 0.5, "1": 0.5}
+    trials = [Workdir(tmp_path / "run" / "trials" / name).settings() for name in "01"]
+    best = Settings.from_flag_lines((tmp_path / "run" / "best.cfg").read_text().splitlines())
+    assert [each.select_min_sparsity for each in (*trials, best)] == [0.8] * 3
 
 
 def test_space(space):
@@ -199,6 +261,11 @@ def test_space(space):
         ("[mask]\nchoices = [1]", "expected values of type str, received 1"),
         ("[beta]\nlow = 1\nhigh = 2", "received high, low"),
         ("[beta]\nmin = 1\nmax = 2\nsampling = 'cubic'", r"\[beta\]"),
+        ("[beta]\nchoices = [1.0, -2.0, 3.0]", "beta: expected a value at least 0, received -2.0"),
+        ("[beta]\nmin = -1\nmax = 2", "beta: expected a value at least 0, received -1.0"),
+        ("[fix_sparsity]\nmin = 0\nmax = 1", r"fix_sparsity: expected a value in \[0, 1\)"),
+        ("[adversarial_weight]\nmin = 1\nmax = inf", "expected a finite min and max, .* and inf"),
+        ("[attack]\nchoices = ['pgd', 'pdg']", "attack: expected one of .*; did you mean pgd"),
     ],
 )
 def test_bad_spaces(tmp_path, text, message):
@@ -225,7 +292,10 @@ def test_a_config_is_read_from_anywhere(commands, tmp_path):
         (["--space={space}", "--trials=0"], "--trials"),
         (["--space={space}", "--min_sparsity=2"], "--min_sparsity"),
         (["--space={space}", "--sparsity_weight=-1"], "--sparsity_weight"),
-        (["--space={bad}", *FLAGS], "--mask"),
+        (["--space={space}", "--sparsity_weight=inf"], "--sparsity_weight: expected a value at"),
+        (["--space={space}", "--select_min_sparsity=0.3"], "--select_min_sparsity: expected that"),
+        (["--space={space}", *FLAGS, "--validation_examples=0"], "--validation_examples: expected"),
+        (["--space={bad}", *FLAGS], "bad.toml: mask: expected one of beta_bernoulli"),
         (["--space={epochs}", *FLAGS, "--tuner=hyperband"], "--space: expected no epochs"),
     ],
 )
@@ -239,3 +309,4 @@ def test_errors(commands, space, tmp_path, flags, message):
     assert outcome.code == 2, outcome.err
     assert outcome.err.count("\n") == 1
     assert message in outcome.err
+    assert not (tmp_path / "run").exists()

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+import warnings
 
 from matplotlib.figure import Figure
 
@@ -103,7 +104,11 @@ def legend(figure, axes):
 
 
 def save(figure, path):
-    """Writes a figure, whole or not at all, as PNG or SVG by the ending of the path."""
-    with atomic_file(path) as temporary:
+    """Writes a figure, whole or not at all, as PNG or SVG by the ending of the path.
+
+    A character that the font does not have is drawn as a box.
+    """
+    with atomic_file(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         metadata = {"Date": None} if str(path).endswith(".svg") else None
         figure.savefig(temporary, dpi=200, metadata=metadata)

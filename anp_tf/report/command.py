@@ -9,10 +9,10 @@ from absl import flags
 from anp_tf import cli
 from anp_tf.files import atomic_file, check_folder, check_written
 from anp_tf.progress import counting
-from anp_tf.report.figures import make_figures, sparsity_figure
+from anp_tf.report.figures import make_figures, sparsity_figure, sparsity_points
 from anp_tf.report.page import holds_report, report_page
 from anp_tf.report.runs import load_runs
-from anp_tf.robustness import test_examples
+from anp_tf.robustness import test_examples_of
 
 
 def main():
@@ -21,6 +21,7 @@ def main():
         raise ValueError(f"examples: expected a value at least 1, received {given.examples}")
     paths = _paths(cli.workdir())
     runs = load_runs(paths)
+    points = sparsity_points(given.sparsity, runs) if given.sparsity else []
     page = pathlib.Path(given.output)
     if page.suffix != ".html":
         page = page / "report.html"
@@ -29,14 +30,15 @@ def main():
     page.parent.mkdir(parents=True, exist_ok=True)
     check_written("output", page, holds_report)
     folder.mkdir(exist_ok=True)
-    sparsity = [sparsity_figure(given.sparsity, folder)] if given.sparsity else []
     settings = dataclasses.replace(
         runs[0].settings,
         data_dir=given.data_dir or runs[0].settings.data_dir,
         limit_test_examples=given.examples,
     )
-    examples = test_examples(settings)
-    figures = make_figures(runs, examples, folder, counting) + sparsity
+    examples = test_examples_of(runs[0].workdir, settings)
+    figures = make_figures(runs, examples, folder, counting)
+    if points:
+        figures.append(sparsity_figure(points, folder))
     with atomic_file(page) as temporary:
         temporary.write_text(report_page(runs, figures, len(examples), _command(paths)))
     print(page)
@@ -57,7 +59,7 @@ def _command(paths):
     """The command that makes the same report."""
     given = flags.FLAGS
     command = ["python", "-m", "anp_tf.report", f"--workdir={','.join(paths)}"]
-    for name in ("output", "examples", "sparsity"):
+    for name in ("output", "examples", "sparsity", "data_dir", "imports"):
         if given[name].present:
-            command.append(f"--{name}={given[name].value}")
+            command.append(given[name].serialize())
     return command

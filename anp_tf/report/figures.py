@@ -7,8 +7,9 @@ import pathlib
 from anp_tf import __version__
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.figures.attacked_images import attack_all
-from anp_tf.files import atomic_file
+from anp_tf.files import atomic_file, write_json
 from anp_tf.models import with_latents
+from anp_tf.options import exact_text, one_of
 from anp_tf.report import theme
 from anp_tf.report.catalogue import FIGURES, SPARSITY_CAPTION, SPARSITY_TITLE
 from anp_tf.reproduce import sparsity
@@ -73,44 +74,80 @@ def make_figures(runs, examples, folder, counter):
     ]
 
 
-def sparsity_figure(path, folder):
-    """Draws accuracy against sparsity from the data of `reproduce --figure=sparsity`.
+def sparsity_points(path, runs):
+    """Reads the data of `reproduce --figure=sparsity`.
 
     Args:
-        path: The `sparsity.json` that the command wrote.
+        path: The `sparsity.json` that the command wrote. Points that do not say their data set and
+            epsilon, as those of earlier versions, are taken.
+        runs: List of `ReportedRun` that the points are shown beside.
+
+    Returns:
+        List of dicts, a point each, at least one.
+
+    Raises:
+        ValueError: if the file is not such data, or of another data set or epsilon than the runs.
+        OSError: if it cannot be read.
+    """
+    try:
+        points = json.loads(pathlib.Path(path).read_text())
+        if not points or not isinstance(points, list):
+            raise ValueError("it has no list of points")
+        for point in points:
+            _check_point(point)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"sparsity: expected a file of reproduce --figure=sparsity, received {path}: {error}"
+        ) from error
+    _check_of_runs("dataset", path, points, [run.settings.dataset for run in runs])
+    _check_of_runs("epsilon", path, points, [run.results["epsilon"] for run in runs])
+    return points
+
+
+def _check_point(point):
+    missing = {"method", "sparsity_percent", "white_box_accuracy"} - set(point)
+    if missing:
+        raise ValueError(f"a point has no {', '.join(sorted(missing))}")
+    one_of("method", point["method"], tuple(sparsity.METHOD_LABELS))
+    for name in ("sparsity_percent", "white_box_accuracy"):
+        if not isinstance(point[name], int | float) or not 0 <= point[name] <= 100:
+            raise ValueError(f"{name}: expected a value in [0, 100], received {point[name]!r}")
+
+
+def _check_of_runs(name, path, points, known):
+    """A `ValueError` if a point says another value than the runs have."""
+    others = [point[name] for point in points if point.get(name, known[0]) not in known]
+    if others:
+        expected = ", ".join(sorted(map(exact_text, set(known))))
+        raise ValueError(
+            f"sparsity: expected points of the runs' {name}, {expected}, received "
+            f"{exact_text(others[0])} in {path}"
+        )
+
+
+def sparsity_figure(points, folder):
+    """Draws accuracy against sparsity.
+
+    Args:
+        points: List of dicts, as of `sparsity_points`.
         folder: As in `make_figures`.
 
     Returns:
         `MadeFigure`.
 
     Raises:
-        ValueError: if the file is not such data.
-        OSError: if it cannot be read.
+        OSError: if the folder cannot be written.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    text = pathlib.Path(path).read_text()
-    try:
-        points = json.loads(text)
-        known = [
-            point
-            for point in points
-            if point["method"] in sparsity.METHOD_LABELS
-            and float(point["sparsity_percent"]) + float(point["white_box_accuracy"]) >= 0
-        ]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"sparsity: expected a file of reproduce --figure=sparsity, received {path}: {error}"
-        ) from error
-    with atomic_file(folder / "sparsity.json") as temporary:
-        temporary.write_text(text)
+    write_json(folder / "sparsity.json", points)
     drawn = folder / "sparsity.svg"
     with theme.light():
-        sparsity.draw(known, drawn)
+        sparsity.draw(points, drawn)
     alt = "; ".join(
         f"{sparsity.METHOD_LABELS[point['method']]}: {point['white_box_accuracy']:.1f} % under "
         f"attack at {point['sparsity_percent']:.1f} % sparsity"
-        for point in known
+        for point in points
     )
     return MadeFigure("sparsity", SPARSITY_TITLE, SPARSITY_CAPTION, alt, drawn)
 

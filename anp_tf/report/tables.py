@@ -4,8 +4,10 @@ import numpy as np
 
 from anp_tf.intervals import with_interval
 from anp_tf.layers import mask_layers
+from anp_tf.report.facts import once
 from anp_tf.reproduce.paper import SETTINGS, paper_rows
 from anp_tf.reproduce.table import COLUMN_HEADS
+from anp_tf.settings import Settings
 from anp_tf.timing import latency_names, latency_text
 
 # In the order of what matters, for narrow pages; `COLUMN_HEADS` has their digits.
@@ -33,7 +35,8 @@ def results_table(runs):
 
     Returns:
         Dict: `heads`, texts; `rows`, dicts with `run` and `cells`, dicts with `key`, `value` (the
-        figure of `results.json`, or None), `text`, `interval` and `paper` (texts or None).
+        figure of `results.json`, or None), `text`, `interval` and `paper` (texts or None);
+        `paper`, what the paper's values are of, or None if there are none.
     """
     papers = [_paper(run) for run in runs]
     columns = [
@@ -62,7 +65,9 @@ def results_table(runs):
                 }
             )
         rows.append({"run": run, "cells": cells})
-    return {"heads": [COLUMNS[column] for column in columns], "rows": rows}
+    compared = [run for run, paper in zip(runs, papers, strict=True) if paper]
+    heads = [COLUMNS[column] for column in columns]
+    return {"heads": heads, "rows": rows, "paper": _of_paper(compared)}
 
 
 def deployment_table(runs):
@@ -121,11 +126,29 @@ def settings_table(runs):
 
 
 def _paper(run):
-    """The paper's row for a run of the paper's network, or {}."""
+    """The paper's row for a run of the paper's network under the paper's attack, or {}."""
     dataset = run.settings.dataset
-    if SETTINGS.get(dataset, {}).get("network") != run.settings.network:
+    if dataset not in SETTINGS:
+        return {}
+    paper = Settings(**SETTINGS[dataset])
+    asked = (paper.network, f"PGD-{paper.eval_attack_steps}")
+    asked += (paper.epsilon, paper.eval_attack_step_size)
+    attack = [run.results[name] for name in ("attack", "epsilon", "step_size")]
+    if (run.settings.network, *attack) != asked:
         return {}
     return paper_rows(dataset).get(run.settings.method, {})
+
+
+def _of_paper(runs):
+    """What the paper's values are of, beside those of some runs, in words; None without runs."""
+    if not runs:
+        return None
+    text = "of their full training budget"
+    widths = [f"{run.settings.width_multiplier:g}" for run in runs]
+    if set(widths) == {"1"}:
+        return text
+    here = once([run.label for run in runs], widths)
+    return f"{text} and of networks at width 1; those here are at width {here}"
 
 
 def _cost_cells(results, key):

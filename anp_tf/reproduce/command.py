@@ -2,12 +2,13 @@
 
 import dataclasses
 import pathlib
+import re
+import sys
 
 from absl import flags
 
 from anp_tf import cli
 from anp_tf.evaluate.row import results_row
-from anp_tf.export.release import release, say_exported
 from anp_tf.files import atomic_file, write_json
 from anp_tf.names import FIGURES, PROOFS, TABLES
 from anp_tf.options import number, one_of
@@ -17,16 +18,17 @@ from anp_tf.reproduce.plan import read_rows, table_runs
 from anp_tf.reproduce.runner import judge_runs, make_runs, row_maker
 from anp_tf.robustness import test_examples
 from anp_tf.robustness.attack_names import check_names
-from anp_tf.serving import latest_version
 from anp_tf.settings import Settings
 from anp_tf.threads import use_threads_for_attacks
+from anp_tf.train.command import export
 
 OF_PAPER = tuple(f"--table={name}" for name in paper.SETTINGS)
 OF_PROVED = ("--figure=proved", "--figure=proved_sparsity")
 OF_RUNS = (*OF_PAPER, "--table=wang2018", "--figure=sparsity")
 READERS = {  # of the flags that not all tables and figures read
     **dict.fromkeys(("seeds", "standard_attack", "export"), OF_PAPER),
-    **dict.fromkeys(("methods", "row"), OF_RUNS),  # a flagfile with rows is also for wang2018
+    # Rows have no effect on wang2018, but a flagfile that has some is for it, too.
+    **dict.fromkeys(("methods", "row"), OF_RUNS),
     **dict.fromkeys(("epsilons", "attacks", "proofs", "proof_minutes"), OF_PROVED),
     "networks": ("--figure=frontier", *OF_PROVED),
 }
@@ -73,14 +75,30 @@ def _paper(folder):
     if given.standard_attack:
         judge_runs(runs, given.standard_attack)
     if given.export:
-        for run in runs:
-            if run.row and latest_version(folder / "saved_model" / run.name) is None:
-                say_exported(release(run.workdir, folder / "saved_model" / run.name))
+        export_rows(runs, folder / "saved_model")
     record = table.table_record(given.table, methods, runs)
     _write(folder, "table", record, table.markdown(record))
 
 
+def export_rows(runs, folder):
+    """Exports the rows among the runs to `folder/NAME`, unless it has their networks already.
+
+    Args:
+        runs: List of `Run`, done.
+        folder: `pathlib.Path`.
+    """
+    for run in runs:
+        if run.row:
+            export(run.workdir, folder / run.name)
+
+
 def _wang2018(folder):
+    read_rows(flags.FLAGS.row)  # an error if one cannot be read
+    if any(re.match("--?row(=|$)", argument) for argument in sys.argv[1:]):
+        known = ", ".join(reader for reader in OF_RUNS if reader != "--table=wang2018")
+        raise ValueError(
+            f"row: expected together with {known}, or in a flagfile, received with --table=wang2018"
+        )
     names = _methods(wang2018.row_names())
     runs = wang2018.wang2018_runs(folder, _settings("mnist"))
     make_runs([run for run in runs if run.name in names], wang2018.wang2018_row)

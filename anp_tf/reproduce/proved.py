@@ -28,6 +28,8 @@ def named_paths(texts):
 
     Args:
         texts: Sequence of strings, `PATH` or `NAME=PATH`; a path without a name has its last part.
+            A path that is there may have a `=`, if what stands before it is no name, or what stands
+            behind it no path that is there.
 
     Returns:
         Dict from the names to `pathlib.Path`s.
@@ -38,7 +40,10 @@ def named_paths(texts):
     paths = {}
     for text in texts:
         name, equals, path = text.partition("=")
-        path = pathlib.Path(path if equals else text)
+        whole = pathlib.Path(text)
+        if whole.exists() and ("/" in name or not pathlib.Path(path).exists()):
+            equals = ""
+        path = pathlib.Path(path) if equals else whole
         name = name if equals else path.name.removesuffix(".keras")
         if name in ("", ".", "..", *paths) or "/" in name:
             raise ValueError(

@@ -7,7 +7,7 @@ import statistics
 from anp_tf.evaluate.row import black_box_images, results_row
 from anp_tf.methods import METHODS
 from anp_tf.progress import counting
-from anp_tf.robustness import Threat, attack_candidate, from_workdir, test_examples
+from anp_tf.robustness import Threat, attack_candidate, from_workdir, test_examples_of
 from anp_tf.train.run import train
 
 
@@ -56,7 +56,7 @@ def row_maker():
     images = {}
 
     def row(run, network):
-        settings, examples = run.settings, test_examples(run.settings)
+        settings, examples = run.settings, test_examples_of(run.workdir, run.settings)
         if settings.seed not in images:
             images.clear()
             source = run.source.load_network()

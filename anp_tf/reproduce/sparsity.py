@@ -1,6 +1,7 @@
 """Accuracy under attack against sparsity, from runs that prune more and more."""
 
 import dataclasses
+import logging
 import pathlib
 
 from anp_tf.figures import canvas
@@ -12,6 +13,7 @@ METHOD_LABELS = {"anp_vs": "ANP-VS", "anp": "ANP", "admm": "ADMM", "bp": "BP"}
 BETA_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 UNIT_FACTORS = (1.0, 0.75, 0.5, 0.3, 0.2)
 ADMM_SPARSITIES = (0.5, 0.7, 0.8, 0.9)  # shares of the weights
+log = logging.getLogger(__name__)
 
 
 def sparsity_runs(folder, settings, methods, rows=None):
@@ -50,15 +52,24 @@ def _strength(settings):
 
 
 def _by_strength(settings):
-    """Dict from the name of each run of a method to its settings."""
+    """Dict from the name of each run of a method to its settings; of equal ones there is one."""
     strength = _strength(settings)
     if strength == "target_sparsity":
-        values = {f"{100 * target:g}": target for target in ADMM_SPARSITIES}
+        strengths = [(f"{100 * target:g}", target) for target in ADMM_SPARSITIES]
     elif strength == "beta":
-        values = {f"beta{f * settings.beta:g}": f * settings.beta for f in BETA_FACTORS}
+        strengths = [(f"beta{f * settings.beta:g}", f * settings.beta) for f in BETA_FACTORS]
     else:
         kept = [[max(1, round(f * n)) for n in settings.target_units] for f in UNIT_FACTORS]
-        values = {f"units{sum(counts)}": tuple(counts) for counts in kept}
+        strengths = [(f"units{sum(counts)}", tuple(counts)) for counts in kept]
+    values = dict(strengths)  # shares of the same counts that have the same sum are the same
+    if len(values) < len(strengths):
+        log.warning(
+            "%s: %d points in place of %d: several multiples of %s are the same",
+            settings.method,
+            len(values),
+            len(strengths),
+            strength,
+        )
     return {
         f"{settings.method}_{name}": dataclasses.replace(settings, **{strength: value})
         for name, value in values.items()
@@ -75,6 +86,9 @@ def sparsity_record(runs):
         strength, units = _strength(run.settings), METHODS[run.settings.method].uses_masks
         points.append(
             {
+                "dataset": run.settings.dataset,
+                "attack": f"PGD-{run.settings.eval_attack_steps}",
+                "epsilon": run.settings.epsilon,
                 "method": run.settings.method,
                 strength: getattr(run.settings, strength),
                 "sparsity_percent": results[

@@ -31,8 +31,13 @@ def main():
         raise ValueError(f"space: expected a place that exists, received {given.space}")
     space, folder = read_space(path), pathlib.Path(cli.workdir())
     names = [hyperparameter.name for hyperparameter in space.space]
-    settings = cli.settings_from_flags()
     goal = Goal(given.min_sparsity, given.sparsity_weight)
+    if given.select_min_sparsity not in (0, goal.min_sparsity):
+        raise ValueError(
+            f"select_min_sparsity: expected that of --min_sparsity, {goal.min_sparsity}, in a "
+            f"search, received {given.select_min_sparsity}"
+        )
+    settings = cli.settings_from_flags(select_min_sparsity=goal.min_sparsity)
     oracle = search(settings, space, goal, folder, tuner=given.tuner, trials=given.trials)
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
         return  # the chief has the results

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import sys
 
@@ -11,6 +12,7 @@ from tensorboard.plugins.hparams import api as hparams
 
 from anp_tf.errors import NonFiniteError, WorkdirError
 from anp_tf.files import atomic_file, check_plain, read_json, write_json
+from anp_tf.train.best import kept_epoch, score_of
 from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
 
@@ -26,8 +28,9 @@ class Goal:
     """What a search looks for: robust validation accuracy at some sparsity.
 
     Attributes:
-        min_sparsity: Share of pruned units, 0 to 1, that an epoch needs to count.
-        sparsity_weight: Float, at least 0: what a pruned unit's share adds to the accuracy's.
+        min_sparsity: Share of pruned units, in [0, 1), that an epoch needs to count.
+        sparsity_weight: Finite float, at least 0: what a pruned unit's share adds to the
+            accuracy's.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -41,30 +44,36 @@ class Goal:
             raise ValueError(
                 f"min_sparsity: expected a value in [0, 1), received {self.min_sparsity}"
             )
-        if not self.sparsity_weight >= 0:
+        if not (self.sparsity_weight >= 0 and math.isfinite(self.sparsity_weight)):
             raise ValueError(
-                f"sparsity_weight: expected a value at least 0, received {self.sparsity_weight}"
+                "sparsity_weight: expected a value at least 0 and finite, received "
+                f"{self.sparsity_weight}"
             )
 
-    def of(self, epochs):
-        """The score and the epoch that has it, from the records of a run's epochs.
+    def of(self, epochs, select="best"):
+        """The score of a run, and the epoch that has it: the one whose network the run keeps.
 
-        The score is that of the best epoch that is sparse enough: its robust accuracy on the
-        validation images, plus the weighted sparsity, as shares. Where none is sparse enough it is
-        below 0, the more the farther the sparsest is from enough.
+        The score is that by which the epoch was chosen, the robust accuracy on the validation
+        images, plus the weighted sparsity, as shares. Where the epoch is not sparse enough it is
+        below 0, the more the farther it is from enough.
+
+        Args:
+            epochs: List of the records of the run's epochs, at least one.
+            select: Which network the run keeps, as in `Settings`.
+
+        Returns:
+            Float, and the epoch's record, a dict.
+
+        Raises:
+            ValueError: if the run had no validation images.
         """
-        sparse = [e for e in epochs if e.get("sparsity", 0.0) >= self.min_sparsity]
-        if not sparse:
-            last = max(epochs, key=lambda e: e.get("sparsity", 0.0))
-            return last.get("sparsity", 0.0) - self.min_sparsity, last
-        best = max(sparse, key=self._sum)
-        return self._sum(best), best
-
-    def _sum(self, epoch):
-        robust = epoch.get("val_adversarial_accuracy", epoch.get("val_accuracy"))
-        if robust is None:
+        kept = kept_epoch(epochs, select)
+        sparsity, score = kept.get("sparsity", 0.0), score_of(kept)
+        if sparsity < self.min_sparsity:
+            return sparsity - self.min_sparsity, kept
+        if score is None:
             raise ValueError("validation_examples: a search needs validation images, received 0")
-        return robust + self.sparsity_weight * epoch.get("sparsity", 0.0)
+        return score + self.sparsity_weight * sparsity, kept
 
 
 class _Kept:
@@ -105,7 +114,7 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         of_hyperband = {"epochs": values["tuner/epochs"]} if "tuner/epochs" in values else {}
         workdir = Workdir(self.folder / "trials" / trial.trial_id)
         train(dataclasses.replace(self.settings, **{**changes, **of_hyperband}), workdir)
-        score, epoch = self.goal.of(workdir.epochs())
+        score, epoch = self.goal.of(workdir.epochs(), self.settings.select)
         self._show(trial.trial_id, changes, score, epoch)
         return {SCORE_NAME: score}
 
@@ -142,7 +151,8 @@ def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
     `KERASTUNER_ORACLE_PORT`) and the folder.
 
     Args:
-        settings: `Settings` of all trials, but for what is searched.
+        settings: `Settings` of all trials, but for what is searched; `select_min_sparsity` is that
+            of the goal.
         space: `keras_tuner.HyperParameters`.
         goal: `Goal`.
         folder: Where the search is kept.
@@ -155,9 +165,15 @@ def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
 
     Raises:
         WorkdirError: if the folder holds another search.
-        ValueError: if the options of a trial are not valid, or the data cannot be read.
+        ValueError: if the options of a trial are not valid, there are no validation images, or the
+            data cannot be read.
     """
     check_plain("workdir", folder)
+    if settings.validation_examples < 1:
+        raise ValueError(
+            "validation_examples: expected a value at least 1 in a search, received "
+            f"{settings.validation_examples}"
+        )
     folder = pathlib.Path(folder)
     if tuner == "hyperband" and "epochs" in space:
         raise ValueError("space: expected no epochs, which hyperband sets, received some")

@@ -199,6 +199,22 @@ def test_runs_of_the_sparsity_curve_by_units(tmp_path):
     assert names(runs) == ["standard", *units, "at", *targets]
 
 
+@pytest.mark.parametrize(
+    ("changes", "strength", "values"),
+    [
+        ({"target_units": (2, 2)}, "target_units", [(2, 2), (1, 1)]),
+        ({"target_units": (3, 1)}, "target_units", [(3, 1), (2, 1), (1, 1)]),
+        ({"beta": 0.0}, "beta", [0.0]),
+    ],
+)
+def test_equal_points_of_the_sparsity_curve_are_one(tmp_path, caplog, changes, strength, values):
+    settings = dataclasses.replace(BASE, mask_freeze_at=0.1, **changes)
+    _, *runs = sparsity_runs(tmp_path, settings, ("anp",))
+    assert [getattr(run.settings, strength) for run in runs] == values
+    message = f"anp: {len(values)} points in place of 5: several multiples of {strength} are"
+    assert message in caplog.text
+
+
 def test_runs_of_wang2018(tmp_path):
     runs = wang2018_runs(tmp_path, BASE)
     assert names(runs) == list(row_names())

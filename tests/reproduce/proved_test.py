@@ -54,6 +54,20 @@ def test_names_of_networks():
             proved.named_paths(texts)
 
 
+def test_paths_with_an_equals_sign(tmp_path, monkeypatch):
+    """They need no name if they are there, and could have no name before that sign."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("runs/lr=0.1/net.keras", "lr=1", "a=b", "b"):
+        (tmp_path / path).mkdir(parents=True)
+    named = proved.named_paths(["runs/lr=0.1/net.keras", "lr=1", "a=b", "c=runs/lr=0.1"])
+    assert {name: str(path) for name, path in named.items()} == {
+        "net": "runs/lr=0.1/net.keras",
+        "lr=1": "lr=1",
+        "a": "b",
+        "c": "runs/lr=0.1",
+    }
+
+
 def network_of(seed):
     random = np.random.default_rng(seed)
     layers = [keras.Input((28, 28, 1)), keras.layers.Flatten()]

@@ -166,6 +166,8 @@ def test_points_of_the_sparsity_curve(run, tmp_path):
     ]
     strengths = [points[0]["beta"], points[2]["target_sparsity"], points[3]["target_units"]]
     assert strengths == [2.0, 0.8, (4, 20)]
+    for point in points:
+        assert (point["dataset"], point["epsilon"], point["attack"]) == ("mnist", 0.3, "PGD-40")
     draw(points, tmp_path / "sparsity.svg")
     assert (tmp_path / "sparsity.svg").read_text().startswith("<?xml")
 

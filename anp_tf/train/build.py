@@ -4,6 +4,7 @@ import functools
 import logging
 
 import keras
+import numpy as np
 
 from anp_tf.attacks import FGSM, NFGSM, PGD, InTurn, Square, SquarePGD
 from anp_tf.errors import WorkdirError
@@ -258,7 +259,10 @@ def _method_options(settings, method, total_steps):
 
 
 def copy_weights(source, network):
-    """Copies the weights of the layers of the same name, those in nested models too; not masks.
+    """Copies the weights of the layers of the same name, those in nested models too.
+
+    Of masks of the same name, which are learned anew, the units that are pruned there are cut here.
+    A warning tells of pruned units that are back, as here is no such mask.
 
     Raises:
         WorkdirError: if a layer of `network` has no counterpart of the same shape.
@@ -274,6 +278,14 @@ def copy_weights(source, network):
             )
         for weight, value in zip(ours, found, strict=True):
             weight.assign(value)
+    masks = {mask.name: mask for mask in mask_layers(network)}
+    for before in mask_layers(source):
+        pruned = np.flatnonzero(~np.asarray(before.active_units()))
+        mask = masks.get(before.name)
+        if mask is not None and mask.units == before.units:
+            mask.prune(pruned)
+        elif pruned.size:
+            log.warning("%d units that `%s` pruned are back", pruned.size, before.name)
 
 
 def _plain_weights(network):

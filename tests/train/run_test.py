@@ -235,13 +235,28 @@ def test_copy_weights_leaves_the_masks():
         assert_equal(weights(network.get_layer(name)), weights(source.get_layer(name)))
 
 
-def test_copy_weights_from_a_network_without_masks_and_back():
+def test_copy_weights_from_a_network_without_masks_and_back(caplog):
     plain, network = lenet5_caffe(width_multiplier=0.1), masked(width_multiplier=0.1)
     copy_weights(plain, network)
     assert_equal(weights(network.get_layer("conv2")), weights(plain.get_layer("conv2")))
     other = lenet5_caffe(width_multiplier=0.1)
     copy_weights(network, other)
     assert_equal(weights(other), weights(plain))
+    assert not caplog.records
+    mask_layers(network)[1].prune([0, 3])
+    copy_weights(network, other)
+    assert [r.getMessage() for r in caplog.records] == ["2 units that `conv2_mask` pruned are back"]
+
+
+def test_copy_weights_keeps_what_is_pruned():
+    source, network = masked(width_multiplier=0.1), masked(width_multiplier=0.1)
+    first, *others = mask_layers(source)
+    first.prune([1])
+    others[-1].a_u.assign(np.full(others[-1].units, -9.0))  # all that the posterior prunes
+    copy_weights(source, network)
+    for mask, before in zip(mask_layers(network), mask_layers(source), strict=True):
+        np.testing.assert_array_equal(mask.active_units(), before.active_units())
+    assert not np.any(np.equal(mask_layers(network)[-1].a_u, -9.0))  # it is learned anew
 
 
 def test_copy_weights_of_layers_that_are_made_of_others():

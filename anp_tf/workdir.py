@@ -248,6 +248,12 @@ def holds_results(path):
     return isinstance(found, dict) and "method" in found
 
 
+def network_path(path):
+    """The `pathlib.Path` of the network in a workdir, or of a `.keras` file."""
+    path = pathlib.Path(path)
+    return path if path.suffix == ".keras" else Workdir(path).network
+
+
 def load_network(path, name="workdir"):
     """A network from a workdir or a `.keras` file.
 

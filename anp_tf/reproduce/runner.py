@@ -2,13 +2,18 @@
 
 import dataclasses
 import datetime
+import logging
 import statistics
 
 from anp_tf.evaluate.row import black_box_images, results_row
+from anp_tf.files import read_json
 from anp_tf.methods import METHODS
 from anp_tf.progress import counting
 from anp_tf.robustness import Threat, attack_candidate, from_workdir, test_examples_of
+from anp_tf.train.prepare import digests_of_others
 from anp_tf.train.run import train
+
+log = logging.getLogger(__name__)
 
 
 def make_runs(runs, evaluate):
@@ -24,12 +29,28 @@ def make_runs(runs, evaluate):
     for index, run in enumerate(runs):
         # An error where it was made with other settings; it may have to go on to more epochs.
         if run.done and not run.workdir.start(run.settings).removes:
+            _tell_others(run)
             continue
         print(_status(run, runs[index + 1 :], runs), flush=True)
         network = train(run.settings, run.workdir)
         if run.row:
             used = dataclasses.replace(run, settings=run.workdir.settings())
             run.workdir.save_results(evaluate(used, network))
+
+
+def _tell_others(run):
+    """Warns where a run started from, or was taught by, another network than is there now."""
+    before = read_json(run.workdir.origin) or {}
+    for name, now in digests_of_others(run.settings).items():
+        if before.get(name, now) != now:
+            option = name.removesuffix("_sha256")
+            log.warning(
+                "%s is of another network %s=%s than is there now; remove %s to have it made anew",
+                run.name,
+                option,
+                getattr(run.settings, option),
+                run.workdir.path,
+            )
 
 
 def judge_runs(runs, images):

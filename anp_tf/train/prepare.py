@@ -16,7 +16,9 @@ from anp_tf.interruption import passing
 from anp_tf.methods import METHODS
 from anp_tf.options import length_text
 from anp_tf.processor import emulates_bfloat16
+from anp_tf.robustness import digest
 from anp_tf.train.networks import AUTO, default_network
+from anp_tf.workdir import network_path
 
 STATISTICS_BATCHES = 20
 
@@ -53,9 +55,16 @@ def write_down(workdir, asked, used, training, devices):
         "data": training.identity,
         "validation_examples": used.validation_examples,
         "batch_size": used.batch_size,
+        **digests_of_others(used),
     }
     write_json(workdir.origin, origin)
     workdir.use(asked, used)
+
+
+def digests_of_others(settings):
+    """Dict of the SHA-256 of the networks that a run starts from and that teach it, as they are."""
+    paths = {f"{name}_sha256": getattr(settings, name) for name in ("init_from", "teacher")}
+    return {name: digest(network_path(path)) for name, path in paths.items() if path}
 
 
 def _command():

@@ -21,7 +21,6 @@ from anp_tf.train.build import (
     build_network,
     build_training_model,
     compute_in,
-    copy_weights,
 )
 from anp_tf.train.checkpoints import Checkpoints
 from anp_tf.train.clock import Clock
@@ -42,6 +41,7 @@ from anp_tf.train.prepare import (
 )
 from anp_tf.train.records import Records
 from anp_tf.train.saver import Saver
+from anp_tf.train.start import copy_weights
 from anp_tf.workdir import load_network
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,10 @@ from anp_tf.models import lenet5_caffe
 from anp_tf.pruning import insert_masks
 from anp_tf.settings import Settings
 from anp_tf.train import run as module
-from anp_tf.train.build import build_network, build_training_model, copy_weights
+from anp_tf.train.build import build_network, build_training_model
 from anp_tf.train.prepare import examples_of, used_settings
 from anp_tf.train.run import train
+from anp_tf.train.start import copy_weights
 from anp_tf.workdir import Workdir
 
 ROOT = pathlib.Path(__file__).parents[2]

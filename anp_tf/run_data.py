@@ -1,5 +1,6 @@
 """Whether data are those of a run: by their classes, their number and labels, a table's columns."""
 
+import contextlib
 import dataclasses
 import pathlib
 
@@ -31,10 +32,11 @@ def check_test_data(workdir, test, divided):
     """
     origin = read_json(workdir.origin) or {}
     names = test.class_names and list(test.class_names)
+    identity = test.identity if divided else None
     for what, before, now in (
         ("classes", workdir.class_names(), names),
         ("columns", workdir.column_ranges(), columns_of(test)),
-        ("examples", origin.get("test_data"), test.identity if divided else None),
+        ("examples", origin.get("test_data"), identity),
     ):
         if before is not None and now != before:
             raise OtherRunError(
@@ -42,7 +44,8 @@ def check_test_data(workdir, test, divided):
                 "when the run was trained; give the data of the run"
             )
     if divided and origin and "test_data" not in origin:
-        write_json(workdir.origin, {**origin, "test_data": test.identity})
+        with contextlib.suppress(OSError):  # of a folder that is only read
+            write_json(workdir.origin, {**origin, "test_data": identity})
 
 
 def moved_to(workdir, settings, place):

@@ -43,6 +43,14 @@ def test_what_was_set_aside_for_testing_stays(workdir):
     assert json.loads(workdir.origin.read_text())["training_examples"] == 4
 
 
+def test_a_folder_that_is_only_read_has_no_record(workdir, monkeypatch):
+    def refused(path, content):
+        raise PermissionError(path)
+
+    monkeypatch.setattr("anp_tf.run_data.write_json", refused)
+    check_test_data(workdir, images([0, 1, 1]), divided=True)
+
+
 def test_columns_have_the_ranges_of_the_training(workdir, tmp_path):
     table = tmp_path / "t.csv"
     rows = [f"{x / 8},{x % 2}" for x in range(40)]

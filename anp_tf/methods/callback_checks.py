@@ -8,23 +8,8 @@ from collections import defaultdict
 import keras
 
 from anp_tf.errors import sentence
-from anp_tf.methods.checks import NOT_FINITE
 
 MONITORING = (keras.callbacks.EarlyStopping, keras.callbacks.ReduceLROnPlateau)
-
-
-class EndNotFinite(keras.callbacks.Callback):
-    """Ends `fit` after an epoch of which steps were left out, by a FloatingPointError."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.model.left_out.reset_state()
-
-    def on_epoch_end(self, epoch, logs=None):
-        if count := int(self.model.left_out.result()):
-            raise FloatingPointError(
-                f"{NOT_FINITE} in epoch {epoch + 1}, at {count} of its steps. A lower learning "
-                "rate may help"
-            )
 
 
 def check_callbacks(model, callbacks, names):

@@ -236,3 +236,17 @@ def check_finite(gradients, loss):
     """A tensor whose evaluation is an error unless the loss and all gradients are finite."""
     norm = l2_decay(keras.tree.flatten(gradients))
     return tf.debugging.check_numerics(norm + loss, NOT_FINITE)
+
+
+class EndNotFinite(keras.callbacks.Callback):
+    """Ends `fit` after an epoch of which steps were left out, by a FloatingPointError."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.left_out.reset_state()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if count := int(self.model.left_out.result()):
+            raise FloatingPointError(
+                f"{NOT_FINITE} in epoch {epoch + 1}, at {count} of its steps. A lower learning "
+                "rate may help"
+            )

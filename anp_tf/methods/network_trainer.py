@@ -6,8 +6,9 @@ import tensorflow as tf
 from anp_tf.layers import mask_layers
 from anp_tf.layers.many_masks import inference_masks
 from anp_tf.methods.batch_reader import BatchReader, told
-from anp_tf.methods.callback_checks import EndNotFinite, check_callbacks
+from anp_tf.methods.callback_checks import check_callbacks
 from anp_tf.methods.checks import (
+    EndNotFinite,
     check_compile_arguments,
     check_finite,
     check_optimizer,

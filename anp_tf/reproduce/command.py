@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import re
 import sys
 
 from absl import flags
@@ -20,7 +19,7 @@ from anp_tf.robustness import test_examples
 from anp_tf.robustness.attack_names import check_names
 from anp_tf.settings import Settings
 from anp_tf.threads import use_threads_for_attacks
-from anp_tf.train.command import export
+from anp_tf.train.command import export, typed_flags
 
 OF_PAPER = tuple(f"--table={name}" for name in paper.SETTINGS)
 OF_PROVED = ("--figure=proved", "--figure=proved_sparsity")
@@ -94,7 +93,7 @@ def export_rows(runs, folder):
 
 def _wang2018(folder):
     read_rows(flags.FLAGS.row)  # an error if one cannot be read
-    if any(re.match("--?row(=|$)", argument) for argument in sys.argv[1:]):
+    if "row" in typed_flags(sys.argv[1:]):
         known = ", ".join(reader for reader in OF_RUNS if reader != "--table=wang2018")
         raise ValueError(
             f"row: expected together with {known}, or in a flagfile, received with --table=wang2018"

@@ -76,11 +76,16 @@ def ignored_flags(methods, arguments):
 
     Those in flagfiles are not meant, which may be for several methods.
     """
-    given = {match[1] for text in arguments if (match := re.match("--?(?:no)?([^=]+)", text))}
+    given = typed_flags(arguments)
     of_none = set.intersection(*(set(unread(METHODS[method])) for method in methods))
     if len(methods) == 1 or "standard" not in methods:
         of_none.add("standard_epochs")
     return [f"--{name}" for name in sorted(given & of_none)]
+
+
+def typed_flags(arguments):
+    """The set of the names of the flags on a command line, without those in its flagfiles."""
+    return {match[1] for text in arguments if (match := re.match("--?(?:no)?([^=]+)", text))}
 
 
 def evaluated(workdir, network):

@@ -62,9 +62,10 @@ def write_down(workdir, asked, used, training, devices):
 
 
 def digests_of_others(settings):
-    """Dict of the SHA-256 of the networks that a run starts from and that teach it, as they are."""
-    paths = {f"{name}_sha256": getattr(settings, name) for name in ("init_from", "teacher")}
-    return {name: digest(network_path(path)) for name, path in paths.items() if path}
+    """Dict of the SHA-256 of the networks that a run starts from and that teach it, if there."""
+    given = {f"{name}_sha256": getattr(settings, name) for name in ("init_from", "teacher")}
+    paths = {name: network_path(path) for name, path in given.items() if path}
+    return {name: digest(path) for name, path in paths.items() if path.exists()}
 
 
 def _command():

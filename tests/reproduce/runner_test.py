@@ -64,3 +64,5 @@ def test_a_row_that_started_from_another_network_is_told(tmp_path, caplog):
     message = told.getMessage()
     assert message.startswith("seed0/pretrained_at is of another network init_from=")
     assert "seed0/standard than is there now" in message
+    standard.workdir.network.unlink()
+    assert not digests_of_others(row.settings)  # of what is gone

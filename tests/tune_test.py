@@ -158,6 +158,36 @@ def test_a_search_whose_trials_all_diverge(commands, space, tmp_path):
     assert f"{damaged} is damaged" in outcome.err
 
 
+def search_of_steps(commands, tmp_path, choices):
+    """A search of `attack_steps`, in which an attack of one step is shorter than its first."""
+    space = tmp_path / "steps.toml"
+    space.write_text(f"[attack_steps]\nchoices = {choices}")
+    flags = [*FLAGS, "--attack_steps_first=2", f"--trials={len(choices)}"]
+    return commands.run("tune", f"--space={space}", f"--workdir={tmp_path / 'run'}", *flags)
+
+
+def test_a_search_whose_trials_are_all_refused(commands, tmp_path):
+    outcome = search_of_steps(commands, tmp_path, [1])
+    assert outcome.code == 2
+    message = "all 1 trials were refused: attack_steps_first: expected at most attack_steps, 1"
+    assert f"anp_tf.tune: {message}, received 2" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_options_that_do_not_go_together_are_a_trial_that_failed(commands, tmp_path):
+    outcome = search_of_steps(commands, tmp_path, [1, 2])
+    assert outcome.code == 0, outcome.err
+    assert list(scores(tmp_path / "run")), outcome.out
+    best = (tmp_path / "run" / "best.cfg").read_text()
+    assert "--attack_steps=2" in best
+    assert "after 2 epochs" in best
+    assert " refused " in outcome.out
+    again = search_of_steps(commands, tmp_path, [1, 2])
+    assert again.out.split()[-1] == outcome.out.split()[-1]
+    assert " refused " in again.out
+
+
 def epoch(robust, sparsity, **others):
     return {"val_adversarial_accuracy": robust, "sparsity": sparsity, **others}
 

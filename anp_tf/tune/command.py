@@ -14,7 +14,15 @@ from anp_tf.files import atomic_file
 from anp_tf.names import TUNERS
 from anp_tf.options import one_of
 from anp_tf.tables import as_text
-from anp_tf.tune.search import Goal, completed_trials, failed_trials, search, trial_rows
+from anp_tf.tune.search import (
+    REFUSED,
+    Goal,
+    completed_trials,
+    failed_trials,
+    failure,
+    search,
+    trial_rows,
+)
 from anp_tf.tune.space import read_space
 
 
@@ -42,12 +50,14 @@ def main():
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
         return  # the chief has the results
     trials, failed = completed_trials(oracle), failed_trials(oracle)
+    if not trials and all(failure(trial) == REFUSED for trial in failed):
+        raise ValueError(f"all {len(failed)} trials were {failed[-1].message}")
     if not trials:
         raise NonFiniteError(f"the training of all {len(failed)} trials diverged")
     table = rich.table.Table("trial", "score", "epochs", *names, box=rich.box.SIMPLE)
     for trial, score, epochs, *values in trial_rows(trials + failed, names):
         texts = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
-        shown = "diverged" if score is None else f"{score:.4f}"
+        shown = f"{score:.4f}" if isinstance(score, float) else score
         table.add_row(trial, shown, str(epochs), *texts)
     print(as_text(table, width=40 + 22 * len(names)))
     path = folder / "best.cfg"
@@ -59,8 +69,10 @@ def main():
 
 def _write(path, settings, trial, space):
     """The settings of the best trial as a flagfile for `train`."""
+    epochs = trial.hyperparameters.values.get("tuner/epochs", settings.epochs)  # of hyperband
+    score = f"score {trial.score:.4f} after {epochs} epochs"
     lines = [
-        f"# Trial {trial.trial_id}, the best of a search in {space}: score {trial.score:.4f}.",
+        f"# Trial {trial.trial_id}, the best of a search in {space}: {score}.",
         f"# python -m anp_tf.train --flagfile={path} --workdir=WORKDIR",
         *settings.flag_lines(),
     ]

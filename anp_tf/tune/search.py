@@ -17,6 +17,7 @@ from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
 
 SCORE_NAME = "score"
+REFUSED, DIVERGED = "refused", "diverged"  # how a trial can fail; its message begins with the first
 KEYS = {  # of files of KerasTuner, without which it cannot go on
     "oracle.json": ("ongoing_trials", "hyperparameters", "start_order", "end_order"),
     "trial.json": ("trial_id", "hyperparameters", "metrics", "status"),
@@ -76,6 +77,10 @@ class Goal:
         return score + self.sparsity_weight * sparsity, kept
 
 
+class _RefusedError(ValueError):
+    """The options of a trial do not go together."""
+
+
 class _Kept:
     """An oracle whose files are written whole or not at all, so that no kill damages a search."""
 
@@ -112,18 +117,22 @@ class _Tuner(keras_tuner.engine.base_tuner.BaseTuner):
         values = dict(trial.hyperparameters.values)
         changes = {name: value for name, value in values.items() if "/" not in name}
         of_hyperband = {"epochs": values["tuner/epochs"]} if "tuner/epochs" in values else {}
+        try:
+            settings = dataclasses.replace(self.settings, **changes, **of_hyperband)
+        except ValueError as error:
+            raise _RefusedError(f"{REFUSED}: {error}") from error
         workdir = Workdir(self.folder / "trials" / trial.trial_id)
-        train(dataclasses.replace(self.settings, **{**changes, **of_hyperband}), workdir)
+        train(settings, workdir)
         score, epoch = self.goal.of(workdir.epochs(), self.settings.select)
         self._show(trial.trial_id, changes, score, epoch)
         return {SCORE_NAME: score}
 
     def _try_run_and_update_trial(self, trial):
-        """As keras-tuner's, but that only a training that diverges is a trial that failed."""
+        """As keras-tuner's, but that only a trial that diverges or is refused fails."""
         try:
             self._run_and_update_trial(trial)
             trial.status = "COMPLETED"
-        except NonFiniteError as error:
+        except (NonFiniteError, _RefusedError) as error:
             print(f"trial {trial.trial_id}: {error}", flush=True)
             trial.status, trial.message = "FAILED", str(error)
 
@@ -165,8 +174,7 @@ def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
 
     Raises:
         WorkdirError: if the folder holds another search.
-        ValueError: if the options of a trial are not valid, there are no validation images, or the
-            data cannot be read.
+        ValueError: if there are no validation images, or the data cannot be read.
     """
     check_plain("workdir", folder)
     if settings.validation_examples < 1:
@@ -180,7 +188,7 @@ def search(settings, space, goal, folder, *, tuner="hyperband", trials=20):
     _open(folder, settings, space, goal, tuner)
     objective = keras_tuner.Objective(SCORE_NAME, "max")
     common = {"objective": objective, "hyperparameters": space, "seed": settings.seed}
-    common["max_consecutive_failed_trials"] = sys.maxsize  # those that diverge are in the table
+    common["max_consecutive_failed_trials"] = sys.maxsize  # those that fail are in the table
     if tuner == "random":
         oracle = _RandomSearch(max_trials=trials, **common)
     elif tuner == "bayesian":
@@ -228,13 +236,18 @@ def completed_trials(oracle):
 
 
 def failed_trials(oracle):
-    """The trials whose training diverged, in the order in which they were begun."""
+    """The trials that diverged or were refused, in the order in which they were begun."""
     failed = [trial for trial in oracle.trials.values() if trial.status == "FAILED"]
     return sorted(failed, key=lambda trial: trial.trial_id)
 
 
+def failure(trial):
+    """How a trial failed: `REFUSED`, as its options do not go together, or `DIVERGED`."""
+    return REFUSED if (trial.message or "").startswith(REFUSED) else DIVERGED
+
+
 def trial_rows(trials, names):
-    """Lists of a trial's number, its score (None where it diverged), epochs and options.
+    """Lists of a trial's number, its score or how it failed, a text, its epochs and options.
 
     Args:
         trials: Sequence of trials that have ended.
@@ -244,5 +257,6 @@ def trial_rows(trials, names):
     for trial in trials:
         values = trial.hyperparameters.values
         epochs = values.get("tuner/epochs", "")
-        rows.append([trial.trial_id, trial.score, epochs, *(values[name] for name in names)])
+        score = failure(trial) if trial.status == "FAILED" else trial.score
+        rows.append([trial.trial_id, score, epochs, *(values[name] for name in names)])
     return rows

@@ -15,7 +15,7 @@ from anp_tf.names import TUNERS
 from anp_tf.options import one_of
 from anp_tf.tables import as_text
 from anp_tf.tune.search import (
-    REFUSED,
+    DIVERGED,
     Goal,
     completed_trials,
     failed_trials,
@@ -50,14 +50,15 @@ def main():
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") != "chief":
         return  # the chief has the results
     trials, failed = completed_trials(oracle), failed_trials(oracle)
-    if not trials and all(failure(trial) == REFUSED for trial in failed):
-        raise ValueError(f"all {len(failed)} trials were {failed[-1].message}")
     if not trials:
-        raise NonFiniteError(f"the training of all {len(failed)} trials diverged")
+        diverged = [trial for trial in failed if failure(trial) == DIVERGED]
+        if not diverged:
+            raise ValueError(f"all {len(failed)} trials were {failed[-1].message}")
+        raise NonFiniteError(f"the training of all {len(diverged)} trials diverged")
     table = rich.table.Table("trial", "score", "epochs", *names, box=rich.box.SIMPLE)
     for trial, score, epochs, *values in trial_rows(trials + failed, names):
         texts = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in values]
-        shown = f"{score:.4f}" if isinstance(score, float) else score
+        shown = score if isinstance(score, str) else f"{score:.4f}"
         table.add_row(trial, shown, str(epochs), *texts)
     print(as_text(table, width=40 + 22 * len(names)))
     path = folder / "best.cfg"

@@ -17,7 +17,7 @@ from anp_tf.train.run import train
 from anp_tf.workdir import Workdir
 
 SCORE_NAME = "score"
-REFUSED, DIVERGED = "refused", "diverged"  # how a trial can fail; its message begins with the first
+REFUSED, DIVERGED = "refused", "diverged"  # how a trial fails; what is refused says so first
 KEYS = {  # of files of KerasTuner, without which it cannot go on
     "oracle.json": ("ongoing_trials", "hyperparameters", "start_order", "end_order"),
     "trial.json": ("trial_id", "hyperparameters", "metrics", "status"),

@@ -79,6 +79,12 @@ class Square(Attack):
         scheduled = self.queries if scheduled_queries is None else scheduled_queries
         self.scheduled_queries = check_count("scheduled_queries", scheduled)
 
+    def check(self, x):
+        """Raises a ValueError unless `x` are images that the attack can be made on."""
+        check_images(x)
+        self._check_channels(x)
+        self._proposals(x[:1])
+
     def perturb(self, network, x, y, seed):
         check_images(x)
         self._check_channels(x)

@@ -9,7 +9,7 @@ SQUARE_SCHEDULE = 10_000  # queries, whatever is made of them, as in AutoAttack
 TARGETED_CLASSES = 4  # that the targeted difference of logits ratio needs
 
 
-def standard_attack(epsilon, classes, norm=None, queries=5000):
+def standard_attack(epsilon, classes, norm=None, queries=5000, channels_first=None):
     """The attacks of AutoAttack's standard version, in its order (Croce & Hein 2020).
 
     Auto-PGD on the cross-entropy, targeted Auto-PGD and targeted FAB on up to 9 classes, of 100
@@ -22,6 +22,7 @@ def standard_attack(epsilon, classes, norm=None, queries=5000):
             loss is not defined; Auto-PGD on the margin takes its place.
         norm: The geometry of the ball, `Linf()` or `L2()`; None: `Linf()`.
         queries: Integer, of the Square attack.
+        channels_first: Boolean or None, as for `Square`.
 
     Returns:
         Dict from a name to an attack.
@@ -34,6 +35,10 @@ def standard_attack(epsilon, classes, norm=None, queries=5000):
         **targeted,
         "fab-t": TargetedFAB(epsilon=epsilon, norm=norm),
         "square": Square(
-            epsilon=epsilon, queries=queries, scheduled_queries=SQUARE_SCHEDULE, norm=norm
+            epsilon=epsilon,
+            queries=queries,
+            scheduled_queries=SQUARE_SCHEDULE,
+            norm=norm,
+            channels_first=channels_first,
         ),
     }

@@ -152,6 +152,9 @@ def _part():
     number, parts = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= parts:
         raise ValueError(f"part: expected k/n such as 2/8, received {flags.FLAGS.part}")
+    for name in ("checks", "prove"):
+        if flags.FLAGS[name].value:
+            raise ValueError(f"part: expected with --attack alone, received with --{name}")
     return number, parts
 
 

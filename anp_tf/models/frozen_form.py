@@ -117,7 +117,7 @@ class _FrozenForm:
     def _arrange(self, op):
         """Has a convolution or matrix product do what comes after it, as far as it can."""
         start, kernel = op.inputs[0], self._constants[op.inputs[1].name]
-        bias, relu, pooling, last = tf.zeros(kernel.shape[-1:]), False, None, op
+        bias, relu, pooling, last = tf.zeros(kernel.shape[-1:], kernel.dtype), False, None, op
         if op.type == "MatMul":
             start, kernel = self._without_gather(start, kernel)
         while pooling is None and last.outputs[0] is not self._logits:

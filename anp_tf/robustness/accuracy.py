@@ -15,6 +15,7 @@ from anp_tf.attacks.entrance import labels_of
 from anp_tf.intervals import with_interval
 from anp_tf.losses import vulnerability
 from anp_tf.models import with_latents
+from anp_tf.robustness.interface import PROBE_IMAGES, ending, why_probabilities
 from anp_tf.robustness.judge import answers, check_judgeable
 from anp_tf.robustness.threat import NORMS, Threat
 from anp_tf.tables import TextTable, plain_table
@@ -92,7 +93,8 @@ def evaluate_robustness(
         `Robustness`.
 
     Raises:
-        ValueError: if there are no examples, or if the source has other inputs or outputs.
+        ValueError: if there are no examples, if the source has other inputs or outputs, or if the
+            network that is attacked returns probabilities.
         LogitsError: if logits are NaN or infinite.
     """
     both_are_models = all(isinstance(one, keras.Model) for one in (source, network))
@@ -117,6 +119,8 @@ def adversarial_batches(network, batches, attack, seed=0, progress=None):
     """
     step, first, outside = attack_step(network, attack, seed), 0, 0
     for x, y in batches:
+        if not first:
+            _check_logits(network, x[:PROBE_IMAGES])
         images = step(x, labels_of(y, x), tf.range(first, first + len(x)))
         outside += _outside(attack, np.asarray(images), np.asarray(x))
         yield images
@@ -129,6 +133,15 @@ def adversarial_batches(network, batches, attack, seed=0, progress=None):
             "they count all the same",
             outside,
             first,
+        )
+
+
+def _check_logits(network, x):
+    outputs = np.asarray(network(x, training=False), np.float64)
+    if why := why_probabilities(outputs, ending(network)):
+        raise ValueError(
+            "The attacked network must return logits, for the gradients of probabilities vanish. "
+            f"Received: outputs from {outputs.min():.3g} to {outputs.max():.3g}, {why}"
         )
 
 

@@ -98,7 +98,8 @@ def named_attacks(
     check_options(names, given, source, gradients)
     ball = {"epsilon": threat.epsilon, "norm": threat.ball}
     again = {"restarts": 1 if restarts is None else restarts}
-    square_queries = QUERIES if queries is None else queries
+    # Pixels are channels last here, as many channels as there are: an `Interface` moves them.
+    of_square = {"queries": QUERIES if queries is None else queries, "channels_first": False}
 
     def pgd(count, kind=PGD, **loss):
         count, of_option = int(count or steps or STEPS), steps or STEPS
@@ -126,7 +127,7 @@ def named_attacks(
             case "fab":
                 return TargetedFAB(**ball, **again)
             case "square":
-                return Square(**ball, queries=square_queries)
+                return Square(**ball, **of_square)
             case "apgd" if loss == "t":
                 return TargetedAPGD(**ball)
             case "apgd":
@@ -137,7 +138,7 @@ def named_attacks(
     attacks = {}
     for name in names:
         if name == "standard":
-            attacks |= standard_attack(classes=classes, queries=square_queries, **ball)
+            attacks |= standard_attack(classes=classes, **of_square, **ball)
         else:
             attacks[name] = make(name)
     if gradients:

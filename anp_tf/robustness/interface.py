@@ -138,6 +138,20 @@ def ending(network):
     return kind if kind in ("softmax", "sigmoid") else None
 
 
+def why_probabilities(outputs, ending=None):
+    """What says that outputs [images, classes] are probabilities, a text; None if nothing does.
+
+    Args:
+        outputs: Float array.
+        ending: As of `ending(network)`.
+    """
+    if outputs.min() < 0 or outputs.max() > 1:
+        return None
+    if ending:
+        return f"the network ends in {ending}"
+    return "which sum to 1" if np.allclose(outputs.sum(-1), 1, atol=1e-3) else None
+
+
 class _Adapter:
     """Gives a network the pixels that it takes, and float32 logits to whoever calls it."""
 

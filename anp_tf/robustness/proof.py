@@ -14,7 +14,7 @@ from anp_tf.names import PROOFS
 from anp_tf.options import length_text
 from anp_tf.progress import silent
 from anp_tf.robustness.batch_files import EvaluationError, saved_images
-from anp_tf.robustness.suite import attacks_folder, robustness_of
+from anp_tf.robustness.suite import attacks_folder, refuse_other_data, robustness_of
 from anp_tf.tables import plain_table
 
 
@@ -67,6 +67,7 @@ def prove_candidate(
         "path": str(candidate.path),
         "attack": pgd and f"PGD-{pgd.steps}",
     }
+    refuse_other_data(pathlib.Path(output) / "robustness.json", candidate.identity())
     with counter("proofs", len(x)) as progress:
         return prove(
             network,

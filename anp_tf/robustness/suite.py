@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from anp_tf import __version__
 from anp_tf.arguments import check
+from anp_tf.attacks import Square
 from anp_tf.files import read_json, write_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.progress import silent
@@ -62,7 +63,9 @@ def attack_candidate(
             to attacks of one's own, which are made whether or not there are gradients.
         output: Folder, made if needed; several processes may share it.
         threat: `Threat`.
-        source: `Candidate` whose network transferred attacks are made on, or None.
+        source: `Candidate` whose network transferred attacks are made on, or None. Where attacks of
+            one's own hold another network, a stopped evaluation knows it by this, or, if it is a
+            Keras model, by its weights.
         part: As for `worst_case`.
         counter: Function `(title, total) -> context manager of a progress function`.
         **options: `steps`, `step_size`, `restarts` and `queries`, as for `named_attacks`.
@@ -75,7 +78,8 @@ def attack_candidate(
 
     Raises:
         ValueError, EvaluationError: as `named_attacks` and `worst_case`, and if the network returns
-            probabilities, takes pixels of another range, or no attack can be made.
+            probabilities, takes pixels of another range, no attack can be made, or an attack of
+            one's own is of another ball than the threat.
     """
     batches = candidate.batches(threat.batch_size)
     x, y = examples_of(*next(iter(batches)))
@@ -87,6 +91,7 @@ def attack_candidate(
     _refuse_other_pixels(candidate, judged, x, y)
     if isinstance(names, Mapping):
         check("options", options, not options, "none for attacks of one's own")
+        threat.check_attacks(names)
         attacks, not_made, title = dict(names), [], ",".join(names)
     else:
         attacks, not_made = named_attacks(
@@ -103,18 +108,22 @@ def attack_candidate(
             "attack: square, which is one of standard, moves squares of images; expected others "
             f"for examples of shape {list(x.shape[1:])}, such as apgd-ce,pgd-margin,fab-t"
         )
+    for attack in attacks.values():
+        if isinstance(attack, Square):
+            attack.check(x)
     if not attacks:
         raise ValueError(
             f"attack: none of {', '.join(not_made)} can be made, for {reason}; expected square or "
             "noise, or another network as source"
         )
-    used = any(name.split()[0].startswith("transfer") for name in attacks)
-    identity = candidate.identity(source=source if used else None)
+    own = isinstance(names, Mapping)
+    transferred = any(name.split()[0].startswith("transfer") for name in attacks)
+    identity = candidate.identity(source=source if own or transferred else None)
     if not steady:
         identity["samples"] = threat.samples
     path = pathlib.Path(output) / "robustness.json"
     _refuse_other_network(path, candidate, read_json(path, EvaluationError, each=VERDICT) or {})
-    _refuse_other_data(path, identity)
+    refuse_other_data(path, identity)
     folder = attacks_folder(output, title, threat)
     with counter(title, candidate.count) as progress:
         found = worst_case(
@@ -152,12 +161,21 @@ def check_candidate(candidate, output, threat, *, undefended=None, source=None, 
     path = pathlib.Path(output) / "checks.json"
     known = read_json(path, EvaluationError)
     _refuse_other_network(path, candidate, {} if known is None else {"checks": known})
+    refuse_other_data(path.with_name("robustness.json"), candidate.identity())
     folder = attacks_folder(output, "checks", threat)
     checks = run_checks(candidate, folder, threat, **others, **options)
     record = _asked(candidate, threat) | candidate.identity(**others)
     record |= {"test_examples": candidate.count, "checks": list(map(dataclasses.asdict, checks))}
-    _write(path, record)
+    if not _is_longer(known, record):
+        _write(path, record)
     return checks
+
+
+def _is_longer(known, record):
+    """Whether checks are those of a record, but on more images."""
+    about = [key for key in record if key not in ("path", "anp_tf", "test_examples", "checks")]
+    same = known is not None and all(known.get(key) == record[key] for key in about)
+    return same and known.get("test_examples", 0) > record["test_examples"]
 
 
 def robustness_of(path, network):
@@ -215,7 +233,7 @@ def _refuse_other_network(path, candidate, known):
             )
 
 
-def _refuse_other_data(path, identity):
+def refuse_other_data(path, identity):
     """Raises where there are results of the network on other data, or on another part of it."""
     known = robustness_of(path, identity["network"]).values()
     for name in ("dataset", *READING):

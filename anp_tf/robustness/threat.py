@@ -1,10 +1,11 @@
 """The threat model: how far an attacker may move an image, and how the attacks are made."""
 
 import dataclasses
+import math
 
 import numpy as np
 
-from anp_tf.attacks import L2, PGD, Linf
+from anp_tf.attacks import L2, PGD, Attack, Linf
 from anp_tf.options import exact_text
 
 NORMS = {"Linf": Linf, "L2": L2}
@@ -65,6 +66,22 @@ class Threat:
         options = {"steps": STEPS, "step_size": 2.5 * self.epsilon / STEPS, **options}
         return PGD(epsilon=self.epsilon, norm=self.ball, **options)
 
+    def check_attacks(self, attacks):
+        """Raises a ValueError if an `Attack` is of another ball, which it would seem to be of.
+
+        Args:
+            attacks: Dict from a name to an attack, of any kind; one that holds others is one of
+                their ball.
+        """
+        for name, attack in attacks.items():
+            for each in _held(attack):
+                own = math.isclose(each.epsilon, self.epsilon, rel_tol=1e-6)
+                if not own or not isinstance(each.norm, NORMS[self.norm]):
+                    raise ValueError(
+                        f"attack: expected attacks in the ball of the threat, {self.norm} with "
+                        f"epsilon={self.epsilon:g}, received {name}: {each}"
+                    )
+
     def record(self):
         """What identifies the images of an attack, as a dict."""
         return {"epsilon": self.epsilon, "norm": self.norm, "seed": self.seed}
@@ -83,3 +100,11 @@ class Threat:
         relative, absolute = ROUNDING
         pixels = np.all((images >= 0) & (images <= 1), axis=tuple(range(1, images.ndim)))
         return ~(away <= self.epsilon * (1 + relative) + absolute), ~pixels, away
+
+
+def _held(attack):
+    """The `Attack`s that an attack is, or holds."""
+    if isinstance(attack, Attack):
+        return [attack]
+    held = (getattr(attack, "attack", None), *getattr(attack, "attacks", ()))
+    return [each for part in held if part is not None for each in _held(part)]

@@ -2,21 +2,15 @@
 
 import dataclasses
 import functools
-import hashlib
-import marshal
 import pathlib
 import time
-import types
 
 import numpy as np
 import tensorflow as tf
 
 from anp_tf import __version__
 from anp_tf.arguments import check
-from anp_tf.attacks import InTurn, Linf
 from anp_tf.attacks.attack_step import attack_step
-from anp_tf.attacks.description import Described
-from anp_tf.attacks.transfer import Transfer
 from anp_tf.robustness.batch_files import (
     CLEAN,
     EvaluationError,
@@ -27,11 +21,8 @@ from anp_tf.robustness.batch_files import (
     remove_superseded,
     write_batch,
 )
+from anp_tf.robustness.described import described
 from anp_tf.robustness.judge import Judge, examples_of
-
-# The types of an attribute of an attack that is an option of it.
-ATTACKS = Described | InTurn | Transfer
-PLAIN = bool | int | float | str | tuple | list | dict | np.generic | np.ndarray
 
 
 def worst_case(
@@ -126,50 +117,6 @@ def worst_case(
         count = first + len(x)
     remove_superseded(folder, paths, count)
     return tally.result(made_by)
-
-
-def described(attack):
-    """The options of an attack, a JSON object.
-
-    These are its attributes that are numbers, texts, arrays, or sequences or dicts of such, the
-    name of its loss, its norm unless that is `Linf()`, and attacks that it holds; not those whose
-    names begin with `_`. Of a function they are its code, and the values that it is given by its
-    defaults, by `functools.partial` and from around it.
-    """
-    if isinstance(attack, functools.partial):
-        given = _plain([*attack.args, attack.keywords])
-        return {"kind": "partial", "function": described(attack.func), "given": given}
-    if isinstance(attack, types.FunctionType):
-        cells = [cell.cell_contents for cell in attack.__closure__ or ()]
-        code = hashlib.sha256(marshal.dumps(attack.__code__)).hexdigest()
-        given = _plain([*(attack.__defaults__ or ()), attack.__kwdefaults__ or {}, *cells])
-        return {"kind": attack.__qualname__, "code": code, "given": given}
-    options = {"kind": type(attack).__name__}
-    for name, value in vars(attack).items():
-        if name.startswith("_"):
-            continue
-        if isinstance(value, PLAIN):
-            options[name] = _plain(value)
-        elif name == "loss":
-            called = getattr(value, "__name__", type(value).__name__)
-            options[name] = described(value) if called == "<lambda>" else called
-        elif name == "norm" and not isinstance(value, Linf):
-            options[name] = repr(value)
-        elif name == "attack" or isinstance(value, ATTACKS):  # of one that holds another
-            options[name] = described(value)
-    return options
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, ATTACKS):
-        return described(value)
-    return value if isinstance(value, PLAIN) else getattr(value, "__name__", type(value).__name__)
 
 
 def _share_done(progress, before, count, share):

@@ -221,7 +221,7 @@ def _validation_attack(settings, network):
     attack = PGD(**_covering(epsilon, settings.validation_attack_steps), restarts=restarts)
     if queries := settings.validation_attack_queries:
         _check_images("validation_attack_queries", queries, "0", network)
-        return InTurn(attack, Square(epsilon=epsilon, queries=queries))
+        return InTurn(attack, Square(epsilon=epsilon, queries=queries, channels_first=False))
     return attack
 
 

@@ -270,6 +270,10 @@ def test_the_undefended_network_is_looked_for_beside_the_run(finished, copy, cha
         (["--workdir={0}", "--limit_test_examples=0"], "--limit_test_examples: expected a value"),
         (["--workdir={0}", "--attack=fgsm", "--part=3/2"], "--part: expected k/n such as 2/8"),
         (["--workdir={0}", "--part=1/2"], "--part: expected together with --attack"),
+        (
+            ["--workdir={0}", "--attack=fgsm", "--prove", "--part=1/2"],
+            "--part: expected with --attack alone, received with --prove",
+        ),
         (["--workdir={0}", "--attack=fgsm", "--pixels=0,255"], "--pixels: expected together with"),
         (["--workdir={0}", "--attack=fgsm", "--binary"], "--binary: expected together with"),
         (["--workdir={0}", "--attack=fgsm", "--images={0}/none/x.npz"], "--images"),

@@ -93,3 +93,23 @@ def test_none_where_there_is_a_loop():
 
     function = looped.get_concrete_function(tf.TensorSpec([None, 3]))
     assert frozen_form(function, "logits") is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_precisions(dtype):
+    keras.utils.set_random_seed(3)
+    x = start = keras.Input((6, 6, 2), dtype=dtype)
+    for layer in (
+        keras.layers.Conv2D(3, 3, activation="relu", dtype=dtype),
+        keras.layers.Flatten(dtype=dtype),
+        keras.layers.Dense(4, dtype=dtype),
+    ):
+        x = layer(x)
+    model = keras.Model(start, x)
+    function = tf.function(lambda pixels: {"logits": model(pixels, training=False)})
+    concrete = function.get_concrete_function(tf.TensorSpec([None, 6, 6, 2], dtype))
+    pixels = tf.cast(np.random.default_rng(0).random((5, 6, 6, 2)), dtype)
+    logits = frozen_form(concrete, "logits")(pixels)
+    assert logits.dtype == dtype
+    expected = tf.cast(model(pixels), tf.float64)
+    np.testing.assert_allclose(tf.cast(logits, tf.float64), expected, atol=0.02)

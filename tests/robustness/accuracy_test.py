@@ -237,3 +237,17 @@ def test_nan_in_the_network_is_an_error(examples):
     network.layers[-1].bias.assign([np.nan, 0.0, 0.0])
     with pytest.raises(tf.errors.InvalidArgumentError, match="no finite gradient"):
         evaluate_robustness(network, data.batches(examples, 7), FGSM(epsilon=EPSILON))
+
+
+def test_probabilities_are_refused_where_they_are_attacked(examples):
+    """Their gradients vanish, so that the network would seem robust."""
+    network = Dense(1).keras
+    probabilities = keras.Sequential([network, keras.layers.Softmax()])
+    batches, attack = data.batches(examples, 10), FGSM(epsilon=EPSILON)
+    with pytest.raises(ValueError, match=r"must return logits, .* the network ends in softmax"):
+        evaluate_robustness(probabilities, batches, attack)
+    with pytest.raises(ValueError, match=r"must return logits, .* which sum to 1"):
+        evaluate_robustness(lambda x, training: probabilities(x), batches, attack)
+    by_transfer = evaluate_robustness(probabilities, batches, attack, source=network)
+    expected = evaluate_robustness(network, batches, attack)
+    assert by_transfer.adversarial_accuracy == expected.adversarial_accuracy

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 
 import keras
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from anp_tf import data, robustness
-from anp_tf.attacks import FGSM, L2, PGD, InTurn, TargetedFAB
+from anp_tf.attacks import FGSM, L2, PGD, InTurn, TargetedFAB, Transfer
 from anp_tf.robustness import EvaluationError, LogitsError, Threat, saved_images
-from anp_tf.robustness.worst_case import described
+from anp_tf.robustness.described import described
 
 THREAT = Threat(0.1)
 
@@ -254,7 +255,14 @@ class Options:
         return x
 
 
-def test_an_attack_of_other_options_is_another_evaluation(examples, tmp_path):
+FACTOR = 1.0
+
+
+def read(network, x, y, *, seed):
+    return FACTOR * x
+
+
+def test_an_attack_of_other_options_is_another_evaluation(examples, tmp_path, monkeypatch):
     """Options of any of the types that an attack may have them of."""
     options = {
         "tuple": ((1, 2), (1, 3)),
@@ -280,11 +288,36 @@ def test_an_attack_of_other_options_is_another_evaluation(examples, tmp_path):
     def around(by):
         return lambda network, x, y, *, seed: x + by
 
+    def compiled(by):
+        return tf.function(around(by))
+
+    def held(by):
+        return around(tf.constant([by] * 200))
+
+    def of_class(method):
+        return type("Own", (), {"__call__": method})()
+
+    def source(seed):
+        keras.utils.set_random_seed(seed)
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+
     losses = (lambda logits, y: logits[:, 0]), (lambda logits, y: logits[:, 1])
+    kept = (keras.losses.CategoricalCrossentropy(label_smoothing=by) for by in (0.0, 0.1))
+    one = described(read)
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", 2.0)
+    assert described(read) != one
     for pair in (
         [functools.partial(moved, by=by) for by in (0.1, 0.2)],
         [around(0.1), around(0.2)],
         [moved, around(0.1)],
+        [compiled(0.1), compiled(0.2)],
+        [held(0.1), held(0.2)],
+        [Options(by=tf.constant([by])) for by in (0.1, 0.2)],
+        [Options(by=by).__call__ for by in (0.1, 0.2)],
+        [of_class(read), of_class(moved)],
+        [Transfer(first, source(seed)) for seed in (1, 2)],
+        [PGD(epsilon=0.1, step_size=0.1, steps=1, loss=Options(by=by)) for by in (0.1, 0.2)],
+        [PGD(epsilon=0.1, step_size=0.1, steps=1, loss=loss) for loss in kept],
         [PGD(epsilon=0.1, step_size=0.1, steps=1, loss=loss) for loss in losses],
     ):
         one, other = map(described, pair)

@@ -122,7 +122,7 @@ def run_checks(
                 measure.of("apgd-ce", APGD(**ball, loss=cross_entropy)),
                 measure.of("apgd-margin", APGD(**ball, loss=margin)),
             ],
-            measure.of("square", Square(**ball, queries=queries)),
+            measure.of("square", Square(**ball, queries=queries, channels_first=False)),
         ),
         check_masks(measure, pgd, base, candidate.masked),
         check_ball(measure),

@@ -8,6 +8,7 @@ from anp_tf.errors import sentence
 from anp_tf.intervals import with_interval
 from anp_tf.losses import classified, cross_entropy, margin
 from anp_tf.robustness.checks.check import ENOUGH, FAIL, PASS, WARN, Check, graded
+from anp_tf.robustness.interface import why_probabilities
 
 OTHER_RANGE = (1.0, 5.0)  # points by which pixels of another range may be better
 REPEATED_CALLS = 3
@@ -61,18 +62,16 @@ def check_outputs(network, x, ending=None):
         figure = f"NaN or infinite for {bad} of {len(outputs)} images"
         return Check("logits", title, FAIL, figure, {"not_finite": bad})
     low, high = float(outputs.min()), float(outputs.max())
-    shares = low >= 0 and high <= 1
-    probabilities = shares and (ending or np.allclose(outputs.sum(-1), 1, atol=1e-3))
+    shares, why = low >= 0 and high <= 1, why_probabilities(outputs, ending)
     figure = f"outputs from {low:.3g} to {high:.3g}"
-    if probabilities:
-        why = f"the network ends in {ending}" if ending else "which sum to 1"
+    if why:
         figure += f", {why}: these are probabilities"
     elif shares:
         figure += ", as probabilities are"
     return Check(
         "logits",
         title,
-        FAIL if probabilities else WARN if shares else PASS,
+        FAIL if why else WARN if shares else PASS,
         figure,
         {"low": low, "high": high, "not_finite": 0},
     )

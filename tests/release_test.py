@@ -113,6 +113,10 @@ def test_what_is_beside_the_versions_is_of_the_newest(finished, tmp_path):
     workdir.save_network(network)
     workdir.results.unlink()
     workdir.labels.unlink()
+    older = (served / "README.md").read_text()
+    with pytest.raises(ValueError, match=r"`version` must be a new one.* Received: version=1"):
+        release(workdir, served, 1, ReleaseForm(format=("keras",)))
+    assert (served / "README.md").read_text() == older
     release(workdir, served, form=form)
     configs = {"models.config", "batching.config"}
     names = {path.name for path in served.iterdir()}
@@ -121,12 +125,47 @@ def test_what_is_beside_the_versions_is_of_the_newest(finished, tmp_path):
     assert "It was not evaluated" in before
     assert "Worst case" not in before
 
+    shutil.rmtree(served / "1")
     (served / "1.onnx").unlink()
     workdir.save_results({"method": "of the older"})
     release(workdir, served, 1, with_onnx)
     assert (served / "1.onnx").is_file()
     assert (served / "README.md").read_text() == before
     assert not (served / "results.json").exists()
+
+
+def test_a_version_is_of_one_network(finished, tmp_path, monkeypatch):
+    written = "anp_tf.export.release.export_onnx"
+    monkeypatch.setattr(written, lambda network, path: path.write_bytes(bytes(1234)))
+    workdir = Workdir(finished.path / "anp_vs")
+    keras_form, with_onnx = ReleaseForm(format=("keras",)), ReleaseForm(format=("onnx",))
+    release(workdir, tmp_path, form=keras_form)
+    release(workdir, tmp_path, 1, with_onnx)
+    size = (tmp_path / "1.keras").stat().st_size
+    assert rows_of(tmp_path) == {"1.keras": size, "1.onnx": 1234}
+    (tmp_path / "1.onnx").unlink()
+
+    def is_refused(run):
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(
+            ValueError, match=r"`version` must be a new one.* version=1, .* already"
+        ):
+            release(run, tmp_path, 1, with_onnx)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    other = Workdir(finished.path / "standard")
+    is_refused(other)
+    release(other, tmp_path, form=keras_form)
+    assert list(rows_of(tmp_path)) == ["2.keras"]
+    is_refused(workdir)  # the card, which is of the newest, does not say of which network it is
+
+
+def rows_of(folder):
+    """The files in the table of a card, with their bytes."""
+    rows = re.findall(
+        r"^\| `(.*)` \| ([\d,]+) \|", (folder / "README.md").read_text(), re.MULTILINE
+    )
+    return {name: int(size.replace(",", "")) for name, size in rows}
 
 
 def test_a_release_loses_no_files_of_ones_own(finished, tmp_path):
@@ -232,7 +271,7 @@ def test_all_formats(finished, small_data_dir, tmp_path):
     assert rows[2][2:] == [with_interval(figure, 40) for figure in (clean, attacked)]
     assert rows[3][2] == with_interval(int8_clean, 40)
     assert 0 <= float(rows[3][3].split()[0]) <= int8_clean
-    assert "figures are of 40 test images" in card
+    assert "The figures of `7.float32.tflite`, `7.int8.tflite` are of 40 test images" in card
     assert "`7.micro` is for microcontrollers" in card
     assert re.search(
         r"arena of [\d,]+ bytes; on 50 test images .* [\d.]+ % have the same class", card

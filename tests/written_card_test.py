@@ -9,7 +9,7 @@ import pytest
 
 from anp_tf.export.card import model_card
 from anp_tf.export.release import add_micro
-from anp_tf.export.written_card import data_settings, renew_card
+from anp_tf.export.written_card import data_settings, lines_on_files, renew_card
 from anp_tf.robustness import digest
 from anp_tf.settings import Settings
 from anp_tf.workdir import WorkdirError
@@ -56,6 +56,20 @@ def test_a_card_keeps_what_is_proved(tmp_path):
     after = renew_card(folder).read_text()
     assert "Proved (`--prove`)" not in after
     assert "Of the file" not in after
+
+
+def test_lines_on_files_that_are_there(tmp_path):
+    folder = shutil.copytree(SHIPPED, tmp_path / "anp_vs")
+    rows, below = lines_on_files(folder, 1)
+    assert rows == ["| `1` | 194,015 |  |  |", "| `1.micro` | 18,536 |  |  |"]
+    assert below[0].startswith("`1.micro` is for microcontrollers")
+    assert below[1].startswith("Made by `python -m anp_tf.export")
+    assert below[2:] == [""]
+    assert lines_on_files(folder, 2) == ([], [])
+    shutil.rmtree(folder / "1.micro")
+    assert lines_on_files(folder, 1) == (rows[:1], [])
+    (folder / "README.md").unlink()
+    assert lines_on_files(folder, 1) == ([], [])
 
 
 @pytest.mark.parametrize("dataset", ["pets", "../pets", "pets.npz"])

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from anp_tf.export.written_card import CARD, is_card
+from anp_tf.export.written_card import CARD, is_card, network_of
 from anp_tf.files import write_json
 from anp_tf.robustness import certificate_of, checks_of, digest, robustness_of
 from anp_tf.serving import versions
@@ -35,6 +35,22 @@ def check_own(directory):
         raise FileExistsError(
             f"{directory / RESULTS} was not written by an export, and is not overwritten: name "
             "another folder, or move the file"
+        )
+
+
+def check_same(directory, version, network):
+    """A ValueError if a version that is there is not the newest one, of a network.
+
+    Args:
+        directory: Folder of a release.
+        version: Integer.
+        network: Digest of the run's network.
+    """
+    there = versions(directory)
+    if version in there and (version < max(there) or network_of(directory) != network):
+        raise ValueError(
+            "Argument `version` must be a new one, or the newest if that is of the same network, "
+            f"as {CARD} says. Received: version={version}, which is in {directory} already"
         )
 
 

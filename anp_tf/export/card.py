@@ -60,7 +60,16 @@ def data_name(settings):
     return settings.dataset if path is None else path.absolute().stem
 
 
-def model_card(settings, results, files, stronger=(), class_names=None, columns=None):
+def model_card(
+    settings,
+    results,
+    files,
+    stronger=(),
+    class_names=None,
+    columns=None,
+    network=None,
+    earlier=((), ()),
+):
     """A model card in Markdown.
 
     Args:
@@ -70,9 +79,13 @@ def model_card(settings, results, files, stronger=(), class_names=None, columns=
         stronger: Lines on stronger attacks and checks.
         class_names: Sequence of the names of the classes, or None if they are not known.
         columns: List of dicts of a table's columns: `name`, `low`, `high`; None for images.
+        network: Digest of the run's network; None: the card does not say it.
+        earlier: Rows and lines on files that are there already, as `lines_on_files` returns them.
     """
     command = ["python -m anp_tf.train --workdir=WORKDIR"]
     command += [shlex.quote(flag) for flag in settings.flag_lines() if "data_dir" not in flag]
+    rows, below = earlier
+    micro = [line for file in files if file.micro for line in micro_lines(file.micro)]
     environment = jinja2.Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
@@ -84,9 +97,9 @@ def model_card(settings, results, files, stronger=(), class_names=None, columns=
         most=SHOWN_NAMES,
         class_names=class_names,
         columns=columns,
-        files=files,
-        measured=[file for file in files if file.accuracy],
-        micro=[line for file in files if file.micro for line in micro_lines(file.micro)],
+        network=network,
+        rows=[*rows, *(file.row() for file in files)],
+        on_files=[*below, *_measured_lines(settings, files), *micro],
         results=results,
         figures=_figures(results) if results else (),
         stronger=stronger,
@@ -106,6 +119,19 @@ def _figures(results):
             text = with_interval(value, results["test_examples"])
         found.append((label, text))
     return found
+
+
+def _measured_lines(settings, files):
+    """What is measured of LiteRT files, as lines of Markdown; none where there are no such."""
+    measured = [file for file in files if file.accuracy]
+    if not measured:
+        return []
+    return [
+        f"The figures of {', '.join(f'`{file.path.name}`' for file in measured)} are of "
+        f"{measured[0].accuracy.examples:,} test images; the attack, the one below, is made on the "
+        "network before its weights were rounded. In brackets: 95 % intervals.",
+        "",
+    ]
 
 
 def micro_lines(micro):

@@ -14,9 +14,9 @@ import tensorflow as tf
 from anp_tf import data
 from anp_tf.errors import WorkdirError
 from anp_tf.evaluate.row import evaluation_attack
-from anp_tf.export.beside import RESULTS, check_own, verdicts_of, write_beside
+from anp_tf.export.beside import RESULTS, check_own, check_same, verdicts_of, write_beside
 from anp_tf.export.card import ReleasedFile, data_name, model_card, verdict_lines
-from anp_tf.export.written_card import CARD, add_file, data_settings
+from anp_tf.export.written_card import CARD, add_file, data_settings, lines_on_files
 from anp_tf.files import atomic_file
 from anp_tf.names import FORMATS, PRECISIONS
 from anp_tf.options import one_of
@@ -24,6 +24,7 @@ from anp_tf.pruning import fold_batch_normalization, slim
 from anp_tf.robustness import (
     LiteRtNetwork,
     adversarial_batches,
+    digest,
     entered,
     measure_robustness,
     test_examples,
@@ -113,7 +114,8 @@ def release(workdir, directory, version=None, form=None):
         directory: Folder of the versions; `README.md`, `results.json`, verdicts, labels and the
             server's configuration in it are of the newest, and those of earlier ones are replaced
             or removed.
-        version: Integer, at least 1. None: one above the highest version that is there.
+        version: Integer, at least 1; that of the newest files, to add others of the same network.
+            None: one above the highest version that is there.
         form: `ReleaseForm`; None: the default one.
 
     Returns:
@@ -134,6 +136,9 @@ def release(workdir, directory, version=None, form=None):
     check_own(directory)
     version = checked_version(directory, version)
     targets = _targets(directory, version, form)
+    network_digest = digest(workdir.network)
+    check_same(directory, version, network_digest)
+    earlier = lines_on_files(directory, version)
     is_newest = version >= max(versions(directory), default=0)
     results, verdicts = workdir.load_results(), verdicts_of(workdir, directory, version)
     described = {
@@ -159,7 +164,9 @@ def release(workdir, directory, version=None, form=None):
         if "saved_model" in form.format:  # last, since a server loads it as soon as it is there
             files.insert(0, _saved_model(workdir, settings, network, directory, version, form))
     if is_newest:
-        card = model_card(settings, results, files, stronger, *described.values())
+        card = model_card(
+            settings, results, files, stronger, *described.values(), network_digest, earlier
+        )
         with atomic_file(directory / CARD) as temporary:  # first: `check_own` looks for it
             temporary.write_text(card)
         if "saved_model" in form.format:

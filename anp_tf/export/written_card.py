@@ -14,9 +14,11 @@ from anp_tf.settings import READING, Settings
 CARD = "README.md"
 TABLE_START = "| file |"
 OF_FILE = "Of the file "
-# How the lines on verdicts begin, and those that come after them.
+# How the lines on verdicts begin, and those that come after them, and after those on files.
 VERDICT_STARTS = ("Worst case over ", OF_FILE, "Checks of the evaluation ", "Proved (`--prove`)")
 AFTER_VERDICTS_STARTS = ("The network before slimming", "Trained by")
+AFTER_FILES_STARTS = ("Threat model: ", "It was not evaluated", *AFTER_VERDICTS_STARTS)
+NETWORK = re.compile(r"^The network before slimming.*, SHA-256 ([0-9a-f]{64})", re.MULTILINE)
 COMMAND = re.compile(r"^Trained by\n\n```sh\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 SHOWN = {  # keys of the verdicts that a card shows
     "robustness.json": {
@@ -72,6 +74,39 @@ def data_settings(directory, data_dir=None):
     except ValueError as error:
         path = pathlib.Path(directory) / CARD
         raise WorkdirError(f"{path} does not say what data the network is of: {error}") from error
+
+
+def network_of(directory):
+    """The digest of the run's network that a release is of, or None if there is no card of it."""
+    path = pathlib.Path(directory) / CARD
+    found = NETWORK.search(path.read_text()) if is_card(path) else None
+    return found and found[1]
+
+
+def lines_on_files(directory, version):
+    """What the card of a release says of the files of a version that are there.
+
+    Args:
+        directory: Folder of a release, which need not exist.
+        version: Integer.
+
+    Returns:
+        Two lists of lines of Markdown: rows of the table, and what is below it.
+    """
+    directory = pathlib.Path(directory)
+    if not is_card(directory / CARD):
+        return [], []
+    lines = card_lines(directory)
+    start = next(i for i, line in enumerate(lines) if line.startswith(TABLE_START))
+    end = next(i for i, line in enumerate(lines) if line.startswith(AFTER_FILES_STARTS))
+    named = re.compile(rf"`({version}(?:\.[^`]+)?)`")
+
+    def on_files(text):
+        return any((directory / name).exists() for name in named.findall(text))
+
+    table, *below = "\n".join(lines[start:end]).split("\n\n")
+    rows = [line for line in table.splitlines() if on_files(line)]
+    return rows, [line for text in below if on_files(text) for line in (*text.splitlines(), "")]
 
 
 def add_file(directory, file):

@@ -34,8 +34,8 @@ def export_saved_model(
       [batch] whose feature `pixels` holds the image, to `classes`, string, and `scores`, float32,
       both [batch, classes].
     - `bytes`, where the network takes images of 1, 3 or 4 channels: `image_bytes`, string [batch],
-      PNG or JPEG files of the image's size, to what `serving_default` returns.
-
+      PNG or JPEG files of the image's size, to what `serving_default` returns. Photographs must be
+      upright: they are not turned by their EXIF orientation.
     - `rows`, where the columns of a table are given: `values`, float32 [batch, columns] as they
       stand in the table, to what `serving_default` returns.
 

@@ -7,6 +7,7 @@ from anp_tf.models.classifier import check_classifier
 from anp_tf.models.comparison import TOLERANCE_IN_HALF, alike, computes_in_half
 
 PREDICT, CLASSIFY, BYTES, ROWS = "serving_default", "classify", "bytes", "rows"
+GRAY = (19595, 38470, 7471)  # of 65536: the shares of red, green and blue, as Pillow has them
 NOT_PIXELS = "`pixels` must be finite numbers in [0, 1]"
 
 
@@ -96,11 +97,22 @@ def classify(network, class_names):
 
 
 def from_bytes(network):
-    """`bytes`: `image_bytes`, PNG or JPEG files, to what `serving_default` returns."""
+    """`bytes`: `image_bytes`, PNG or JPEG files, to what `serving_default` returns.
+
+    Their pixels are those that Pillow reads, and so those of `anp_tf.data`.
+    """
     shape = _pixels_spec(network).shape[1:]
+    channels = max(3, shape[-1])
 
     def decode(file):
-        image = tf.io.decode_image(file, shape[-1], expand_animations=False)
+        image = tf.cond(
+            tf.io.is_jpeg(file),
+            lambda: tf.io.decode_jpeg(file, 3, dct_method="INTEGER_ACCURATE"),
+            lambda: tf.io.decode_image(file, channels, expand_animations=False),
+        )
+        if shape[-1] == 1:
+            image = tf.reduce_sum(tf.cast(image, tf.int32) * GRAY, axis=-1, keepdims=True)
+            image = (image + 0x8000) // 0x10000
         return tf.cast(tf.ensure_shape(image, shape), tf.float32) / 255.0
 
     def serve(image_bytes):

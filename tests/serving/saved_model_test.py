@@ -1,10 +1,12 @@
 """Exported networks are complete, numbered, and load where anp_tf is not installed."""
 
+import io
 import subprocess
 import sys
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
@@ -170,9 +172,36 @@ def test_requests_of_other_shapes_are_answered_by_an_error(exported, images):
 
 def test_jpeg_files(slimmed, images, exported):
     files = [tf.io.encode_jpeg(np.uint8(255 * image), quality=100).numpy() for image in images]
-    pixels = np.stack([tf.io.decode_jpeg(file) for file in files]).astype(np.float32) / 255
+    read = [np.asarray(PIL.Image.open(io.BytesIO(file)), np.float32) for file in files]
+    pixels = np.stack(read)[..., None] / 255
     logits = tf.saved_model.load(exported).signatures["bytes"](image_bytes=files)["logits"]
     np.testing.assert_allclose(logits, slimmed(pixels), atol=1e-5)
+
+
+FORMS = {
+    "JPEG": {"quality": 90},
+    "progressive JPEG": {"quality": 75, "progressive": True, "subsampling": 0},
+    "PNG": {},
+}
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_files_have_the_pixels_that_pillow_reads(channels, mode, tmp_path):
+    shape = (14, 11, channels)
+    inputs = keras.Input(shape)
+    network = keras.Model(inputs, keras.layers.Flatten()(inputs))
+    path = export_saved_model(network, tmp_path)
+    waves = np.random.default_rng(0).normal(size=(14, 11, 3)).cumsum(0).cumsum(1)
+    image = PIL.Image.fromarray((8 * waves % 256).astype(np.uint8))
+    files, expected = [], []
+    for written in (image, image.convert("L")):
+        for form, options in FORMS.items():
+            file = io.BytesIO()
+            written.save(file, form.split()[-1], **options)
+            files.append(file.getvalue())
+            expected.append(np.reshape(PIL.Image.open(file).convert(mode), -1))
+    logits = tf.saved_model.load(path).signatures["bytes"](image_bytes=tf.constant(files))["logits"]
+    np.testing.assert_array_equal(np.rint(255 * logits.numpy()), expected)
 
 
 def test_features_that_are_no_image(tmp_path, tiny):

@@ -16,11 +16,11 @@ import anp_tf
 from anp_tf import data, layers
 from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.export.beside import OTHERS, VERDICTS, check_own
-from anp_tf.export.card import model_card
+from anp_tf.export.card import ReleasedFile, model_card
 from anp_tf.export.release import FORMAT_PACKAGES, ReleaseForm, release
 from anp_tf.export.written_card import renew_card
 from anp_tf.intervals import with_interval
-from anp_tf.robustness import digest, evaluate_robustness
+from anp_tf.robustness import Robustness, digest, evaluate_robustness
 from anp_tf.serving import litert_network
 from anp_tf.settings import Settings
 from anp_tf.workdir import Workdir
@@ -336,6 +336,20 @@ def test_the_cards_command_repeats_the_run():
     _, _, module, workdir, *flags = shlex.split(command)
     assert (module, workdir) == ("anp_tf.train", "--workdir=WORKDIR")
     assert Settings.from_flag_lines(flags) == settings
+
+
+def test_the_card_names_the_attack_of_its_figures(tmp_path):
+    settings = Settings(epsilon=8 / 255, eval_attack_steps=7, eval_attack_step_size=0.005)
+    accuracy = Robustness(20, 0.5, 0.25, 0.1)
+    files = [
+        ReleasedFile(tmp_path / f"1.{name}.tflite", 1, accuracy) for name in ("int8", "float16")
+    ]
+    card = model_card(settings, None, files)
+    (line,) = (line for line in card.splitlines() if "The figures of" in line)
+    assert "`1.int8.tflite`, `1.float16.tflite` are of 20 test images" in line
+    assert "the attack, PGD-7 with ε = 8/255 and steps of 0.005, is made" in line
+    assert "not evaluated" in card
+    assert "probabilities except from files of Keras" in card
 
 
 def test_data_dir_is_not_in_the_card():

@@ -8,6 +8,7 @@ import shlex
 import jinja2
 
 from anp_tf import data
+from anp_tf.evaluate.row import evaluation_attack
 from anp_tf.intervals import with_interval
 from anp_tf.options import length_text
 from anp_tf.robustness import (
@@ -126,10 +127,12 @@ def _measured_lines(settings, files):
     measured = [file for file in files if file.accuracy]
     if not measured:
         return []
+    attack = evaluation_attack(settings)
     return [
         f"The figures of {', '.join(f'`{file.path.name}`' for file in measured)} are of "
-        f"{measured[0].accuracy.examples:,} test images; the attack, the one below, is made on the "
-        "network before its weights were rounded. In brackets: 95 % intervals.",
+        f"{measured[0].accuracy.examples:,} test images; the attack, PGD-{attack.steps} with "
+        f"ε = {length_text(attack.epsilon)} and steps of {length_text(attack.step_size)}, is made "
+        "on the network before its weights were rounded. In brackets: 95 % intervals.",
         "",
     ]
 

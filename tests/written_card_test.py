@@ -85,6 +85,16 @@ def test_data_that_are_not_there(dataset, tmp_path, monkeypatch):
     assert card.read_text() == before
 
 
+def test_a_newer_version_without_a_saved_model(tmp_path):
+    folder = shutil.copytree(SHIPPED, tmp_path / "anp_vs", ignore=lambda *_: ["1.micro"])
+    (folder / "2.onnx").touch()
+    before = (folder / "README.md").read_text()
+    with pytest.raises(WorkdirError, match=r"no SavedModel of its newest version, whose data READ"):
+        add_micro(folder)
+    assert not list(folder.glob("*.micro"))
+    assert (folder / "README.md").read_text() == before
+
+
 NOT_CARDS = {
     "none": None,
     "no table": "# A network\n\nTrained by\n\n```sh\npython -m anp_tf.train --dataset=mnist\n```\n",

@@ -190,13 +190,16 @@ def add_micro(directory, data_dir=None):
         List of the `pathlib.Path` of what was written, the folder `<version>.micro`.
 
     Raises:
-        WorkdirError: if there is no such release, or its data are not there.
+        WorkdirError: if there is no such release, if its newest version is no SavedModel, or if its
+            data are not there.
         FileExistsError, ImportError, ValueError, OSError: as `export_micro`, `anp_tf.data.load`.
     """
     directory = pathlib.Path(directory)
     settings, served = data_settings(directory, data_dir), latest_version(directory)
-    if served is None:
-        raise WorkdirError(f"{directory} has no SavedModel of a network")
+    if served is None or int(served.name) < max(versions(directory)):
+        raise WorkdirError(
+            f"{directory} has no SavedModel of its newest version, whose data {CARD} names"
+        )
     saved = tf.saved_model.load(str(served)).signatures[SERVING_SIGNATURE]
     (pixels,) = saved.structured_input_signature[1].values()
     inputs = keras.Input(pixels.shape[1:])

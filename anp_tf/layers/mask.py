@@ -138,7 +138,10 @@ class BayesianMask(keras.layers.Layer):
             ValueError: if a unit is not an integer or does not exist, or if the layer is not built.
         """
         self._check_built()
-        cut = np.atleast_1d(np.asarray(units))
+        try:
+            cut = np.atleast_1d(np.asarray(units))
+        except ValueError:  # of sequences of several lengths
+            cut = np.array([None])
         there = cut.dtype.kind in "iu" and np.all((cut >= 0) & (cut < self.units))
         expected = f"integers from 0 to {self.units - 1}, the units of layer `{self.name}`"
         check("units", units, not cut.size or there, expected)

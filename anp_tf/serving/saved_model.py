@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy.typing as npt
@@ -60,7 +60,7 @@ def export_saved_model(
         FileExistsError: if the version exists.
         ValueError: if `version` is not an integer of at least 1, if the network is not one from
             images of a known size to logits, if `class_names` are not as many, or if
-            `warmup_images` are not as described.
+            `warmup_images` or `columns` are not as described.
     """
     signatures.check_network(network)
     check_plain("directory", directory)
@@ -75,7 +75,7 @@ def export_saved_model(
     if signatures.takes_images(network):
         functions[signatures.BYTES] = signatures.from_bytes(network)
     warmed = dict(functions)
-    if columns:
+    if columns is not None:
         functions[signatures.ROWS] = signatures.from_rows(network, columns)
     with atomic_directory(path) as temporary:
         write(functions, temporary)
@@ -103,11 +103,13 @@ def _name_method(directory):
 def checked_names(network, class_names):
     """The names of the classes, as many as the network has."""
     classes = network.outputs[0].shape[-1]
-    names = [str(name) for name in (range(classes) if class_names is None else class_names)]
+    names = range(classes) if class_names is None else class_names
+    several = isinstance(names, Iterable) and not isinstance(names, str)
+    names = [str(name) for name in names] if several else []
     if len(names) != classes:
         raise ValueError(
             f"Argument `class_names` must have a name for each of the {classes} classes. Received: "
-            f"class_names={class_names}"
+            f"class_names={class_names!r}"
         )
     return names
 

@@ -130,9 +130,11 @@ def from_rows(network, columns):
     Args:
         network: `keras.Model` of rows.
         columns: List of dicts of a column's `low` and `high`, in order.
+
+    Raises:
+        ValueError: if they are not as described.
     """
-    low = np.array([column["low"] for column in columns], np.float64)
-    high = np.array([column["high"] for column in columns], np.float64)
+    low, high = _checked_ranges(network, columns)
     span = np.where(high > low, high - low, 1.0)
 
     def serve(values):
@@ -143,6 +145,22 @@ def from_rows(network, columns):
         return _answer(network, tf.cast(tf.clip_by_value(scaled, 0.0, 1.0), tf.float32))
 
     return serve, [tf.TensorSpec([None, len(columns)], tf.float32, name="values")]
+
+
+def _checked_ranges(network, columns):
+    """The lowest and the highest number of each column, float64 arrays, checked."""
+    shape = network.inputs[0].shape[1:]
+    try:
+        ranges = np.array([[column["low"], column["high"]] for column in columns], np.float64)
+    except (TypeError, KeyError, IndexError, ValueError):
+        ranges = np.array([])
+    fit = ranges.shape == (*shape, 2) and np.isfinite(ranges).all()
+    if not fit or np.any(ranges[:, 0] > ranges[:, 1]):
+        raise ValueError(
+            "Argument `columns` must be a list of dicts with the numbers `low` and `high`, one for "
+            f"each number that the network takes, {list(shape)}. Received: columns={columns!r:.200}"
+        )
+    return ranges.T
 
 
 def takes_images(network):

@@ -293,6 +293,7 @@ def test_pruned_units_stay_pruned(mask):
         pytest.param([0, 17], id="one of them"),
         pytest.param(1.5, id="not an integer"),
         pytest.param([True, False, True], id="Boolean"),
+        pytest.param([[0], [1, 2]], id="several lengths"),
     ],
 )
 def test_prune_units_that_do_not_exist(mask, units):

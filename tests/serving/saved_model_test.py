@@ -237,9 +237,39 @@ def test_warmup_requests_are_answered(exported, expected):
     assert asked == [(*request, count) for count in (1, 5) for request in one]
 
 
-def test_class_names_are_as_many_as_classes(tmp_path, tiny):
-    with pytest.raises(ValueError, match="a name for each of the 3 classes"):
-        export_saved_model(tiny, tmp_path, class_names=["a", "b"])
+@pytest.mark.parametrize("names", [["a", "b"], "abc", 3])
+def test_class_names_are_as_many_as_classes(tmp_path, tiny, names):
+    with pytest.raises(ValueError, match="`class_names` must have a name for each of the 3 classe"):
+        export_saved_model(tiny, tmp_path, class_names=names)
+    assert list(tmp_path.iterdir()) == []
+
+
+COLUMN = {"name": "a", "low": 0, "high": 2.5}
+UNFIT_COLUMNS = {
+    "three": [COLUMN] * 3,
+    "none": [],
+    "no range": [{"name": "a"}] * 4,
+    "names": ["a", "b", "c", "d"],
+    "a string": "abcd",
+    "a number": 4,
+    "words": [{**COLUMN, "low": "none"}] * 4,
+    "NaN": [{**COLUMN, "high": np.nan}] * 4,
+    "the wrong way round": [{**COLUMN, "low": 3}] * 4,
+}
+
+
+@pytest.mark.parametrize("columns", UNFIT_COLUMNS.values(), ids=UNFIT_COLUMNS)
+def test_unfit_columns(tmp_path, tiny, columns):
+    with pytest.raises(
+        ValueError, match=r"`columns` must be .* network takes, \[4\]\. Received: c"
+    ):
+        export_saved_model(tiny, tmp_path, columns=columns)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_of_a_network_of_images(tmp_path, slimmed):
+    with pytest.raises(ValueError, match=r"`columns` must be .* network takes, \[28, 28, 1\]\."):
+        export_saved_model(slimmed, tmp_path, columns=[COLUMN] * 28)
     assert list(tmp_path.iterdir()) == []
 
 

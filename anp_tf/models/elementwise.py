@@ -12,6 +12,7 @@ import tensorflow as tf
 # Where functions are compared: around 0, far from it, and the numbers they bend at.
 _SIZES = [*np.geomspace(1e-3, 1e4, 29), 0.5, 1.0, 2.0, 3.0, 6.0]
 NUMBERS = np.array([0.0, *_SIZES, *(-size for size in _SIZES)], np.float32)
+FEW = 20  # of them, with another mean, deviation, minimum and maximum
 TOLERANCE = 1e-4
 # Layers whose `activation` is not the last thing they compute.
 INNER = (keras.layers.RNN,)
@@ -113,13 +114,15 @@ def as_function(node):
 
 def _found(function):
     rows = [NUMBERS[None], NUMBERS[:, None], NUMBERS[None, None, None, ::-1], 2 * NUMBERS[None]]
+    rows.append(NUMBERS[None, :FEW])
     try:
         # Numbers also while a graph is traced; and Keras warns of what a user never asked for.
         with tf.init_scope(), np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
-            values, column, reverse, doubled = (_called(function, row) for row in rows)
+            values, column, reverse, doubled, few = (_called(function, row) for row in rows)
     except Exception:
         return None  # not a function of one tensor of any shape
-    if not (_alike(values, column.T) and _alike(values, reverse[0, 0, :, ::-1])):
+    others = (column.T, reverse[0, 0, :, ::-1], np.hstack([few, values[:, FEW:]]))
+    if not all(_alike(values, other) for other in others):
         return None
     (values,), (doubled,) = values, doubled
     at_zero, at_one = values[0], values[NUMBERS == 1][0]

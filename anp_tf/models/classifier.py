@@ -1,11 +1,13 @@
 """What training and exports expect of a network: one image in, a logit per class out."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from anp_tf.models.elementwise import elementwise
-from anp_tf.models.graph import FUNCTIONAL, graph_of
+from anp_tf.models.graph import FUNCTIONAL, Graph, graph_of
 
 _HANDING_ON = (
     keras.layers.Dropout,
@@ -70,7 +72,7 @@ def _last_activation(network):
     makers = {id(tensor): node for node in graph.nodes for tensor in node.outputs}
     node = makers.get(id(keras.tree.flatten(graph.output)[0]))
     while node is not None:
-        squashing = _squashing(node.layer)
+        squashing = _squashing(node.layer, _ending(graph, node))
         if squashing or not _hands_on(node.layer):
             return node.layer, squashing
         node = makers.get(id(node.inputs[0]))
@@ -78,19 +80,36 @@ def _last_activation(network):
 
 
 def _hands_on(layer):
-    if isinstance(layer, keras.layers.Activation):
+    if isinstance(layer, keras.layers.Activation | keras.layers.Lambda):
         found = elementwise(layer)
         return found is not None and found.is_linear
     return isinstance(layer, _HANDING_ON)
 
 
-def _squashing(layer):
-    """ "softmax" or "sigmoid", if that is what a layer ends in."""
+def _ending(graph, node):
+    """The function that a call ends in; of an operation all of them after the last layer."""
+    if isinstance(node.layer, keras.layers.Lambda):
+        return functools.partial(node.layer.function, **node.layer.arguments)
+    if isinstance(node.layer, keras.Layer):
+        return getattr(node.layer, "activation", None)
+    layers = [isinstance(call.layer, keras.Layer) for call in graph.nodes]
+    begin = len(layers) - [*layers[::-1], True].index(True)
+    first = graph.nodes[begin].inputs[0]
+    tail = Graph(graph.nodes[begin:], first, node.outputs[0])
+
+    def call(node, values):
+        args, kwargs = node.arguments(values)
+        return node.layer(*args, **kwargs)
+
+    return lambda x: tail.compute([x], call)
+
+
+def _squashing(layer, function):
+    """ "softmax" or "sigmoid", if that is what a layer ends in, which is a function."""
     if isinstance(layer, keras.layers.Softmax) or type(layer).__name__ == "Softmax":
         return "softmax"
     if type(layer).__name__ == "Sigmoid":
         return "sigmoid"
-    function = getattr(layer, "activation", None)
     if function is None or isinstance(function, keras.Layer):
         return "softmax" if isinstance(function, keras.layers.Softmax) else None
     found = elementwise(function)

@@ -372,6 +372,10 @@ def dense(inputs, activation=None, units=3, name=None):
     return keras.layers.Dense(units, activation, name=name)(keras.layers.Flatten()(inputs))
 
 
+def softmax_by_hand(x):
+    return keras.ops.exp(x) / keras.ops.sum(keras.ops.exp(x), axis=-1, keepdims=True)
+
+
 def unfit(kind):
     """A network that is none from images to logits."""
     x = keras.Input((5, 4), name="first")
@@ -386,6 +390,13 @@ def unfit(kind):
         "softmax layer": lambda: (x, keras.layers.Softmax(name="last")(dense(x))),
         "operation": lambda: (x, keras.ops.softmax(dense(x))),
         "tf.nn.softmax": lambda: (x, dense(x, tf.nn.softmax, name="last")),
+        "Lambda": lambda: (x, keras.layers.Lambda(tf.nn.softmax, name="last")(dense(x))),
+        "Lambda with an argument": lambda: (
+            x,
+            keras.layers.Lambda(tf.nn.softmax, arguments={"axis": 1}, name="last")(dense(x)),
+        ),
+        "Lambda of sigmoids": lambda: (x, keras.layers.Lambda(tf.sigmoid, name="last")(dense(x))),
+        "operations": lambda: (x, softmax_by_hand(dense(x))),
         "sigmoids": lambda: (
             x,
             keras.layers.Activation("linear")(dense(x, "sigmoid", name="last")),
@@ -409,6 +420,10 @@ UNFIT = {
     "softmax layer": "its last layer `last` ends in softmax",
     "operation": "ends in softmax",
     "tf.nn.softmax": "its last layer `last` ends in softmax",
+    "Lambda": "its last layer `last` ends in softmax",
+    "Lambda with an argument": "its last layer `last` ends in softmax",
+    "Lambda of sigmoids": "its last layer `last` ends in sigmoid",
+    "operations": "ends in softmax",
     "sigmoids": "its last layer `last` ends in sigmoid",
     "unknown size": r"the size of its images.*fixed shape. Received: .*\[\?, \?, 4\]",
 }

@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import tensorflow as tf
 
 from anp_tf.layers import BayesianMask
@@ -19,9 +20,14 @@ def is_known(layer):
     """Whether the multiply-adds of a layer or an operation can be counted; most have none."""
     if isinstance(layer, (BayesianMask, *APPLIED, *TRANSPOSED)):
         return True
+    parts = layer._flatten_layers() if isinstance(layer, keras.Layer) else [layer]
+    return not any(_multiplies(part) for part in parts)  # the cell of an RNN, say
+
+
+def _multiplies(layer):
     is_named = type(layer).__module__.split(".")[0] in ("keras", "anp_tf")
     weights = kernels(layer) if is_named else getattr(layer, "weights", ())
-    return not weights and type(layer).__name__ not in PRODUCTS
+    return bool(weights) or type(layer).__name__ in PRODUCTS
 
 
 def kernels(layer):

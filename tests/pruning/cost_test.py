@@ -198,6 +198,23 @@ class Scale(keras.layers.Layer):
     def call(self, x):
         return x @ self.matrix
 
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@keras.saving.register_keras_serializable()
+class Cell(keras.layers.Layer):
+    """A cell of a recurrent layer, none of Keras."""
+
+    state_size = output_size = 4
+
+    def build(self, shape):
+        self.matrix = self.add_weight(shape=(shape[-1], 4))
+
+    def call(self, x, states):
+        output = ops.tanh(x @ self.matrix + states[0])
+        return output, [output]
+
 
 def attention(x):
     memory = layers.Dense(4)(x[:, ::2])  # 4 positions
@@ -308,6 +325,10 @@ def test_attention_over_one_of_two_axes():
     ("layer", "kind"),
     [
         (lambda: Scale(name="odd"), "Scale"),
+        (lambda: layers.TimeDistributed(Scale(), name="odd"), "TimeDistributed"),
+        (lambda: layers.RNN(Cell(), name="odd"), "RNN"),
+        (lambda: layers.RNN([Cell(), Cell()], name="odd"), "RNN"),
+        (lambda: layers.Bidirectional(layers.RNN(Cell()), name="odd"), "Bidirectional"),
         (lambda: layers.RNN(layers.SimpleRNNCell(4), name="odd"), "RNN"),
         (
             lambda: layers.Bidirectional(layers.RNN(layers.SimpleRNNCell(4)), name="odd"),

@@ -11,7 +11,7 @@ import rich.table
 
 from anp_tf.layers import BayesianMask, BayesLayer, mask_layers
 from anp_tf.models.graph import graph_of
-from anp_tf.models.kinds import CONVS, DENSE, IDENTITIES
+from anp_tf.models.kinds import APPLIED, DENSE, IDENTITIES, TRANSPOSED
 from anp_tf.pruning.handlers import handler_of
 from anp_tf.pruning.handlers.composite import COUNTED
 from anp_tf.pruning.layer_costs import (
@@ -74,7 +74,8 @@ class Cost:
         memory: The count of the ANP paper, in numbers: a convolution
             `k * k * c_in * (h_out * w_out + c_out)`, and `2 * c_out` more with batch normalisation;
             a dense layer `inputs * outputs + outputs`, and `2 * inputs` more with it. A random
-            weight counts as two numbers. Other convolutions likewise: patches read, and weights.
+            weight counts as two numbers. Other convolutions likewise: patches read, weights, and
+            twice the channels that are normalised.
             Of other layers with multiply-adds the weights alone count.
     """
 
@@ -182,13 +183,14 @@ def cost(model: keras.Model) -> Cost:
             numbers = 2 if isinstance(layer, BayesLayer) else 1
             memory.setdefault(layer, numbers * paper_memory(node))
         elif isinstance(layer, keras.layers.BatchNormalization) and origin is not None:
-            normalised[origin] = 2 if isinstance(layer, BayesLayer) else 1
+            (width,) = layer.moving_mean.shape
+            width = origin.kernel.shape[0] if isinstance(origin, DENSE) else width
+            normalised.setdefault(origin, 2 * width * (2 if isinstance(layer, BayesLayer) else 1))
         has_weights = getattr(layer, "weights", ()) and not isinstance(layer, BayesianMask)
         if has_weights or flops[layer]:
             layers[layer] = None  # a set that keeps the order
     for layer, numbers in normalised.items():
-        is_dense = isinstance(layer, DENSE)
-        memory[layer] += numbers * 2 * layer.kernel.shape[-2 if is_dense else -1]
+        memory[layer] += numbers
     costs = (_layer_cost(layer, flops[layer], memory.get(layer, 0)) for layer in layers)
     return Cost(tuple(costs), _peak_activation_bytes(graph))
 
@@ -265,6 +267,6 @@ def _calls(graph):
     for node in graph.nodes:
         origin = origins.get(id(node.inputs[0])) if len(node.inputs) == 1 else None
         yield node, origin
-        if isinstance(node.layer, CONVS + DENSE):
+        if isinstance(node.layer, APPLIED + TRANSPOSED):
             origin = node.layer
         origins.update((id(tensor), origin) for tensor in node.outputs)

@@ -99,6 +99,32 @@ def test_batch_normalisation_by_hand():
     assert result.parameters == 162 + 24 + 385 + 576 + 36 + 40
 
 
+@pytest.mark.parametrize(
+    ("layer", "channels"),
+    [
+        (layers.Conv2D(16, 3), 16),
+        (layers.SeparableConv2D(16, 3), 16),
+        (layers.DepthwiseConv2D(3), 8),
+        (layers.DepthwiseConv2D(3, depth_multiplier=2), 16),
+        (layers.Conv2DTranspose(16, 3), 16),
+    ],
+    ids=lambda case: getattr(case, "name", None),
+)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_batch_normalisation_adds_twice_its_channels(layer, channels, is_first):
+    def memory(normalise):
+        x = inputs = keras.Input((9, 9, 3) if not is_first else (9, 9, 8))
+        if not is_first:
+            x = normalise(layers.Conv2D(8, 3)(x))
+        return cost(keras.Model(inputs, normalise(layer(x)))).memory
+
+    def plain(x):
+        return x
+
+    added = memory(lambda x: layers.BatchNormalization()(x)) - memory(plain)
+    assert added == 2 * channels + (0 if is_first else 2 * 8)
+
+
 def toy_vgg(some_mask=None):
     return vgg16(some_mask, width_multiplier=1 / 16)
 

@@ -19,6 +19,7 @@ from anp_tf.pruning.layer_costs import (
     kernels,
     multiply_adds,
     paper_memory,
+    rows_per_image,
     tensor_bytes,
 )
 from anp_tf.tables import TextTable, as_text
@@ -159,17 +160,18 @@ def cost(model: keras.Model) -> Cost:
     Raises:
         ValueError: if the multiply-adds of a layer are not known, such as those of other classes
             with weights, unless a handler tells them (see `register_handler`), or if the size of a
-            tensor is not.
+            tensor is not, or how many rows of it belong to one image.
     """
     flops, memory = collections.Counter(), {}
     layers, normalised = {}, {}
     graph = graph_of(model)
+    rows_of = rows_per_image(graph)
     for node, origin in _calls(graph):
-        layer = node.layer
+        layer, rows = node.layer, rows_of[id(node.outputs[0])]
         handler = handler_of(node) or COUNTED.get(type(layer))
         counted = handler.multiply_adds(node) if handler is not None else None
         if counted is not None:
-            flops[layer] += counted
+            flops[layer] += rows * counted
             memory[layer] = sum(math.prod(w.shape) for w in getattr(layer, "weights", ()))
         elif not is_known(layer):
             raise ValueError(
@@ -178,10 +180,10 @@ def cost(model: keras.Model) -> Cost:
                 f"layer `{layer.name}` ({type(layer).__name__})"
             )
         elif kernels(layer):
-            flops[layer] += multiply_adds(node)
+            flops[layer] += rows * multiply_adds(node)
             # A random weight is stored as a mean and a deviation.
             numbers = 2 if isinstance(layer, BayesLayer) else 1
-            memory.setdefault(layer, numbers * paper_memory(node))
+            memory.setdefault(layer, numbers * paper_memory(node, rows))
         elif isinstance(layer, keras.layers.BatchNormalization) and origin is not None:
             (width,) = layer.moving_mean.shape
             width = origin.kernel.shape[0] if isinstance(origin, DENSE) else width
@@ -192,7 +194,7 @@ def cost(model: keras.Model) -> Cost:
     for layer, numbers in normalised.items():
         memory[layer] += numbers
     costs = (_layer_cost(layer, flops[layer], memory.get(layer, 0)) for layer in layers)
-    return Cost(tuple(costs), _peak_activation_bytes(graph))
+    return Cost(tuple(costs), _peak_activation_bytes(graph, rows_of))
 
 
 def _layer_cost(layer, multiply_adds, memory):
@@ -211,7 +213,7 @@ def _layer_cost(layer, multiply_adds, memory):
     )
 
 
-def _peak_activation_bytes(graph):
+def _peak_activation_bytes(graph, rows):
     """See `Cost`."""
     inputs = {id(tensor): tensor for tensor in keras.tree.flatten(graph.input)}
     alive = {key: tensor_bytes(tensor.name, tensor) for key, tensor in inputs.items()}
@@ -220,13 +222,15 @@ def _peak_activation_bytes(graph):
     for node in graph.nodes:
         reads.update(owner[id(tensor)] for tensor in node.inputs)
         hands_on = isinstance(node.layer, (BayesianMask, *HANDING_ON))
+        hands_on = hands_on or type(node.layer).__name__ == "Reshape"  # the operation
         for tensor in node.outputs:
             owner[id(tensor)] = owner[id(node.inputs[0])] if hands_on else id(tensor)
     reads.update(owner[id(tensor)] for tensor in keras.tree.flatten(graph.output))
     peak = sum(alive.values())
     for node in graph.nodes:
         for tensor in node.outputs:
-            alive.setdefault(owner[id(tensor)], tensor_bytes(node.layer.name, tensor))
+            size = rows[id(tensor)] * tensor_bytes(node.layer.name, tensor)
+            alive.setdefault(owner[id(tensor)], size)
         peak = max(peak, sum(alive.values()))
         reads.subtract(owner[id(tensor)] for tensor in node.inputs)
         alive = {key: size for key, size in alive.items() if reads[key]}

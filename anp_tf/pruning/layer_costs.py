@@ -14,6 +14,7 @@ PRODUCTS = (
     *("DotProductAttention", "Einsum", "Inner", "Kron", "Matmul", "Outer", "SeparableConv"),
     *("Tensordot", "Vdot"),
 )
+BATCH = 1009  # images; a prime, so that sizes of other axes are no multiples of it
 
 
 def is_known(layer):
@@ -37,12 +38,12 @@ def kernels(layer):
 
 
 def multiply_adds(node):
-    """The multiplications in the kernels of a call of a known layer."""
+    """The multiplications in the kernels of a call of a known layer, per row of its first axis."""
     numbers = sum(math.prod(kernel.shape) for kernel in kernels(node.layer))
     return numbers * _positions(node) if numbers else 0
 
 
-def paper_memory(node):
+def paper_memory(node, rows):
     """The ANP paper's count of a call of a layer with kernels, without batch normalization."""
     layer = node.layer
     if isinstance(layer, DENSE):
@@ -50,7 +51,7 @@ def paper_memory(node):
         return inputs * outputs + outputs
     # Of groups, all of whose patches are read, the kernel has the channels of one.
     groups = getattr(layer, "groups", 1)
-    positions = _positions(node)
+    positions = rows * _positions(node)
     return sum(
         math.prod(kernel.shape[:-1]) * (groups * positions + kernel.shape[-1])
         for kernel in kernels(layer)
@@ -58,12 +59,38 @@ def paper_memory(node):
 
 
 def tensor_bytes(name, tensor):
-    """The bytes of a tensor that the layer of this name reads or makes."""
+    """The bytes of a row of a tensor that the layer of this name reads or makes."""
     return math.prod(known_sizes(name, tensor.shape[1:])) * tf.as_dtype(tensor.dtype).size
 
 
+def rows_per_image(graph):
+    """How many rows of its first axis each tensor of a graph has per image, by the tensor's id.
+
+    They are more than 1 where positions are merged into the batch, as by windowed attention.
+    """
+    inputs = keras.tree.flatten(graph.input)
+    batch = next((x.shape[0] for x in inputs if x.shape[0] is not None), BATCH)
+    rows = {id(x): 1 for x in inputs}
+
+    def call(node, tensors):
+        args, kwargs = node.arguments(tensors)
+        outputs = keras.tree.flatten(node.layer.compute_output_spec(*args, **kwargs))
+        for tensor, output in zip(node.outputs, outputs, strict=True):
+            (size,) = output.shape[:1] or (1,)
+            if size is None or (size != 1 and size % batch):
+                raise ValueError(
+                    "`cost` needs to know how many rows of a tensor belong to one image, but it "
+                    f"does not at layer `{node.layer.name}`: {tensor.shape}."
+                )
+            rows[id(tensor)] = max(1, size // batch)
+        return outputs
+
+    graph.compute([keras.KerasTensor((batch, *x.shape[1:]), x.dtype) for x in inputs], call)
+    return rows
+
+
 def _positions(node):
-    """How often the kernels of a call are applied."""
+    """How often the kernels of a call are applied to a row of its first axis."""
     layer = node.layer
     shape = (node.inputs if isinstance(layer, TRANSPOSED) else node.outputs)[0].shape
     is_first = getattr(layer, "data_format", "channels_last") == "channels_first"

@@ -340,6 +340,74 @@ def test_products_of_features(function, count):
     assert profiled_flops(model) in (0, 2 * count)  # it does not count Einstein sums
 
 
+def in_windows(function):
+    """A function of each of the 4 windows of 2x2 positions, which are merged into the batch."""
+
+    def windowed(x):
+        x = ops.reshape(x, (-1, 2, 2, 2, 2, x.shape[-1]))
+        x = function(ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 4, x.shape[-1])))
+        x = ops.transpose(ops.reshape(x, (-1, 2, 2, 2, 2, x.shape[-1])), (0, 1, 3, 2, 4, 5))
+        return ops.reshape(x, (-1, 4, 4, x.shape[-1]))
+
+    return windowed
+
+
+class Merged(keras.layers.Layer):
+    """Merges positions into the batch, and says no size of it, or works it out."""
+
+    def __init__(self, says):
+        super().__init__(name="merged")
+        self._says = says
+
+    def compute_output_shape(self, shape):
+        return (None if not self._says or shape[0] is None else 16 * shape[0], shape[-1])
+
+    def call(self, x):
+        return ops.reshape(x, (-1, x.shape[-1]))
+
+
+@pytest.mark.parametrize(
+    ("function", "count", "memory"),
+    [
+        (lambda x: ops.reshape(layers.Dense(7)(ops.reshape(x, (-1, 3))), (-1, 4, 4, 7)), 336, 28),
+        (lambda x: layers.Dense(7)(Merged(True)(x)), 336, 28),
+        (in_windows(layers.Dense(7)), 336, 28),
+        # A patch of 2x3 numbers at each of 3 positions in 4 windows, and 7 filters.
+        (in_windows(lambda x: layers.ZeroPadding1D((0, 1))(layers.Conv1D(7, 2)(x))), 504, 114),
+        (in_windows(lambda x: ops.matmul(x, ops.transpose(x, (0, 2, 1)))), 4 * (4 * 4 * 3), 0),
+    ],
+)
+@pytest.mark.parametrize("batch", [None, 5])
+def test_positions_that_are_merged_into_the_batch_count(function, count, memory, batch):
+    inputs = keras.Input((4, 4, 3), batch_size=batch)
+    model = keras.Model(inputs, function(inputs))
+    found = cost(model)
+    assert (found.multiply_adds, found.memory) == (count, memory)
+    assert batch or profiled_flops(model) == 2 * count
+
+
+def test_attention_in_windows():
+    inputs = keras.Input((4, 4, 3))
+    attention = layers.MultiHeadAttention(1, 2)
+    windowed = in_windows(lambda x: attention(x, x))(inputs)
+    # 4 positions in 4 windows: queries, keys, values and outputs; products with keys, and sums.
+    assert cost(keras.Model(inputs, windowed)).multiply_adds == 4 * (4 * 4 * 3 * 2 + 2 * 4 * 4 * 2)
+
+
+def test_rows_that_are_not_known_are_errors():
+    inputs = keras.Input((4, 4, 3))
+    with pytest.raises(ValueError, match=r"how many rows .* at layer `merged`"):
+        cost(keras.Model(inputs, layers.Dense(7)(Merged(False)(inputs))))
+
+
+def test_peak_activation_memory_of_merged_positions():
+    inputs = keras.Input((8, 8, 4))
+    x = layers.Dense(32)(ops.reshape(inputs, (-1, 4)))
+    merged = cost(keras.Model(inputs, ops.reshape(x, (-1, 8, 8, 32))))
+    plain = cost(keras.Model(inputs, layers.Dense(32)(inputs)))
+    assert merged.peak_activation_bytes == plain.peak_activation_bytes == 4 * 64 * (4 + 32)
+
+
 def test_attention_over_one_of_two_axes():
     inputs = keras.Input((5, 7, 4))
     layer = layers.MultiHeadAttention(1, 4, attention_axes=(2,))

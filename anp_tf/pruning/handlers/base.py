@@ -68,7 +68,11 @@ class Handler:
         return [*(np.ones_like(source) for source in inputs), np.ones_like(output)]
 
     def multiply_adds(self, node):
-        """The multiplications of a call per image; None: those in its kernels, if it is known."""
+        """The multiplications of a call; None: those in its kernels, if it is known.
+
+        They are those per row of the output's first axis, the batch: per image, but where positions
+        are merged into the batch.
+        """
 
     def build(self, node, make, kept, constants, *sources):
         """The output, as `Slimmed`; of several outputs, a list.

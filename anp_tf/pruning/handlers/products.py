@@ -14,7 +14,7 @@ class Products(Handler):
     """Needs all channels of its inputs, and counts its own multiply-adds.
 
     Args:
-        count: Function of a call that returns its multiply-adds per image, or None if it cannot.
+        count: Function of a call that returns its multiply-adds per row, or None if it cannot.
     """
 
     def __init__(self, count):
@@ -25,7 +25,7 @@ class Products(Handler):
 
 
 def _sizes(node, tensor):
-    """The sizes of a tensor's axes, of one image, or of a constant's."""
+    """The sizes of a tensor's axes, of one row of the batch, or of a constant's."""
     shape = (1, *tensor.shape[1:]) if isinstance(tensor, keras.KerasTensor) else tensor.shape
     return known_sizes(node.layer.name, tuple(shape))
 

@@ -3,6 +3,7 @@
 import math
 import numbers
 
+import numpy as np
 import tensorflow as tf
 
 from anp_tf.arguments import check
@@ -15,6 +16,25 @@ SLACK = 2.0**-23  # an attack's pixels, computed in float32, may be so far outsi
 def rounding_of(norm, pixels):
     """How far outside of the ball the rounding of an image's float32 pixels may bring it."""
     return SLACK * (1 + math.sqrt(pixels) if norm == "l2" else 1)
+
+
+def holds(images, x, epsilon, norm):
+    """Which images are in [0, 1] and in the balls that bounds are of.
+
+    Args:
+        images: Array [batch, ...].
+        x: Array of the same shape, the centers.
+        epsilon: Float, at least 0: the radius.
+        norm: `"linf"` or `"l2"`.
+
+    Returns:
+        Boolean array [batch].
+    """
+    images, x = (np.asarray(each, np.float64) for each in (images, x))
+    axes, away = tuple(range(1, x.ndim)), np.abs(images - x)
+    away = away.max(axes) if norm == "linf" else np.sqrt(np.square(away).sum(axes))
+    near = away <= epsilon + rounding_of(norm, math.prod(x.shape[1:]))
+    return near & np.all((images >= 0) & (images <= 1), axes)
 
 
 class Ball:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from anp_tf.arguments import check_count, check_number
 from anp_tf.attacks.attack_step import attack_step
+from anp_tf.bounds.ball import holds
 from anp_tf.bounds.bounds import (
     ALPHA_STEPS,
     ROWS,
@@ -68,7 +69,8 @@ def prove(
             `"alpha_crown"` and `"branching"` (`BranchAndBound`).
         broken: Boolean array [images], the images that attacks of this radius have broken, or None.
         attack: Function `(network, x, y, seed)` to adversarial images in the balls, such as an
-            attack of `anp_tf.attacks`, which is tried on what is not proved; or None.
+            attack of `anp_tf.attacks`, which is tried on what is not proved; or None. Of its images
+            those count that are in [0, 1] and in the balls.
         batch_size: Integer, how many images at a time.
         intermediate: Where CROWN and alpha-CROWN have the bounds of hidden features from:
             `"interval"`, or `"crown"`, which is tighter and takes far longer.
@@ -128,12 +130,12 @@ def prove(
         write(path, certificate, x, y)
     options = {"norm": norm, "intermediate": intermediate, "rows": rows}
     functions = _functions(bounded, epsilon, methods, options, alpha_steps, domains)
-    attacked = None if attack is None else attack_step(network, attack, seed)
+    breaks = None if attack is None else _breaks(network, attack, seed, epsilon, norm)
     for first in range(len(outcomes), len(x), batch_size):
         part = slice(first, first + batch_size)
         spent = before + time.monotonic() - start
         late = seconds is not None and spent * len(x) > seconds * (first + batch_size)
-        found = _of_batch(network, x[part], y[part], functions, broken[part], attacked, first, late)
+        found = _of_batch(network, x[part], y[part], functions, broken[part], breaks, first, late)
         outcomes.extend(found[0])
         by.extend(found[1])
         certificate["seconds"] = round(before + time.monotonic() - start, 3)
@@ -216,7 +218,18 @@ def _branching(bounded, epsilon, norm, domains):
     return branching
 
 
-def _of_batch(network, x, y, functions, broken, attacked, first, late):
+def _breaks(network, attack, seed, epsilon, norm):
+    """Function of pixels, labels and positions to which images an attack breaks."""
+    attacked = attack_step(network, attack, seed)
+
+    def breaks(x, y, positions):
+        moved = attacked(x, y, positions)
+        return holds(moved, x, epsilon, norm) & _misclassified(network, moved, y)
+
+    return breaks
+
+
+def _of_batch(network, x, y, functions, broken, breaks, first, late):
     """The outcomes of some images, and what proved them."""
     outcomes, by = np.full(len(x), OPEN, object), [None] * len(x)
     outcomes[_misclassified(network, x, y)] = BROKEN
@@ -239,9 +252,9 @@ def _of_batch(network, x, y, functions, broken, attacked, first, late):
         return outcomes.tolist(), by
     prove("alpha_crown")
     left = np.flatnonzero(outcomes == OPEN)
-    if attacked is not None and len(left):
-        moved = attacked(x[left], y[left], (first + left).astype(np.int32))
-        outcomes[left[_misclassified(network, moved, y[left])]] = BROKEN
+    if breaks is not None and len(left):
+        positions = (first + left).astype(np.int32)
+        outcomes[left[breaks(x[left], y[left], positions)]] = BROKEN
     prove("branching")
     return outcomes.tolist(), by
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from anp_tf.bounds import prove
-from anp_tf.bounds.ball import rounding_of
+from anp_tf.bounds.ball import holds
 from anp_tf.files import read_json
 from anp_tf.intervals import clopper_pearson
 from anp_tf.losses import classified
@@ -101,7 +101,6 @@ def broken_by_attacks(candidate, output, threat, x, y):
         Boolean array [images].
     """
     broken = np.zeros(len(x), bool)
-    radius = threat.epsilon + rounding_of(threat.norm.lower(), x[0].size)
     known = robustness_of(pathlib.Path(output) / "robustness.json", candidate.digest)
     for result in known.values():
         if (result["norm"], result["epsilon"]) != (threat.norm, threat.epsilon):
@@ -113,9 +112,9 @@ def broken_by_attacks(candidate, output, threat, x, y):
         for first in range(0, len(found["index"]), threat.batch_size):
             part = slice(first, first + threat.batch_size)
             index, images = found["index"][part], found["image"][part]
-            _, no_pixels, distances = threat.outside(images, x[index])
+            inside = holds(images, x[index], threat.epsilon, threat.norm.lower())
             wrong = ~classified(candidate.network(images, training=False), y[index]).numpy()
-            broken[index[wrong & (distances <= radius) & ~no_pixels]] = True
+            broken[index[wrong & inside]] = True
     return broken
 
 

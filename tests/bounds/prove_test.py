@@ -3,9 +3,10 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from anp_tf import bounds
-from anp_tf.attacks import PGD
+from anp_tf.attacks import FGSM, PGD
 from anp_tf.layers import BetaBernoulliDropout, given_masks
 
 METHODS = ("interval", "crown", "alpha_crown", "branching")
@@ -74,6 +75,38 @@ def test_a_proof_with_given_masks_is_of_another_network(data, tmp_path):
     for masks in ({}, {mask: np.zeros(4)}):
         with given_masks(masks), pytest.raises(ValueError, match="its `network` is"):
             bounds.prove(network, x, y, 0.01, **options)
+
+
+def no_pixels(network, x, y, seed):
+    return x + 5.0 * tf.sign(x - 0.5)
+
+
+def unknown(network, x, y, seed):
+    return np.nan * x
+
+
+@pytest.mark.parametrize(
+    ("attack", "norm"),
+    [
+        (no_pixels, "linf"),
+        (unknown, "linf"),
+        (FGSM(epsilon=0.1), "l2"),
+    ],
+    ids=["no pixels", "unknown", "another ball"],
+)
+def test_images_out_of_the_ball_break_nothing(network, data, attack, norm):
+    x, y = data
+    proved = bounds.proved(bounds.interval_margins(network, x, y, 0.1, norm=norm), y)
+    alone = np.where(np.argmax(network(x), -1) != y, "broken", np.where(proved, "proved", "open"))
+    options = {"norm": norm, "methods": ["interval"], "attack": attack}
+    found = bounds.prove(network, x, y, 0.1, **options)["outcomes"]
+    moved = np.asarray(attack(network, x, y, seed=np.array([0, 0])))
+    away = np.linalg.norm(moved - x, {"linf": np.inf, "l2": 2}[norm], axis=1)
+    inside = (away <= 0.1 + 1e-6) & np.all((moved >= 0) & (moved <= 1), axis=1)
+    wrong = (np.argmax(network(moved), -1) != y) | np.isnan(moved).any(1)
+    assert np.any((alone == "open") & wrong & ~inside)
+    broken = (alone == "open") & wrong & inside
+    np.testing.assert_array_equal(found, np.where(broken, "broken", alone))
 
 
 @pytest.mark.slow

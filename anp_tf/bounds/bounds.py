@@ -19,7 +19,8 @@ def interval_bounds(network, x, epsilon, *, norm="linf"):
     Bounds enclose what the layers return in float32 arithmetic, in whatever order their sums are
     computed, and not only what they would in real numbers: they are computed in float64, and each
     layer's are moved outwards by a bound on the layer's rounding error (Higham 2002, section 3.1),
-    beside which float64's own is small. Where float32 might overflow there are no bounds. This
+    beside which float64's own is small. Outputs in float64 are rounded to float32, in which networks
+    are judged (`anp_tf.losses.classified`), and bounds enclose both. Where float32 might overflow there are no bounds. This
     holds for layers that compute sums of products as such. It does not for convolutions by Winograd
     or FFT, nor where a device rounds products to fewer bits (TF32), nor for the network in another
     form, such as a quantized one; and activations other than the ReLUs are taken to be right within

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from anp_tf.bounds.affine import Affine
 from anp_tf.bounds.ball import Ball
 from anp_tf.bounds.rule import UNITS, Interval, Rule, within_float32
 from anp_tf.bounds.rules import rules_of
@@ -32,6 +33,7 @@ class BoundedNetwork:
     """The rules of a network's layers, in the order of its graph.
 
     Weights and masks are read when bounds are computed; within `given_masks` the given masks are.
+    Outputs in float64 are those that they are in float32, in which networks are judged.
 
     Args:
         network: Built functional or Sequential `keras.Model` from pixels to outputs [batch, units].
@@ -71,6 +73,10 @@ class BoundedNetwork:
                 key = id(node.outputs[0]) if last else (id(node.outputs[0]), index)
                 self.steps.append(Step(rule, unit, keys, key))
                 keys = (key,)
+        if rounding and outputs[0].dtype == "float64":
+            cast = Affine(lambda x, absolute: x, terms=1)
+            self.steps.append(Step(cast, self._unit, (self.output,), "outputs in float32"))
+            self.output = "outputs in float32"
 
     def ball(self, x, epsilon, norm="linf"):
         return Ball(tf.cast(tf.convert_to_tensor(x), self.dtype), epsilon, norm, self._unit)

@@ -513,13 +513,34 @@ def test_examples_that_change_places_are_refused(axis):
 
 def test_numbers_in_float64():
     pixels = keras.Input((1,), dtype="float64")
-    added = pixels + (2.0**24 + 0.7)
+    added = pixels + (2.0**24 + 0.7) - 2.0**24
     leaky = L.LeakyReLU(0.1, dtype="float64")(-(2.0**20) * pixels)
     network = keras.Model(pixels, L.Concatenate(dtype="float64")([added, leaky]))
     x = np.array([[0.5]])
     lower, upper = map(np.asarray, bounds.interval_bounds(network, x, 1e-12))
     value = np.asarray(network(x))
     assert np.all((lower <= value) & (value <= upper))
+
+
+@pytest.mark.parametrize("size", [1.0, -3e4, 1e-20])
+def test_logits_of_float64_that_are_equal_in_float32_are_not_proved(size):
+    """Class 0 is ahead by 2^-20 to 2^-28 of the logits, of which float32 has 24 bits."""
+    pixels = keras.Input((1,), dtype="float64")
+    network = keras.Model(pixels, L.Dense(2, dtype="float64")(pixels))
+    network.set_weights([np.array([[2.0**-20 * abs(size), 0.0]]), np.array([size, size])])
+    x, y = 2.0 ** -np.arange(9.0)[:, np.newaxis], np.zeros(9, np.int64)
+    own, other = np.asarray(network(x)).T
+    assert np.all(own > other)
+    right = own.astype(np.float32) > other.astype(np.float32)
+    assert set(right) == {True, False}
+    alpha = functools.partial(bounds.alpha_crown_margins, steps=2)
+    for margins in (bounds.interval_margins, bounds.crown_margins, alpha):
+        proved = np.asarray(bounds.proved(margins(network, x, y, 0.0), y))
+        assert np.all(right[proved])
+        assert np.all(proved[own - other > 4 * 2.0**-24 * abs(size)])
+    lower, upper = map(np.asarray, bounds.interval_bounds(network, x, 0.0))
+    rounded = np.stack([own, other], 1).astype(np.float32)
+    assert np.all((lower <= rounded) & (rounded <= upper))
 
 
 @pytest.mark.parametrize("merge", [L.Add(), L.Average(), L.Subtract()])

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.arguments import check_count
+from anp_tf.attacks.entrance import labels_of
 from anp_tf.bounds.alpha import learned
 from anp_tf.bounds.network import bounded_network, in_parts, repeated
 from anp_tf.bounds.rule import Interval
@@ -61,7 +62,7 @@ def interval_margins(network, x, y, epsilon, *, norm="linf"):
     Args:
         network: As for `interval_bounds`, as is what bounds enclose.
         x: Tensor [batch, ...], pixels in [0, 1].
-        y: Integer tensor [batch], labels.
+        y: Integer tensor [batch] or [batch, 1], labels.
         epsilon: Float or scalar tensor, at least 0, the radius.
         norm: `"linf"` or `"l2"`.
 
@@ -69,7 +70,7 @@ def interval_margins(network, x, y, epsilon, *, norm="linf"):
         Float64 tensor [batch, units], exactly 0 for j = y.
     """
     bounded = bounded_network(network)
-    check_labels(bounded, y)
+    y = checked_labels(bounded, y, x)
     ball = bounded.ball(x, epsilon, norm)
     return _margins(bounded, ball, bounded.intervals(ball), y, bounded.units, lines=False)
 
@@ -106,7 +107,9 @@ def crown_margins(network, x, y, epsilon, *, norm="linf", intermediate="crown", 
     Returns:
         Float64 tensor [batch, units], never looser than `interval_margins`; 0 for j = y.
     """
-    prepared = _prepared(network, x, epsilon, norm, intermediate, rows, y)
+    bounded = bounded_network(network)
+    y = checked_labels(bounded, y, x)
+    prepared = _prepared(bounded, x, epsilon, norm, intermediate, rows)
     return _best_margins(*prepared, y, rows)
 
 
@@ -146,7 +149,9 @@ def alpha_crown_margins(
     Returns:
         Float64 tensor [batch, units], never looser than `crown_margins`; 0 for j = y.
     """
-    prepared = _prepared(network, x, epsilon, norm, intermediate, rows, y)
+    bounded = bounded_network(network)
+    y = checked_labels(bounded, y, x)
+    prepared = _prepared(bounded, x, epsilon, norm, intermediate, rows)
     return _best_margins(*prepared, y, rows, steps)
 
 
@@ -164,8 +169,10 @@ def pair_margins(
     Returns:
         Float64 tensor [batch].
     """
-    bounded, ball, boxes = _prepared(network, x, epsilon, norm, intermediate, rows, y)
-    one_hot = tf.one_hot(tf.stack([y, other], 1), bounded.units, dtype=bounded.dtype)
+    bounded = bounded_network(network)
+    pair = [checked_labels(bounded, each, x) for each in (y, other)]
+    _, ball, boxes = _prepared(bounded, x, epsilon, norm, intermediate, rows)
+    one_hot = tf.one_hot(tf.stack(pair, 1), bounded.units, dtype=bounded.dtype)
     return -_least(bounded, ball, boxes, one_hot[:, :1] - one_hot[:, 1:], steps)[:, 0]
 
 
@@ -174,18 +181,21 @@ def proved(margins, y):
 
     Args:
         margins: Tensor [batch, units], upper bounds of output_j - output_y.
-        y: Integer tensor [batch].
+        y: Integer tensor [batch] or [batch, 1].
     """
-    own = tf.one_hot(y, margins.shape[-1], on_value=True, off_value=False)
+    margins = tf.convert_to_tensor(margins)
+    own = tf.one_hot(labels_of(y, margins), margins.shape[-1], on_value=True, off_value=False)
     return tf.reduce_all(own | (margins < 0.0), -1)
 
 
-def check_labels(bounded, y):
-    """A ValueError unless outputs are logits of several classes, and labels of those.
+def checked_labels(bounded, y, x):
+    """Labels as int64 [batch]; a ValueError unless outputs are logits, and labels of their classes.
 
     Args:
         bounded: `BoundedNetwork`.
-        y: Integer array or tensor [batch]; what is not known yet is not checked.
+        y: Integer array or tensor [batch] or [batch, 1]; values that are not known yet are not
+            checked.
+        x: Array or tensor [batch, ...], the images.
     """
     units = bounded.units
     if units < 2:
@@ -193,15 +203,17 @@ def check_labels(bounded, y):
             "Margins are between logits of several classes. Received: a network with one output; "
             "that of class 0, always 0, has to be another"
         )
-    labels = tf.get_static_value(tf.convert_to_tensor(y))
+    y = labels_of(y, tf.convert_to_tensor(x))
+    labels = tf.get_static_value(y)
     if labels is not None and not np.all((labels >= 0) & (labels < units)):
         raise ValueError(
             f"Argument `y` must have labels from 0 to {units - 1}. "
             f"Received: labels from {labels.min()} to {labels.max()}"
         )
+    return y
 
 
-def _prepared(network, x, epsilon, norm, intermediate, rows, y=None):
+def _prepared(network, x, epsilon, norm, intermediate, rows):
     if intermediate not in INTERMEDIATE:
         raise ValueError(
             f"Argument `intermediate` must be one of {INTERMEDIATE}. "
@@ -209,8 +221,6 @@ def _prepared(network, x, epsilon, norm, intermediate, rows, y=None):
         )
     check_count("rows", rows)
     bounded = bounded_network(network)
-    if y is not None:
-        check_labels(bounded, y)
     ball = bounded.ball(x, epsilon, norm)
     tight = intermediate == "crown"
     boxes = bounded.tight_intervals(ball, rows) if tight else bounded.intervals(ball)

@@ -18,7 +18,7 @@ from anp_tf.bounds.ball import holds
 from anp_tf.bounds.bounds import (
     ALPHA_STEPS,
     ROWS,
-    check_labels,
+    checked_labels,
     crown_margins,
     interval_margins,
     pair_margins,
@@ -62,7 +62,7 @@ def prove(
         network: Functional or Sequential `keras.Model` from pixels to logits, whose layers have
             rules.
         x: Array [images, ...], pixels in [0, 1].
-        y: Integer array [images], labels.
+        y: Integer array [images] or [images, 1], labels.
         epsilon: Float, at least 0: the radius of the balls in pixel units.
         norm: `"linf"` or `"l2"`.
         methods: Sequence of the methods that are tried, of `"interval"`, `"crown"`,
@@ -98,11 +98,11 @@ def prove(
         RuntimeError: if an image is both proved and broken, which is never right: one of the two is
             in error.
     """
-    x, y = np.asarray(x, np.float32), np.asarray(y, np.int64)
+    x = np.asarray(x, np.float32)
     check_number("epsilon", epsilon, lambda v: v >= 0, "a number of at least 0")
-    _check(x, y, methods, broken, batch_size, seconds)
+    _check(x, methods, broken, batch_size, seconds)
     bounded = BoundedNetwork(network)
-    check_labels(bounded, y)
+    y = np.asarray(checked_labels(bounded, y, x))
     broken = np.zeros(len(x), bool) if broken is None else np.asarray(broken, bool)
     settings = {
         "intermediate": intermediate,
@@ -146,16 +146,15 @@ def prove(
     return certificate
 
 
-def _check(x, y, methods, broken, batch_size, seconds):
+def _check(x, methods, broken, batch_size, seconds):
     unknown = sorted(set(methods) - set(PROOFS))
     if unknown:
         raise ValueError(f"Argument `methods` must be of {PROOFS}. Received: {unknown}")
-    for name, array in (("y", y), ("broken", broken)):
-        if array is not None and np.shape(array) != (len(x),):
-            raise ValueError(
-                f"Argument `{name}` must have a value for each of the {len(x)} images. "
-                f"Received: shape {np.shape(array)}"
-            )
+    if broken is not None and np.shape(broken) != (len(x),):
+        raise ValueError(
+            f"Argument `broken` must have a value for each of the {len(x)} images. "
+            f"Received: shape {np.shape(broken)}"
+        )
     if seconds is not None:
         check_number("seconds", seconds, lambda v: v > 0, "a number above 0", infinite=True)
     check_count("batch_size", batch_size)

@@ -335,6 +335,29 @@ def test_l2_balls():
     np.testing.assert_allclose(box.upper, expected, atol=1e-5)
 
 
+MARGINS = {
+    "interval": bounds.interval_margins,
+    "crown": bounds.crown_margins,
+    "alpha_crown": functools.partial(bounds.alpha_crown_margins, steps=1),
+}
+
+
+@pytest.mark.parametrize("margins", MARGINS.values(), ids=MARGINS)
+def test_labels_are_those_that_attacks_take(margins):
+    network = network_of((4,), L.Dense(5), L.ReLU())
+    x = np.random.default_rng(1).random([3, 4]).astype(np.float32)
+    y = np.array([0, 2, 1])
+    expected = np.asarray(margins(network, x, y, 0.01))
+    np.testing.assert_array_equal(expected[np.arange(3), y], 0.0)
+    column = y[:, np.newaxis].astype(np.uint8)  # as keras.datasets has them
+    np.testing.assert_array_equal(margins(network, x, column, 0.01), expected)
+    np.testing.assert_array_equal(bounds.proved(expected, column), bounds.proved(expected, y))
+    for other in (y[:1], y + 0.9, np.eye(3, dtype=int)[y]):
+        for use in (lambda y: margins(network, x, y, 0.01), lambda y: bounds.proved(expected, y)):
+            with pytest.raises(ValueError, match="Argument `y` must be one integer label for each"):
+                use(other)
+
+
 def test_given_masks_count():
     network = network_of(IMAGE, conv(), BetaBernoulliDropout(initial_a=2.0), L.ReLU())
     (mask,) = mask_layers(network)

@@ -178,12 +178,23 @@ def test_proved_and_broken_is_an_error(network, data, tmp_path):
         ("seconds", 0.0),
         ("epsilon", np.float32(-0.1)),
         ("y", np.full(40, 3)),
+        ("y", np.zeros(40)),
+        ("y", np.zeros(1, int)),
     ],
 )
 def test_arguments(network, data, name, value):
     arguments = {"x": data[0], "y": data[1], "epsilon": 0.1, name: value}
     with pytest.raises(ValueError, match=name):
         bounds.prove(network, **arguments)
+
+
+def test_labels_in_a_column(network, data):
+    x, y = data
+    found, expected = (
+        bounds.prove(network, x, labels, 0.1, methods=["interval"]) for labels in (y[:, None], y)
+    )
+    assert found["outcomes"] == expected["outcomes"]
+    assert found["images"] == expected["images"]
 
 
 def test_a_network_of_one_logit_has_no_margins(data):

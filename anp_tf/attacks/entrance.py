@@ -22,6 +22,18 @@ def checked_pixels(x):
     return tf.stop_gradient(x)
 
 
+def pixels_of(x):
+    """Pixels that are at hand as a tensor; a ValueError of one line if they are no pixels."""
+    x = tf.convert_to_tensor(x)
+    if not x.dtype.is_floating or not tf.reduce_all((x >= 0) & (x <= 1)):
+        values = x.numpy()
+        raise ValueError(
+            f"the pixels must be floats in [0, 1]: they are {x.dtype.name} from {values.min():g} "
+            f"to {values.max():g}"
+        )
+    return x
+
+
 def check_images(x):
     """An error unless the pixels are those of images whose size is known, which squares need."""
     if x.shape.rank != 4 or None in x.shape[1:]:

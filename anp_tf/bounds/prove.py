@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from anp_tf.arguments import check_count, check_number
 from anp_tf.attacks.attack_step import attack_step
+from anp_tf.attacks.entrance import pixels_of
 from anp_tf.bounds.ball import holds
 from anp_tf.bounds.bounds import (
     ALPHA_STEPS,
@@ -61,7 +62,7 @@ def prove(
     Args:
         network: Functional or Sequential `keras.Model` from pixels to logits, whose layers have
             rules.
-        x: Array [images, ...], pixels in [0, 1].
+        x: Array [images, ...], pixels in [0, 1] as floats.
         y: Integer array [images] or [images, 1], labels.
         epsilon: Float, at least 0: the radius of the balls in pixel units.
         norm: `"linf"` or `"l2"`.
@@ -98,7 +99,7 @@ def prove(
         RuntimeError: if an image is both proved and broken, which is never right: one of the two is
             in error.
     """
-    x = np.asarray(x, np.float32)
+    x = np.asarray(pixels_of(x), np.float32)
     check_number("epsilon", epsilon, lambda v: v >= 0, "a number of at least 0")
     _check(x, methods, broken, batch_size, seconds)
     bounded = BoundedNetwork(network)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from anp_tf.attacks.attack import widened
-from anp_tf.attacks.entrance import labels_of
+from anp_tf.attacks.entrance import labels_of, pixels_of
 from anp_tf.losses import classified, margin
 
 # What rounding may change in a label's lead, in shares of the spread of its image's logits, between
@@ -80,13 +80,7 @@ def examples_of(x, y):
         ValueError: one line, if the pixels are not in [0, 1], or the labels no integers [n] or
             [n, 1].
     """
-    x = tf.convert_to_tensor(x)
-    if not x.dtype.is_floating or not tf.reduce_all((x >= 0) & (x <= 1)):
-        values = x.numpy()
-        raise ValueError(
-            f"the pixels must be floats in [0, 1]: they are {x.dtype.name} from {values.min():g} "
-            f"to {values.max():g}"
-        )
+    x = pixels_of(x)
     return widened(x), labels_of(y, x)
 
 

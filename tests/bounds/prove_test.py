@@ -188,6 +188,22 @@ def test_arguments(network, data, name, value):
         bounds.prove(network, **arguments)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: 255 * x,
+        lambda x: x - 0.5,
+        lambda x: np.where(x == x.max(), np.nan, x),
+        lambda x: (x > 0.5).astype(np.uint8),
+    ],
+    ids=["bytes", "centered", "unknown", "integers"],
+)
+def test_what_are_no_pixels(network, data, change):
+    x, y = data
+    with pytest.raises(ValueError, match=r"the pixels must be floats in \[0, 1\]: they are "):
+        bounds.prove(network, change(x), y, 0.1, methods=["interval"])
+
+
 def test_labels_in_a_column(network, data):
     x, y = data
     found, expected = (

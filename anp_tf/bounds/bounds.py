@@ -20,12 +20,12 @@ def interval_bounds(network, x, epsilon, *, norm="linf"):
     Bounds enclose what the layers return in float32 arithmetic, in whatever order their sums are
     computed, and not only what they would in real numbers: they are computed in float64, and each
     layer's are moved outwards by a bound on the layer's rounding error (Higham 2002, section 3.1),
-    beside which float64's own is small. Outputs in float64 are rounded to float32, in which networks
-    are judged (`anp_tf.losses.classified`), and bounds enclose both. Where float32 might overflow there are no bounds. This
-    holds for layers that compute sums of products as such. It does not for convolutions by Winograd
-    or FFT, nor where a device rounds products to fewer bits (TF32), nor for the network in another
-    form, such as a quantized one; and activations other than the ReLUs are taken to be right within
-    16 units in the last place.
+    beside which float64's own is small. Outputs in float64 are rounded to float32, in which
+    networks are judged (`anp_tf.losses.classified`), and bounds enclose both. Where float32 might
+    overflow there are no bounds. This holds for layers that compute sums of products as such. It
+    does not for convolutions by Winograd or FFT, nor where a device rounds products to fewer bits
+    (TF32), nor for the network in another form, such as a quantized one; and activations other than
+    the ReLUs are taken to be right within 16 units in the last place.
 
     Masks are those of inference, or those that `given_masks` gives. May run in a `tf.function`.
 
@@ -213,13 +213,18 @@ def checked_labels(bounded, y, x):
     return y
 
 
-def _prepared(network, x, epsilon, norm, intermediate, rows):
+def check_settings(intermediate, rows):
+    """A ValueError that names the argument of CROWN that is not valid."""
     if intermediate not in INTERMEDIATE:
         raise ValueError(
             f"Argument `intermediate` must be one of {INTERMEDIATE}. "
             f"Received: intermediate={intermediate!r}"
         )
     check_count("rows", rows)
+
+
+def _prepared(network, x, epsilon, norm, intermediate, rows):
+    check_settings(intermediate, rows)
     bounded = bounded_network(network)
     ball = bounded.ball(x, epsilon, norm)
     tight = intermediate == "crown"

@@ -39,6 +39,7 @@ def begun(path, about, x, y):
     """The certificate of a file, or an empty one."""
     certificate = None if path is None else read_json(path, ValueError, keys=KEYS)
     if certificate is not None:
+        _check_outcomes(path, certificate)
         done = len(certificate["outcomes"])
         if done > len(x):
             raise ValueError(f"{path} has the proofs of {done} images. Expected: {len(x)} at most")
@@ -48,7 +49,7 @@ def begun(path, about, x, y):
                     f"{path} has the proofs of something else: its `{name}` is "
                     f"{certificate.get(name)!r}. Expected: {value!r}"
                 )
-        return {**certificate, **about}
+        return {**certificate, **about, "counts": _counts(*map(certificate.get, KEYS[1:]))}
     versions = {"anp_tf": __version__, "keras": keras.__version__, "tensorflow": tf.__version__}
     return {
         **about,
@@ -70,6 +71,22 @@ def write(path, certificate, x, y):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(certificate, indent=1) + "\n")
+
+
+def _check_outcomes(path, certificate):
+    """A ValueError unless what is proved, and nothing else, has a method for each outcome."""
+    seconds, outcomes, methods = (certificate[name] for name in KEYS)
+    valid = isinstance(outcomes, list) and isinstance(methods, list)
+    valid = valid and len(outcomes) == len(methods) and isinstance(seconds, int | float)
+    for outcome, method in zip(outcomes, methods, strict=True) if valid else ():
+        proof = outcome == PROVED and method in PROOFS
+        valid = valid and (proof or (outcome in (BROKEN, OPEN) and method is None))
+    if not valid:
+        received = {name: str(certificate[name])[:40] for name in KEYS}
+        raise ValueError(
+            f"{path} is damaged; remove it: expected seconds, and for each image an outcome, and a "
+            f"method if it is proved, received {received}"
+        )
 
 
 def _counts(outcomes, by):

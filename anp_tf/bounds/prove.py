@@ -19,6 +19,7 @@ from anp_tf.bounds.ball import holds
 from anp_tf.bounds.bounds import (
     ALPHA_STEPS,
     ROWS,
+    check_settings,
     checked_labels,
     crown_margins,
     interval_margins,
@@ -76,7 +77,7 @@ def prove(
         intermediate: Where CROWN and alpha-CROWN have the bounds of hidden features from:
             `"interval"`, or `"crown"`, which is tighter and takes far longer.
         rows: Integer, how many numbers of a layer CROWN bounds at a time.
-        alpha_steps: Integer, steps of alpha-CROWN.
+        alpha_steps: Integer, at least 0, steps of alpha-CROWN.
         domains: Integer, how many parts of a ball branch and bound makes for a class, at most.
         seconds: Float, how long it may take, spread over the images: a batch that comes late has
             intervals and CROWN alone, which always are tried. None: as long as it takes.
@@ -101,7 +102,15 @@ def prove(
     """
     x = np.asarray(pixels_of(x), np.float32)
     check_number("epsilon", epsilon, lambda v: v >= 0, "a number of at least 0")
-    _check(x, methods, broken, batch_size, seconds)
+    check_settings(intermediate, rows)
+    counts = (
+        ("batch_size", batch_size, 1),
+        ("alpha_steps", alpha_steps, 0),
+        ("domains", domains, 1),
+    )
+    for count in counts:
+        check_count(*count)
+    _check(x, methods, broken, seconds)
     bounded = BoundedNetwork(network)
     y = np.asarray(checked_labels(bounded, y, x))
     broken = np.zeros(len(x), bool) if broken is None else np.asarray(broken, bool)
@@ -120,6 +129,7 @@ def prove(
         "network": network_sha256(network),
         **(identity or {}),
     }
+    network = keras.Model(network.inputs[0], network.outputs[0])  # not a dict of its logits
     path = None if path is None else pathlib.Path(path) / FILE
     certificate = begun(path, about, x, y)
     outcomes, by, start = certificate["outcomes"], certificate["methods"], time.monotonic()
@@ -147,7 +157,7 @@ def prove(
     return certificate
 
 
-def _check(x, methods, broken, batch_size, seconds):
+def _check(x, methods, broken, seconds):
     unknown = sorted(set(methods) - set(PROOFS))
     if unknown:
         raise ValueError(f"Argument `methods` must be of {PROOFS}. Received: {unknown}")
@@ -158,7 +168,6 @@ def _check(x, methods, broken, batch_size, seconds):
         )
     if seconds is not None:
         check_number("seconds", seconds, lambda v: v > 0, "a number above 0", infinite=True)
-    check_count("batch_size", batch_size)
 
 
 def _functions(bounded, epsilon, methods, options, alpha_steps, domains):

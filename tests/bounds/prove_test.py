@@ -177,13 +177,17 @@ def test_proved_and_broken_is_an_error(network, data, tmp_path):
         ("batch_size", 0),
         ("seconds", 0.0),
         ("epsilon", np.float32(-0.1)),
+        ("intermediate", "magic"),
+        ("rows", 0),
+        ("alpha_steps", -5),
+        ("domains", 0),
         ("y", np.full(40, 3)),
         ("y", np.zeros(40)),
         ("y", np.zeros(1, int)),
     ],
 )
 def test_arguments(network, data, name, value):
-    arguments = {"x": data[0], "y": data[1], "epsilon": 0.1, name: value}
+    arguments = {"x": data[0], "y": data[1], "epsilon": 0.1, "methods": ["interval"], name: value}
     with pytest.raises(ValueError, match=name):
         bounds.prove(network, **arguments)
 
@@ -202,6 +206,43 @@ def test_what_are_no_pixels(network, data, change):
     x, y = data
     with pytest.raises(ValueError, match=r"the pixels must be floats in \[0, 1\]: they are "):
         bounds.prove(network, change(x), y, 0.1, methods=["interval"])
+
+
+def test_a_network_that_returns_a_dict(network, data):
+    x, y = data
+    other = keras.Model(network.inputs[0], {"logits": network.outputs[0]})
+
+    def attack(network, x, y, seed):
+        return x + 0.0 * network(x)[:, :1]
+
+    found = bounds.prove(other, x, y, 0.1, methods=["interval"], attack=attack)["outcomes"]
+    proved = bounds.proved(bounds.interval_margins(network, x, y, 0.1), y)
+    np.testing.assert_array_equal(np.equal(found, "proved"), proved)
+    np.testing.assert_array_equal(np.equal(found, "broken"), np.argmax(network(x), -1) != y)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("outcomes", lambda old: None),
+        ("outcomes", lambda old: old[:-1]),
+        ("outcomes", lambda old: ["right", *old[1:]]),
+        ("outcomes", lambda old: {}),
+        ("methods", lambda old: None),
+        ("methods", lambda old: ["magic"] * len(old)),
+        ("seconds", lambda old: "1.0"),
+    ],
+)
+def test_a_damaged_certificate(network, data, tmp_path, name, change):
+    x, y = data
+    path = tmp_path / "certificate.json"
+    options = {"methods": ["interval"], "path": tmp_path}
+    content = bounds.prove(network, x[:9], y[:9], 0.1, **options)
+    path.write_text(json.dumps({**content, name: change(content[name])}))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"certificate.json is damaged; remove it: expected .*"):
+        bounds.prove(network, x, y, 0.1, **options)
+    assert path.read_bytes() == before
 
 
 def test_labels_in_a_column(network, data):

@@ -78,10 +78,12 @@ def batches_of(examples, batch_size):
     """`anp_tf.data.Examples`, or a data set of batches of another size, in batches of this size."""
     if isinstance(examples, data.Examples):
         return data.batches(examples, batch_size)
-    if not all(spec.shape.rank for spec in tf.nest.flatten(examples.element_spec)):
+    spec = getattr(examples, "element_spec", type(examples).__name__)
+    pair = isinstance(spec, tuple) and len(spec) == 2
+    if not pair or not all(isinstance(each, tf.TensorSpec) and each.shape.rank for each in spec):
         raise ValueError(
-            "examples: expected a data set of batches of pixels and labels, of known ranks, "
-            f"received one of {examples.element_spec}"
+            "examples: expected a data set of batches of pixels and labels, two tensors of known "
+            f"ranks, received one of {spec}"
         )
 
     @tf.autograph.experimental.do_not_convert  # or an error would have a trace

@@ -11,7 +11,7 @@ from anp_tf.errors import WorkdirError
 from anp_tf.layers import mask_layers
 from anp_tf.pruning import insert_masks
 from anp_tf.robustness import candidate as module
-from anp_tf.robustness import from_model, from_workdir
+from anp_tf.robustness import from_model, from_network, from_workdir
 from anp_tf.robustness.candidate import digest
 from anp_tf.serving import export_saved_model
 from anp_tf.workdir import load_network
@@ -158,3 +158,19 @@ def test_a_network_for_other_data_is_refused(tmp_path, small_data_dir, options, 
     dense(**options).save(tmp_path / "other.keras")
     with pytest.raises(ValueError, match=message):
         from_model(tmp_path / "other.keras", "mnist", data_dir=small_data_dir)
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        lambda x, y: tf.data.Dataset.from_tensor_slices((x, y, np.ones(6))).batch(3),
+        lambda x, y: tf.data.Dataset.from_tensor_slices({"image": x, "label": y}).batch(3),
+        lambda x, y: tf.data.Dataset.from_tensor_slices(x).batch(3),
+        lambda x, y: tf.data.Dataset.from_tensor_slices((x, {"label": y})).batch(3),
+        lambda x, y: (x, y),
+    ],
+    ids=["weights", "dict", "images alone", "dict of labels", "arrays"],
+)
+def test_what_are_no_pairs_of_images_and_labels(network, batch, examples):
+    with pytest.raises(ValueError, match="examples: expected a data set of batches of pixels and"):
+        from_network(network, examples(*batch), digest="a network")

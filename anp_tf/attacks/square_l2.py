@@ -1,5 +1,7 @@
 """What the Square attack tries in the L2 ball."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -36,7 +38,8 @@ class Pyramids:
                 f"The Square attack in the L2 ball needs images of at least {TILES} by {TILES} "
                 f"pixels. Received: x of shape {x.shape}"
             )
-        self.x, self.epsilon = x, epsilon
+        # No two images are farther apart than that, and the square of a radius has to be finite.
+        self.x, self.epsilon = x, tf.minimum(epsilon, math.sqrt(height * width * channels))
         self.sides = odd_sides(shares, height, width)
         different = sorted(set(self.sides))
         self.largest = different[-1]

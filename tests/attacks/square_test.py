@@ -302,6 +302,18 @@ def test_invalid_arguments(arguments, message):
         Square(**arguments)
 
 
+def test_an_l2_ball_that_holds_all_images():
+    """The square of its radius is no float32."""
+    x = np.random.default_rng(0).random((3, 8, 5, 2)).astype(np.float32)
+    found, expected = (
+        queries_of(Square(epsilon=radius, queries=4, norm=L2()), x, SEEDS[:3])
+        for radius in (1e25, np.sqrt(8 * 5 * 2))
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert np.all((np.array(found) >= 0) & (np.array(found) <= 1))
+    assert np.all(np.any(found != x, axis=(2, 3, 4)))
+
+
 def test_what_is_no_image_is_refused(problem):
     with pytest.raises(ValueError, match=r"needs images \[batch, height, width, channels\]"):
         Square(epsilon=0.1)(problem[0], np.zeros((3, 4), np.float32), np.zeros(3, int))

@@ -1,9 +1,11 @@
 """Which weights and which filters are the largest."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from anp_tf.layers import mask_layers
+from anp_tf.models.kinds import DEPTHWISE, SEPARABLE, TRANSPOSED
 from anp_tf.pruning.cost import cost, linear_origins
 from anp_tf.pruning.slim import slim
 
@@ -40,9 +42,26 @@ def filter_kernels(model):
     """
     kernels = {}
     for layer, origin in linear_origins(model):
-        if origin is not None and origin.kernel.shape[-1] == layer.units:
-            kernels.setdefault(layer, []).append(origin.kernel)
+        if origin is None:
+            continue
+        kernel = filters_last(origin)
+        if kernel.shape[-1] == layer.units:
+            kernels.setdefault(layer, []).append(kernel)
     return kernels
+
+
+def filters_last(layer):
+    """The kernel of a convolution or dense layer as [..., filters].
+
+    Of a separable one it is the pointwise kernel, which the outputs are made by.
+    """
+    if isinstance(layer, SEPARABLE):
+        return layer.pointwise_kernel
+    if isinstance(layer, TRANSPOSED):
+        return keras.ops.swapaxes(layer.kernel, -1, -2)
+    if isinstance(layer, DEPTHWISE):  # [..., channels, multiplier]
+        return keras.ops.reshape(layer.kernel, (*layer.kernel.shape[:-2], -1))
+    return layer.kernel
 
 
 def filter_magnitudes(mask, kernels):

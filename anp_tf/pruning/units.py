@@ -2,12 +2,11 @@
 
 import math
 
-import keras
 import numpy as np
 
-from anp_tf.layers import BayesianMask, mask_layers
+from anp_tf.layers import mask_layers
 from anp_tf.layers.many_masks import inference_masks
-from anp_tf.models.graph import graph_of
+from anp_tf.pruning.surroundings import Surroundings
 
 FLOOR = 0.25  # of the units of the first mask, what every mask keeps
 
@@ -25,7 +24,7 @@ def cut_to_share(model, share):
     """
     masks = mask_layers(model)
     own = _expected(masks)
-    worth = _worth(own, _Around(model).sources)
+    worth = _worth(own, Surroundings(model).sources)
     floor = math.ceil(FLOOR * masks[0].units)
     kept = {mask: np.zeros(mask.units, bool) for mask in masks}
     for mask in masks:
@@ -55,7 +54,7 @@ def cut_to_counts(model, counts):
             `mask_layers`.
     """
     masks = mask_layers(model)
-    own, sources = _expected(masks), _Around(model).sources
+    own, sources = _expected(masks), Surroundings(model).sources
     for mask, count in zip(masks, counts, strict=True):
         cut = np.argsort(-_worth(own, sources)[mask], kind="stable")[count:]
         mask.prune(cut)
@@ -88,53 +87,6 @@ def cut_by_norms(model, counts):
         counts: Sequence of integers, how many units each mask keeps, in the order of `mask_layers`.
     """
     for mask, count in zip(mask_layers(model), counts, strict=True):
-        around = _Around(model)  # what is cut before it makes nothing any more
+        around = Surroundings(model)  # what is cut before it makes nothing any more
         order = np.argsort(-around.made[mask] * np.sqrt(around.read[mask]), kind="stable")
         mask.prune(order[count:])
-
-
-class _Around:
-    """What is around the masks of a model.
-
-    Attributes:
-        made: Dict from a mask to the float array [units], the norm of what makes each unit.
-        read: Dict from a mask to the float array [units], the squared norm of what reads it.
-        sources: Dict from a mask to a pair: the mask of the channels that its units are flattened
-            from, and the channel of each unit.
-    """
-
-    def __init__(self, model):
-        self.made, self.sources = {}, {}
-        self.read = {mask: np.zeros(mask.units) for mask in mask_layers(model)}
-        behind = {}  # by tensor: the norms of its channels, and the masks since the last kernel
-        for node in graph_of(model).nodes:
-            inputs = [behind.get(id(tensor), (None, ())) for tensor in node.inputs]
-            norms = inputs[0][0] if len(inputs) == 1 else None
-            masks = tuple(mask for _, masks in inputs for mask in masks)
-            layer = node.layer
-            if isinstance(layer, BayesianMask):
-                norms, masks = self._masked(layer, norms, masks)
-            elif isinstance(layer, keras.layers.BatchNormalization) and norms is not None:
-                scale = np.sqrt(np.array(layer.moving_variance) + layer.epsilon)
-                gamma = np.array(layer.gamma) if layer.scale else 1.0
-                norms = norms * np.abs(gamma) / scale
-            elif getattr(layer, "kernel", None) is not None:
-                norms, masks = self._kernel(layer, masks), ()
-            behind.update((id(tensor), (norms, masks)) for tensor in node.outputs)
-
-    def _masked(self, mask, norms, masks):
-        whole = norms is not None and mask.units % len(norms) == 0
-        norms = np.resize(norms, mask.units) if whole else np.ones(mask.units)
-        source = masks[-1] if masks and mask.units % masks[-1].units == 0 else None
-        if source is not None and (whole or source.units < mask.units):  # not behind a sum
-            self.sources[mask] = source, np.arange(mask.units) % source.units
-        self.made[mask] = norms
-        return norms * np.abs(np.array(mask.inference_mask())), (*masks, mask)
-
-    def _kernel(self, layer, masks):
-        kernel = np.array(layer.kernel, np.float64)
-        rows = np.sum(np.square(kernel), axis=(*range(kernel.ndim - 2), -1))
-        for mask in masks:
-            if len(rows) % mask.units == 0:
-                self.read[mask] += rows.reshape(-1, mask.units).sum(0)
-        return np.sqrt(np.sum(np.square(kernel), axis=tuple(range(kernel.ndim - 1))))

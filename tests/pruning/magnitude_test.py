@@ -6,11 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from keras import layers
 
 from anp_tf.layers import UnitMask
 from anp_tf.models import lenet5_caffe
 from anp_tf.pruning import cost, flops_weights, slim, unit_flops
-from anp_tf.pruning.magnitude import filter_kernels, filter_magnitudes, largest, share_of_filters
+from anp_tf.pruning.magnitude import (
+    filter_kernels,
+    filter_magnitudes,
+    filters_last,
+    largest,
+    share_of_filters,
+)
 
 
 @given(
@@ -50,6 +57,32 @@ def test_magnitude_of_filters():
     expected = np.abs(np.array(kernels[0])).mean((0, 1, 2))
     expected[1] = -1
     np.testing.assert_allclose(filter_magnitudes(mask, kernels), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Dense(6),
+        layers.Conv2D(6, 3),
+        layers.Conv2D(6, 3, groups=2),
+        layers.Conv2DTranspose(6, 3),
+        layers.Conv2DTranspose(4, 3),
+        layers.SeparableConv2D(6, 3, depthwise_initializer="ones"),
+        layers.DepthwiseConv2D(3, depth_multiplier=2),
+    ],
+)
+def test_filters_are_what_makes_each_output(layer):
+    ones = np.ones([1, 1, 1, 4] if isinstance(layer, layers.Conv2DTranspose) else [1, 3, 3, 4])
+    layer.build(ones.shape)
+    random = np.random.default_rng(0)
+    for weight in layer.weights[-2:-1]:  # the last one is the bias, 0
+        weight.assign(random.uniform(0.1, 1.0, weight.shape))
+    # The magnitudes of positive weights are what the outputs are, of ones.
+    outputs = np.asarray(layer(ones)).sum((0, 1, 2))
+    mask = UnitMask()
+    mask.build(outputs[np.newaxis].shape)
+    means = filter_magnitudes(mask, [filters_last(layer)])
+    np.testing.assert_allclose(means / means.sum(), outputs / outputs.sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.65, 0.9])

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from anp_tf.layers import BetaBernoulliDropout, UnitMask, mask_layers
 from anp_tf.models import lenet5_caffe, vgg16
+from anp_tf.pruning import insert_masks
 from anp_tf.pruning.units import cut_by_norms, cut_to_counts, cut_to_share
 
 
@@ -143,3 +145,145 @@ def test_batch_normalization_scales_what_makes_a_unit():
     scores = np.sqrt((kernels[0] ** 2).sum((0, 1, 2))) * np.sqrt((kernels[1] ** 2).sum((0, 1, 3)))
     scores *= np.abs(np.linspace(-2, 3, 6)) / np.sqrt(np.linspace(0.1, 9, 6) + norm.epsilon)
     np.testing.assert_array_equal(kept(model)[0], np.sort(np.argsort(-scores)[:3]))
+
+
+def masked(layer, width=6, mask=UnitMask, size=6):
+    """A mask before and a mask after a layer, between 1x1 convolutions."""
+    pixels = keras.Input((size, size, 3))
+    x = layers.ReLU()(mask(name="before")(layers.Conv2D(8, 1, name="first")(pixels)))
+    x = layers.ReLU()(mask(name="after")(layer(x)))
+    model = keras.Model(pixels, layers.Conv2D(3, 1, name="last")(x))
+    assert [mask.units for mask in mask_layers(model)] == [8, width]
+    return model
+
+
+def draw_weights(model):
+    random = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(random.normal(size=weight.shape))
+
+
+def small(weight, places, factor=1e-3):
+    """Makes a part of a weight small, so that whatever it makes or reads is to be cut."""
+    values = np.array(weight)
+    values[places] *= factor
+    weight.assign(values)
+
+
+def cut(model):
+    """The units that are cut, mask by mask."""
+    return [list(np.flatnonzero(~np.asarray(m.active_units()))) for m in mask_layers(model)]
+
+
+@pytest.mark.parametrize("way", ["counts", "share"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: layers.SeparableConv2D(16, 3),
+        lambda: layers.TimeDistributed(layers.Dense(16)),
+        lambda: layers.EinsumDense("abcd,de->abce", (6, 6, 16)),
+    ],
+    ids=["separable", "per step", "einsum"],
+)
+def test_units_that_a_layer_mixes_are_cut_by_themselves(layer, way):
+    model = masked(layer(), 16, BetaBernoulliDropout)
+    before, after = mask_layers(model)
+    low = [1, 5], [0, 2, 3, 4]
+    for mask, units in zip((before, after), low, strict=True):
+        mask.a_u.assign([0.2 if unit in units else 2.0 for unit in range(mask.units)])
+    if way == "counts":
+        cut_to_counts(model, [6, 12])
+    else:
+        cut_to_share(model, 6 / 24)
+    assert cut(model) == list(low)
+
+
+KINDS = {
+    "transposed": (6, lambda: layers.Conv2DTranspose(6, 3)),
+    "transposed, as wide": (8, lambda: layers.Conv2DTranspose(8, 3)),
+    "separable": (6, lambda: layers.SeparableConv2D(6, 3)),
+    "separable, two of each": (6, lambda: layers.SeparableConv2D(6, 3, depth_multiplier=2)),
+    "groups": (6, lambda: layers.Conv2D(6, 3, groups=2)),
+    "per step": (6, lambda: layers.TimeDistributed(layers.Dense(6))),
+}
+
+
+@pytest.mark.parametrize(("width", "layer"), KINDS.values(), ids=KINDS)
+def test_units_are_those_of_the_convolution_that_a_layer_is(width, layer):
+    layer = layer()
+    model, twin = masked(layer, width), masked(layers.Conv2D(width, 3, name="twin"), width)
+    draw_weights(model)
+    # What a layer makes of a single number is a row of the kernel of such a convolution.
+    size = 3 if "3" in str(getattr(layer, "kernel_size", 1)) else 1
+    is_transposed = isinstance(layer, layers.Conv2DTranspose)
+    places = 1 if is_transposed else size * size
+    numbers = np.eye(places * 8, dtype=np.float32).reshape(places * 8, *[int(places**0.5)] * 2, 8)
+    bias = np.asarray(layer(np.zeros_like(numbers[:1])))
+    made = np.asarray(layer(numbers)) - bias
+    kernel = made.reshape(places, 8, -1, width).transpose(0, 2, 1, 3).reshape(-1, 1, 8, width)
+    kernel = np.concatenate([kernel, np.zeros((9 - len(kernel), 1, 8, width), np.float32)])
+    twin.get_layer("twin").kernel.assign(kernel.reshape(3, 3, 8, width))
+    for name in ("first", "last"):
+        twin.get_layer(name).set_weights(model.get_layer(name).get_weights())
+    for network in (model, twin):
+        cut_by_norms(network, [4, 3])
+    assert cut(model) == cut(twin)
+
+
+@pytest.mark.parametrize("which", ["convolution", "depthwise"])
+def test_a_depthwise_convolution_scales_what_makes_a_unit(which):
+    x = pixels = keras.Input((6, 6, 3))
+    x = layers.Conv2D(8, 1, name="convolution")(x)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    plain = keras.Model(pixels, layers.Conv2D(3, 1)(layers.ReLU()(x)))
+    draw_weights(plain)
+    kernel = plain.get_layer(which).kernel
+    small(kernel, np.s_[..., [4, 6]] if which == "convolution" else np.s_[..., [4, 6], :])
+    model = insert_masks(plain, lambda name: UnitMask(name=name))
+    cut_by_norms(model, [6])
+    assert cut(model) == [[4, 6]]
+
+
+def test_a_depthwise_convolution_makes_several_channels_of_each():
+    model = masked(layers.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise"), 16)
+    draw_weights(model)
+    small(model.get_layer("last").kernel, np.s_[..., [4, 5], :])  # both that are made of channel 2
+    small(model.get_layer("first").kernel, np.s_[..., 5], 1e-4)  # of which 10 and 11 are made
+    small(model.get_layer("depthwise").kernel, np.s_[..., 3, 1], 1e-4)
+    cut_by_norms(model, [6, 11])
+    assert cut(model) == [[2, 5], [4, 5, 7, 10, 11]]
+    model = masked(layers.DepthwiseConv2D(3, depth_multiplier=2), 16, BetaBernoulliDropout)
+    for mask, low in zip(mask_layers(model), (2, 9), strict=True):
+        mask.a_u.assign([0.2 if unit == low else 2.0 for unit in range(mask.units)])
+    cut_to_counts(model, [7, 13])
+    assert cut(model) == [[2], [4, 5, 9]]
+
+
+def test_what_reads_concatenated_channels_has_rows_for_each_input():
+    pixels = keras.Input((6, 6, 3))
+    masks = [UnitMask(name=name) for name in ("one", "other", "behind")]
+    one = layers.ReLU()(masks[0](layers.Conv2D(8, 3)(pixels)))
+    other = layers.ReLU()(masks[1](layers.Conv2D(16, 3)(pixels)))
+    x = layers.Flatten()(layers.MaxPooling2D(2)(layers.Concatenate()([one, other])))
+    x = layers.BatchNormalization(name="norm")(x)
+    last = layers.Dense(3, name="last")
+    model = keras.Model(pixels, last(masks[2](x)))
+    draw_weights(model)
+    flat = [channel + 24 * place for place in range(4) for channel in (1, 3, 8, 13, 17)]
+    small(last.kernel, np.s_[flat, :])
+    small(model.get_layer("norm").gamma, [20], 0.0)
+    cut_by_norms(model, [6, 13, 4 * 24 - len(flat) - 1])
+    assert cut(model) == [[1, 3], [0, 5, 9], sorted([*flat, 20])]
+
+
+def test_units_before_a_layer_that_is_not_known_are_cut_by_what_makes_them():
+    pixels = keras.Input((6, 4))
+    first, last = layers.Dense(8), layers.Dense(3)
+    x = layers.LSTM(8)(UnitMask(name="before")(first(pixels)))
+    x = last(UnitMask(name="behind")(x))
+    model = keras.Model(pixels, x)
+    draw_weights(model)
+    small(first.kernel, np.s_[:, [1, 5]], 1e-2)
+    small(last.kernel, np.s_[[4, 6], :])
+    cut_by_norms(model, [6, 6])
+    assert cut(model) == [[1, 5], [4, 6]]

@@ -8,9 +8,8 @@ import keras
 from anp_tf.layers import BayesianMask
 from anp_tf.models.elementwise import elementwise
 from anp_tf.models.graph import graph_of
-from anp_tf.pruning.handlers import channels, handler_of
+from anp_tf.pruning.handlers import PerChannel, channels, handler_of
 from anp_tf.pruning.handlers.composite import inner_node
-from anp_tf.pruning.handlers.linear import is_linear
 from anp_tf.pruning.handlers.merging import Merge, Product
 from anp_tf.pruning.handlers.normalization import BatchNormalization
 
@@ -177,9 +176,17 @@ def _activation_needs_all(node):
 
 
 def _site(node, readers):
-    """Where the mask of a layer's outputs is: after a batch normalization that follows."""
-    below = readers[id(node.outputs[0])]
-    followed = len(below) == 1 and below[0] is not None
-    if followed and is_linear(node.layer) and isinstance(handler_of(below[0]), BatchNormalization):
-        return below[0]
-    return node
+    """Where the mask of a layer's outputs is: after the last batch normalization that they get to.
+
+    On the way each channel is worked on by itself, such as by an activation, and nothing else reads
+    it. A unit that is pruned before an activation would be a constant behind the normalization.
+    """
+    site = node
+    while True:
+        below = readers[id(node.outputs[0])]
+        handler = handler_of(below[0]) if len(below) == 1 and below[0] is not None else None
+        if not isinstance(handler, PerChannel):
+            return site
+        (node,) = below
+        if isinstance(handler, BatchNormalization):
+            site = node

@@ -55,9 +55,10 @@ def insert_masks(
 def insert_masks(model, mask=beta_bernoulli, layers=None, report=False):
     """A copy of a network with masks after its convolutions and dense layers.
 
-    A mask comes after a batch normalization that follows, and before the activation, so that a
-    pruned unit is 0. Channels that are joined by elements (Add, Multiply and so on) or by a
-    depthwise convolution share one mask, which is called after each of the layers they come from.
+    A mask comes after a batch normalization that follows, also one behind the activation or a
+    pooling, and else before the activation, so that a pruned unit is 0. Channels that are joined by
+    elements (Add, Multiply and so on) or by a depthwise convolution share one mask, which is called
+    after each of the layers they come from.
     The units of the outputs have no mask, nor have those that are joined with the network's inputs
     or that reach a layer or an activation that needs all channels, such as a layer normalization or
     softmax.

@@ -28,9 +28,10 @@ def slim(model: keras.Model, round_to: int = 1) -> keras.Model:
 
     Channels that a mask prunes, or that only pruned units read, are cut out of the weights; a layer
     or a branch of which nothing is left goes. What constant channels contribute, such as a pruned
-    unit's sigmoid, goes into the biases that follow. The factors of the other units are folded into
-    the weights of the layer before the mask or after it. Layers may be shared, models nested;
-    tensors that are added, or otherwise joined by elements, keep the same channels.
+    unit's sigmoid, goes into the biases that follow; before a convolution that pads zeros to them,
+    where no bias can make up for them, such channels stay. The factors of the other units are
+    folded into the weights of the layer before the mask or after it. Layers may be shared, models
+    nested; tensors that are added, or otherwise joined by elements, keep the same channels.
 
     Layers without channels to cut, and those that need all of them, such as a layer
     normalization, are kept as they are. Two kinds of calls are added, and only where weights cannot

@@ -219,6 +219,45 @@ def test_what_is_masked_can_be_slimmed(activation):
     np.testing.assert_allclose(outputs(slim(masked)), outputs(masked), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        [layers.ReLU],
+        [lambda: layers.Activation("sigmoid"), layers.MaxPooling2D],
+        [layers.BatchNormalization, layers.ReLU, lambda: layers.AveragePooling2D(2)],
+    ],
+    ids=["activation", "pooling", "two normalizations"],
+)
+@pytest.mark.parametrize("reader", [layers.Conv2D, layers.SeparableConv2D])
+def test_units_before_a_normalization_behind_the_activation_are_cut(between, reader):
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, activation="relu", name="first")(x)
+    for layer in between:
+        x = layer()(x)
+    x = reader(7, 3, padding="same")(layers.BatchNormalization()(x))
+    model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(random.uniform(0.2, 1.0, weight.shape))
+    masked = insert_masks(model, unit_mask)
+    np.testing.assert_allclose(outputs(masked), outputs(model), rtol=1e-4)
+    mask_layers(masked)[0].prune([0, 2, 5])
+    slimmed = slim(masked)
+    assert slimmed.get_layer("first").filters == 5
+    np.testing.assert_allclose(outputs(slimmed), outputs(masked), rtol=1e-4)
+
+
+def test_a_mask_is_before_what_else_reads_its_units():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, activation="relu", name="first")(inputs)
+    x = layers.Concatenate()([x, layers.BatchNormalization()(x)])
+    model = keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    masked = insert_masks(model, unit_mask)
+    assert [layer.name for layer in masked.layers[1:4]] == [
+        *("first", "first_mask", "first_activation")
+    ]
+
+
 @pytest.mark.parametrize("activation", ["softmax", "log_softmax", "sparsemax", layers.Softmax()])
 @pytest.mark.parametrize(
     "layer",
@@ -338,8 +377,7 @@ def test_a_recurrent_layer_keeps_its_outputs_and_lets_its_inputs_go():
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
 def test_constants_before_a_recurrent_layer_go_into_its_bias(kind, use_bias):
     inputs = keras.Input((8, 3))
-    x = layers.Conv1D(6, 3, activation="relu", name="conv")(inputs)
-    x = layers.BatchNormalization(beta_initializer="random_normal")(x)  # so they are not 0
+    x = layers.Conv1D(6, 3, activation="sigmoid", name="conv")(inputs)  # so they are not 0
     x = kind(5, use_bias=use_bias)(x)
     masked = insert_masks(keras.Model(inputs, layers.Dense(3)(x)), unit_mask)
     mask_layers(masked)[0].prune([0, 2])

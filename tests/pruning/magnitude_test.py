@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from keras import layers
 
-from anp_tf.layers import UnitMask
+from anp_tf.layers import UnitMask, mask_layers
 from anp_tf.models import lenet5_caffe
 from anp_tf.pruning import cost, flops_weights, slim, unit_flops
 from anp_tf.pruning.magnitude import (
@@ -116,3 +116,23 @@ def test_flops_of_a_unit_by_hand():
     assert flops_weights(network, 0.0) == pytest.approx([1, 1, 1])
     network.get_layer("third").prune(range(6))
     assert unit_flops(network)[2] == 0
+
+
+def test_flops_of_a_unit_of_groups_by_hand():
+    """Conv 3x3 on 8x8, 8 filters; 4 groups of 2 on 6x6, 16 filters; conv 3x3 on 4x4, 3 filters."""
+    x = pixels = keras.Input((8, 8, 4))
+    x = UnitMask()(layers.Conv2D(8, 3)(x))
+    x = UnitMask()(layers.Conv2D(16, 3, groups=4)(x))
+    network = keras.Model(pixels, layers.Conv2D(3, 3)(x))
+    first, second = 36 * 9 * 4 + 16 * 9 * 4, 16 * 9 * 2 + 4 * 9 * 3
+    assert unit_flops(network) == [2 * first, 2 * second]
+    assert all(np.all(np.array(mask.kept) == 1) for mask in mask_layers(network))
+
+
+def test_units_that_save_nothing_weigh_alike():
+    x = pixels = keras.Input((4, 4, 1))
+    x = layers.Activation("sigmoid")(UnitMask()(layers.Conv2D(3, 3)(x)))
+    x = layers.Conv2D(2, 3, padding="same")(x)  # pads zeros to constants
+    network = keras.Model(pixels, layers.GlobalAveragePooling2D()(x))
+    assert unit_flops(network) == [0]
+    assert flops_weights(network, 0.5) == [1]

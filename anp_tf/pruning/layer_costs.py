@@ -66,7 +66,8 @@ def tensor_bytes(name, tensor):
 def rows_per_image(graph):
     """How many rows of its first axis each tensor of a graph has per image, by the tensor's id.
 
-    They are more than 1 where positions are merged into the batch, as by windowed attention.
+    They are more than 1 where positions are merged into the batch, as by windowed attention. A
+    layer that does not tell the size of its batch is taken to have as many as what it reads.
     """
     inputs = keras.tree.flatten(graph.input)
     batch = next((x.shape[0] for x in inputs if x.shape[0] is not None), BATCH)
@@ -75,9 +76,11 @@ def rows_per_image(graph):
     def call(node, tensors):
         args, kwargs = node.arguments(tensors)
         outputs = keras.tree.flatten(node.layer.compute_output_spec(*args, **kwargs))
+        same = max((rows.get(id(tensor), 1) for tensor in node.inputs), default=1)
         for tensor, output in zip(node.outputs, outputs, strict=True):
             (size,) = output.shape[:1] or (1,)
-            if size is None or (size != 1 and size % batch):
+            size = same * batch if size is None else size
+            if size != 1 and size % batch:
                 raise ValueError(
                     "`cost` needs to know how many rows of a tensor belong to one image, but it "
                     f"does not at layer `{node.layer.name}`: {tensor.shape}."

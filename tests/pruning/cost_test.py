@@ -353,14 +353,14 @@ def in_windows(function):
 
 
 class Merged(keras.layers.Layer):
-    """Merges positions into the batch, and says no size of it, or works it out."""
+    """Merges positions into the batch, and says how many rows there are, by a function."""
 
-    def __init__(self, says):
-        super().__init__(name="merged")
+    def __init__(self, says, name="merged"):
+        super().__init__(name=name)
         self._says = says
 
     def compute_output_shape(self, shape):
-        return (None if not self._says or shape[0] is None else 16 * shape[0], shape[-1])
+        return (shape[0] and self._says(shape[0]), shape[-1])
 
     def call(self, x):
         return ops.reshape(x, (-1, x.shape[-1]))
@@ -370,7 +370,7 @@ class Merged(keras.layers.Layer):
     ("function", "count", "memory"),
     [
         (lambda x: ops.reshape(layers.Dense(7)(ops.reshape(x, (-1, 3))), (-1, 4, 4, 7)), 336, 28),
-        (lambda x: layers.Dense(7)(Merged(True)(x)), 336, 28),
+        (lambda x: layers.Dense(7)(Merged(lambda batch: 16 * batch)(x)), 336, 28),
         (in_windows(layers.Dense(7)), 336, 28),
         # A patch of 2x3 numbers at each of 3 positions in 4 windows, and 7 filters.
         (in_windows(lambda x: layers.ZeroPadding1D((0, 1))(layers.Conv1D(7, 2)(x))), 504, 114),
@@ -397,7 +397,9 @@ def test_attention_in_windows():
 def test_rows_that_are_not_known_are_errors():
     inputs = keras.Input((4, 4, 3))
     with pytest.raises(ValueError, match=r"how many rows .* at layer `merged`"):
-        cost(keras.Model(inputs, layers.Dense(7)(Merged(False)(inputs))))
+        cost(keras.Model(inputs, layers.Dense(7)(Merged(lambda batch: batch + 1)(inputs))))
+    untold = Merged(lambda batch: None, "untold")(Merged(lambda batch: 2 * batch)(inputs))
+    assert cost(keras.Model(inputs, layers.Dense(7)(untold))).multiply_adds == 2 * 3 * 7
 
 
 def test_peak_activation_memory_of_merged_positions():

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import pathlib
 import types
 
 import keras
@@ -12,6 +13,7 @@ from anp_tf.attacks import Linf
 from anp_tf.bounds.certificate import network_sha256
 
 PLAIN = bool | int | float | str | None
+TEXTS = bytes | complex | pathlib.PurePath | np.dtype | tf.DType | tf.TensorShape
 DATA = np.ndarray | tf.Tensor | tf.Variable | keras.Variable
 SHORT = 100  # numbers of an array that are written out
 # Their functions and classes are known by their names, others' by their code, too.
@@ -30,7 +32,7 @@ def described(attack):
     one's own by the code of its methods, too; a network by its digest. A norm that is `Linf()` is
     left out.
     """
-    return _object(attack, ())
+    return _object(attack, (attack,))
 
 
 def _any(value, above):
@@ -39,6 +41,8 @@ def _any(value, above):
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, TEXTS):
+        return str(value)
     if isinstance(value, DATA):
         return _array(np.asarray(value))
     if len(above) > DEEPEST or any(value is each for each in above):
@@ -63,8 +67,7 @@ def _array(value):
 
 
 def _object(value, above):
-    """A JSON object of a function, a network or an object with attributes."""
-    above = (*above, value)
+    """A JSON object of a function, a network or an object with attributes, the last `above`."""
     if isinstance(value, functools.partial):
         given = _any([*value.args, value.keywords], above)
         return {"kind": "partial", "function": _any(value.func, above), "given": given}

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pathlib
 import sys
 
 import keras
@@ -272,6 +273,8 @@ def test_an_attack_of_other_options_is_another_evaluation(examples, tmp_path, mo
         "float": (np.float32(0.5), np.float32(0.25)),
         "dict": ({"a": (1,)}, {"a": (2,)}),
         "functions": ((np.sum,), (np.mean,)),
+        "paths": (pathlib.Path("a"), pathlib.Path("b")),
+        "types": (tf.float16, tf.float32),
     }
     for name, pair in options.items():
         one, other = (described(Options(value=value)) for value in pair)

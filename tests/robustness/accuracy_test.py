@@ -152,7 +152,7 @@ def test_last_partial_batch_counts_by_its_size():
     images = np.zeros((7, 2, 2, 1), np.uint8)
     network = Dense(0)
     network.keras.set_weights([np.zeros_like(w) for w in network.keras.get_weights()])
-    network.keras.layers[-1].bias.assign([1.0, 0.0, 0.0])
+    network.keras.layers[-1].bias.assign([2.0, 0.0, 0.0])
     batches = data.batches(data.Examples(images, labels, 3), 6)
     result = evaluate_robustness(network.keras, batches, FGSM(epsilon=EPSILON))
     assert figures(result) == (6 / 7, 6 / 7, 0.0)

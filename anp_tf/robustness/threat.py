@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from anp_tf.attacks import L2, PGD, Attack, Linf
+from anp_tf.attacks import L2, PGD, Attack, InTurn, Linf, Transfer
 from anp_tf.options import exact_text
 
 NORMS = {"Linf": Linf, "L2": L2}
@@ -70,8 +70,8 @@ class Threat:
         """Raises a ValueError if an `Attack` is of another ball, which it would seem to be of.
 
         Args:
-            attacks: Dict from a name to an attack, of any kind; one that holds others is one of
-                their ball.
+            attacks: Dict from a name to an attack; of other kinds than those of this package
+                nothing is known.
         """
         for name, attack in attacks.items():
             for each in _held(attack):
@@ -104,7 +104,8 @@ class Threat:
 
 def _held(attack):
     """The `Attack`s that an attack is, or holds."""
-    if isinstance(attack, Attack):
-        return [attack]
-    held = (getattr(attack, "attack", None), *getattr(attack, "attacks", ()))
-    return [each for part in held if part is not None for each in _held(part)]
+    if isinstance(attack, Transfer):
+        return _held(attack.attack)
+    if isinstance(attack, InTurn):
+        return [each for part in attack.attacks for each in _held(part)]
+    return [attack] if isinstance(attack, Attack) else []

@@ -15,6 +15,7 @@ from anp_tf.pruning.handlers.linear import Depthwise
 from anp_tf.pruning.handlers.merging import Concatenation
 from anp_tf.pruning.handlers.operations import ChannelSlice, Split
 from anp_tf.pruning.handlers.shapes import Reshape
+from anp_tf.pruning.magnitude import filters_last
 
 # What they do to channels they do to any array of them, by `constants`.
 MOVING = ChannelSlice, Concatenation, Reshape, Split
@@ -124,10 +125,8 @@ def _kernel(layer):
     """What a layer weighs its inputs by, [..., inputs of a group, outputs]; None: not by that."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         return None
-    if isinstance(layer, CONVS + DENSE):
-        return np.asarray(layer.kernel, np.float64)
-    if isinstance(layer, TRANSPOSED):
-        return np.swapaxes(np.asarray(layer.kernel, np.float64), -1, -2)
+    if isinstance(layer, CONVS + DENSE + TRANSPOSED):
+        return np.asarray(filters_last(layer), np.float64)
     if isinstance(layer, SEPARABLE):
         depthwise = np.asarray(layer.depthwise_kernel, np.float64)
         pointwise = np.asarray(layer.pointwise_kernel, np.float64)
